@@ -1,0 +1,45 @@
+# Every target begins with the same set-up: a virtual environment that is made when it is missing or out of date.
+PYTHON    ?= python3
+LAB_FLAGS ?=
+V         := .venv
+PY        := $(V)/bin/python
+ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+.PHONY: help setup lab tour test quick docs bench data outputs export clean
+help:           ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1  /p' Makefile | column -t -s'#' | sed 's/  */ /2'
+
+$(V)/.ready: pyproject.toml constraints.txt
+	@echo "== setting up $(V) (about two minutes the first time)"
+	test -x $(PY) || $(PYTHON) -m venv $(V)
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[lab,dev,docs]'
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchattacks
+	@touch $@
+setup: $(V)/.ready
+
+lab: setup      ## open JupyterLab on the index
+	@echo "== JupyterLab in nbs/ (stop it with Ctrl-C)"
+	cd nbs && ../$(V)/bin/jupyter lab $(ROOT_FLAG) $(LAB_FLAGS) index.ipynb
+tour: setup     ## one minute: train, attack, compare; writes tour.html
+	$(PY) -m spat_nb.cli tour
+test: setup     ## lint, notebooks and tests
+	@echo "== lint"
+	$(V)/bin/ruff check
+	@echo "== notebooks, each from top to bottom"
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n_workers 2
+	@echo "== tests"
+	$(PY) -m pytest
+quick: setup    ## the tests that take seconds
+	$(PY) -m pytest -m 'not slow'
+docs: setup     ## the site, into _docs/
+	$(PY) tools/docs.py
+bench: setup    ## speed of the engine against the bare loop and other libraries
+	$(PY) bench/bench.py
+data: setup     ## download MNIST and CIFAR-10 into the data folder of settings.ini
+	$(PY) -m spat_nb.cli data mnist cifar10
+export: setup   ## notebooks to spat_nb/
+	$(V)/bin/nbdev-export
+outputs: setup  ## run all notebooks and store their outputs
+	$(PY) tools/outputs.py
+clean:          ## what was built; the environment and the data stay
+	rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis .ruff_cache tour.html

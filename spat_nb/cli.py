@@ -1,0 +1,218 @@
+"The console command `spat_nb`: tour, train, evaluate, data"
+from __future__ import annotations
+import argparse, hashlib, json, sys, time
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+# What a data set is usually trained with: network, radius of the ball, epochs, learning rate, batch, augmentation is the data's own
+PRESETS = {
+    'digits':  dict(model='small', eps=.15, epochs=15, lr=.1, batch=64),
+    'mnist':   dict(model='small', eps=.3, epochs=3, lr=.05, batch=128),
+    'default': dict(model='preact18', eps=8/255, epochs=8, lr=.2, batch=128),
+}
+OBJECTIVES = ('standard', 'pgd_at', 'trades')
+MODELS = ('small', 'preact18', 'preact34', 'wrn28', 'wrn34')
+
+
+def number(text):
+    "A number or a fraction: 8/255"
+    try: return float(Fraction(text))
+    except (ValueError, ZeroDivisionError): raise argparse.ArgumentTypeError(f"{text!r} is no number; write .03 or 8/255") from None
+
+def build(name, data, width):
+    "The network called `name`, for the images and classes of `data`"
+    from spat_nb import models
+    ch, h, _ = data.shape
+    if name == 'small': return models.SmallCNN(classes=data.c, channels=ch, size=h)
+    if name.startswith('wrn'): return models.WideResNet(depth=int(name[3:]), widen=width or 10, classes=data.c, channels=ch)
+    return {'preact18': models.PreActResNet18, 'preact34': models.PreActResNet34}[name](classes=data.c, width=width or 64, channels=ch)
+
+def attacks(eps):
+    "What every run is measured by; a step is a quarter of the radius, 2/255 for 8/255"
+    from spat_nb.attack import fgsm, pgd
+    from spat_nb.balls import Linf
+    return dict(fgsm=fgsm(Linf(eps)), pgd20=pgd(Linf(eps), 20, eps/4))
+
+def show(record):
+    "The table, and each class by itself"
+    print('\n' + record.table().to_string(float_format='{:.4f}'.format))
+    print('\n' + record.class_table().to_string(float_format='{:.3f}'.format))
+
+def configure(a):
+    "The whole configuration of a run, defaults filled in: it names the run, and a checkpoint of another one is refused"
+    from spat_nb.core import settings
+    preset = PRESETS.get(a.data, PRESETS['default'])
+    c = {k: getattr(a, k) for k in ('data', 'objective', 'model', 'width', 'epochs', 'lr', 'batch', 'eps', 'steps', 'beta', 'seed', 'n', 'valid', 'n_test')}
+    c = {k: preset.get(k) if v is None else v for k, v in c.items()}
+    return c | dict(precision=a.precision or settings().precision)
+
+def learner(c, data, out, device, compile=False, every=60):
+    "The run that configuration `c` describes"
+    import torch
+    from spat_nb import objectives
+    from spat_nb.attack import gaussian, pgd, uniform
+    from spat_nb.balls import Linf
+    from spat_nb.learner import Best, Checkpoint, Learner, Progress, Validate
+    torch.manual_seed(c['seed'])
+    model = build(c['model'], data.train, c['width']).to(device)
+    ball = Linf(c['eps'])
+    attack = pgd(ball, c['steps'], start=gaussian() if c['objective'] == 'trades' else uniform)
+    objective = partial(objectives.trades, beta=c['beta']) if c['objective'] == 'trades' else getattr(objectives, c['objective'])
+    look = 1. if c['epochs'] > 3 or c['data'] == 'digits' else .5                # epochs between two validations
+    best = Best()
+    calls = [Validate(data.valid, pgd(ball, 10), every=look), best, Progress(), Checkpoint(out/'checkpoint.safetensors', every, c)]
+    return Learner(model, data.train, objective, attack, c['epochs'], c['lr'], callbacks=calls, precision=c['precision'], compile=compile, seed=c['seed']), best
+
+def finish(c, l, best, data, out, seconds):
+    "Measure the network that validation chose, and write weights, record, results and plot"
+    import platform, torch, spat_nb
+    from spat_nb.evaluate import evaluate
+    from spat_nb.files import write_aside
+    from spat_nb.models import save
+    best.restore(l.model)
+    save(l.model, out/'weights.safetensors', data=c['data'], config=c)
+    t = time.monotonic()
+    record = evaluate(l.model, data.test, c['precision'], **attacks(c['eps']))
+    record.save(out/'record.json')
+    rows = json.loads(record.table().reset_index().to_json(orient='records'))
+    where = next(l.model.parameters()).device
+    result = dict(config=c, spat_nb=spat_nb.__version__, torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
+                  device=torch.cuda.get_device_name(where) if where.type == 'cuda' else platform.processor() or platform.machine(),
+                  seconds=dict(train=round(seconds, 1), evaluate=round(time.monotonic()-t, 1)), chosen_step=best.step, history=l.history,
+                  table=rows, per_class=json.loads(record.class_table().to_json()))
+    with write_aside(out/'result.json') as part: part.write_text(json.dumps(result, indent=1))
+    picture(l.history, record, out/'curves.png')
+    return record
+
+def picture(history, record, path):
+    "Training curves, and every class under the strongest attack"
+    from matplotlib.figure import Figure
+    from spat_nb import plot
+    from spat_nb.files import write_aside
+    fig = Figure(figsize=(10, 3.6), layout='constrained')
+    a, b = fig.subplots(1, 2)
+    x = [r['epoch'] for r in history]
+    plot.curves({k: (x, [r[k] for r in history]) for k in ('clean', 'robust')}, xlabel='epoch', ylabel='validation accuracy', ax=a)
+    t = record.per_class('pgd20')
+    plot.class_bars(list(t.index), t.accuracy, t.lo, t.hi, ax=b)
+    b.set_title('PGD-20, test, 95% intervals', fontsize=10)
+    with write_aside(path) as part: fig.savefig(part, dpi=110, format='png')
+
+def name_of(c): return f"{c['data']}-{c['objective']}-{c['model']}{'-w%d' % c['width'] if c['width'] else ''}-s{c['seed']}-{hashlib.sha1(json.dumps(c, sort_keys=True).encode()).hexdigest()[:6]}"
+
+def train(a):
+    "Train, measure, write; the same command goes on after a kill"
+    from spat_nb.core import default_device, settings, use_threads
+    from spat_nb.data import get_data
+    from spat_nb.evaluate import Record
+    c = configure(a)
+    out = Path(a.out) if a.out else settings().results/name_of(c)
+    if (out/'result.json').exists() and not a.again:
+        print(f"finished before: {out} (--again trains once more)")
+        return show(Record.load(out/'record.json'))
+    if a.again:
+        for f in ('checkpoint.safetensors', 'result.json'): (out/f).unlink(missing_ok=True)
+    device = default_device(a.device)
+    data = get_data(c['data'], device=device, batch_size=c['batch'], seed=c['seed'], n=c['n'], valid=c['valid'])
+    if c['n_test']: data = data._replace(test=data.test.subset(c['n_test']))
+    l, best = learner(c, data, out, device, a.compile, a.every)
+    from spat_nb.models import count
+    print(f"{c['objective']} on {c['data']}: {data.train.n:,} images to train on, {data.valid.n:,} to choose by, {data.test.n:,} to test; "
+          f"{c['model']} with {count(l.model):,} parameters; {device}, {use_threads()} threads, {c['precision']}; into {out}", flush=True)
+    if (out/'checkpoint.safetensors').exists(): print("going on from the checkpoint of a run that was interrupted")
+    t = time.monotonic()
+    l.fit()
+    record = finish(c, l, best, data, out, time.monotonic()-t)
+    (out/'checkpoint.safetensors').unlink(missing_ok=True)
+    show(record)
+    for k in ('clean', 'pgd20'):
+        lo, hi = record.interval(k)
+        print(f"{k:6} accuracy {record.accuracy(k):.2%}  (95% interval {lo:.2%} to {hi:.2%}, n = {len(record.y):,})")
+    print(f"written: {out}/weights.safetensors, result.json, record.json, curves.png")
+
+def evaluate(a):
+    "Measure saved weights"
+    from spat_nb.core import default_device, use_threads
+    from spat_nb.data import get_data
+    from spat_nb.evaluate import evaluate
+    from spat_nb.models import load, model_info
+    use_threads()
+    c = model_info(a.weights).get('config', {})
+    name, eps = a.data or c.get('data'), a.eps if a.eps is not None else c.get('eps')
+    if not name or eps is None: raise ValueError(f"{a.weights} does not say its data set and radius; give --data and --eps.")
+    device = default_device(a.device)
+    test = get_data(name, device=device).test
+    if a.n_test: test = test.subset(a.n_test)
+    record = evaluate(load(a.weights).to(device), test, a.precision, **attacks(eps))
+    show(record)
+    if a.out: record.save(a.out)
+
+def data(a):
+    "Download data sets into the data folder"
+    from spat_nb.core import settings
+    from spat_nb.data import get_data
+    for name in a.names:
+        d = get_data(name, device='cpu', download=True)
+        print(f"{name}: {d.train.n + d.valid.n:,} training and {d.test.n:,} test images of {d.test.shape} in {settings().data}")
+
+def tour(a):
+    "One minute: train, attack, compare"
+    from spat_nb.tour import tour
+    tour(Path(a.out))
+
+def parser():
+    p = argparse.ArgumentParser('spat_nb', description='Adversarial robustness: learn it, use it, judge it')
+    p.add_argument('--version', action='version', version=__import__('spat_nb').__version__)
+    sub = p.add_subparsers(dest='command', required=True, metavar='command')
+    def command(f):
+        s = sub.add_parser(f.__name__, help=f.__doc__, description=f.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        s.set_defaults(run=f)
+        return s
+    s = command(tour)
+    s.add_argument('--out', default='tour.html', help='page to write')
+    s = command(train)
+    s.add_argument('--data', default='digits', help='digits, mnist, cifar10, cifar100, svhn, stl10, imagefolder')
+    s.add_argument('--objective', default='pgd_at', choices=OBJECTIVES)
+    s.add_argument('--model', choices=MODELS, help='network (default: by data set)')
+    s.add_argument('--width', type=int, help='channels of the first stage (preact: 64), widening factor (wrn: 10)')
+    s.add_argument('--epochs', type=int, help='passes over the training images (default: by data set)')
+    s.add_argument('--lr', type=number, help='highest learning rate (default: by data set)')
+    s.add_argument('--batch', type=int, help='images in a batch (default: by data set)')
+    s.add_argument('--eps', type=number, help='radius of the Linf ball, 8/255 say (default: by data set)')
+    s.add_argument('--steps', type=int, default=5, help="steps of the training attack, each 2.5 eps/steps")
+    s.add_argument('--beta', type=number, default=6., help='weight of the second term of TRADES')
+    s.add_argument('--seed', type=int, default=0)
+    s.add_argument('--n', type=int, help='train on this many images, balanced by class (default: all)')
+    s.add_argument('--valid', type=int, help='held-out images that choose the checkpoint (default: by data set)')
+    s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
+    s.add_argument('--precision', help='float32, channels_last or bfloat16 (default: the setting)')
+    s.add_argument('--compile', action='store_true', help='torch.compile the network (pays on GPUs)')
+    s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
+    s.add_argument('--every', type=number, default=60, help='seconds between two checkpoints')
+    s.add_argument('--out', help='folder to write to (default: in the results folder, named by the configuration)')
+    s.add_argument('--again', action='store_true', help='train once more where results exist')
+    s = command(evaluate)
+    s.add_argument('weights', help='.safetensors file that train wrote')
+    s.add_argument('--data', help='data set (default: what it was trained on)')
+    s.add_argument('--eps', type=number, help='radius (default: what it was trained with)')
+    s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
+    s.add_argument('--precision', help='of the attacks; the verdict is float32')
+    s.add_argument('--device')
+    s.add_argument('--out', help='JSON file for the record')
+    s = command(data)
+    s.add_argument('names', nargs='+', help='mnist, cifar10, cifar100, svhn, stl10')
+    return p
+
+def main(argv=None):
+    a = parser().parse_args(argv)
+    try: a.run(a)
+    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as e:      # what a user can mend is said in one sentence
+        print(f"spat_nb {a.command}: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+if __name__ == '__main__': sys.exit(main())

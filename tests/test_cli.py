@@ -1,0 +1,89 @@
+"The console command, as a user calls it: a run that is killed and goes on, its files, its errors, the tour"
+import json, os, re, signal, subprocess, sys, time
+from pathlib import Path
+import pytest, torch
+from spat_nb.cli import main
+from spat_nb.data import get_data
+from spat_nb.evaluate import Record, evaluate
+from spat_nb.files import load_tree
+from spat_nb.models import load
+
+RUN = ['train', '--data', 'digits', '--epochs', '5', '--steps', '3', '--n', '600', '--every', '0', '--device', 'cpu']
+
+def command(*args, **kw): return subprocess.Popen([sys.executable, '-m', 'spat_nb.cli', *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
+def result(folder):
+    "The results without what may differ between two runs: times"
+    r = json.loads((folder/'result.json').read_text())
+    return {k: v for k,v in r.items() if k != 'seconds'}
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    "A run that nobody disturbed"
+    out = tmp_path_factory.mktemp('run')/'whole'
+    p = command(*RUN, '--out', str(out)); text = p.communicate()[0]
+    assert p.returncode == 0, text
+    return out,text
+
+def test_train_writes_and_says_what_it_did(whole):
+    out,text = whole
+    assert {'weights.safetensors', 'result.json', 'record.json', 'curves.png'} == {p.name for p in out.iterdir()}
+    r,rec = result(out),Record.load(out/'record.json')
+    assert (out/'curves.png').read_bytes()[:4] == b'\x89PNG'
+    assert r['config']['data'] == 'digits' and r['torch'] == torch.__version__ and len(r['history']) == 5
+    assert re.search(rf"pgd20 +accuracy {rec.accuracy('pgd20'):.2%} +\(95% interval {rec.interval('pgd20')[0]:.2%} to", text), text
+    assert rec.accuracy('clean') > .5 and rec.accuracy('pgd20') <= rec.accuracy('clean')
+    test = get_data('digits', device='cpu', n=600).test                                # the file holds the network that was measured
+    again = evaluate(load(out/'weights.safetensors'), test, precision='float32', progress=False)
+    assert torch.equal(again.preds['clean'], rec.preds['clean'])
+
+def test_killed_runs_end_with_the_same_numbers(whole, tmp_path):
+    out,_ = whole
+    mine = tmp_path/'killed'
+    for wait in (.05, .4, .9):                                                         # seconds after the first checkpoint
+        p = command(*RUN, '--out', str(mine))
+        deadline = time.monotonic()+60
+        while not (mine/'checkpoint.safetensors').exists() and p.poll() is None and time.monotonic() < deadline: time.sleep(.01)
+        time.sleep(wait)
+        if p.poll() is None: p.send_signal(signal.SIGKILL)
+        p.communicate()
+        if (mine/'checkpoint.safetensors').exists(): load_tree(mine/'checkpoint.safetensors')     # never half a file
+    p = command(*RUN, '--out', str(mine)); text = p.communicate()[0]
+    assert p.returncode == 0, text
+    assert result(mine) == result(out)
+    assert Record.load(mine/'record.json').preds.keys() == Record.load(out/'record.json').preds.keys()
+    a,b = (load_tree(o/'weights.safetensors')['weights'] for o in (mine, out))
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+def test_a_finished_run_is_not_trained_again(whole, capsys):
+    out,_ = whole
+    before = (out/'weights.safetensors').stat().st_mtime_ns
+    assert main([*RUN, '--out', str(out)]) == 0
+    assert 'finished before' in capsys.readouterr().out and (out/'weights.safetensors').stat().st_mtime_ns == before
+
+def test_evaluate_gives_the_numbers_of_the_run(whole, tmp_path, capsys):
+    out,_ = whole
+    assert main(['evaluate', str(out/'weights.safetensors'), '--out', str(tmp_path/'r.json'), '--device', 'cpu', '--precision', 'float32', '--n-test', '100']) == 0
+    assert 'pgd20' in capsys.readouterr().out
+    assert len(Record.load(tmp_path/'r.json').y) == 100
+
+@pytest.mark.parametrize('args,says', [(['train', '--data', 'digitz'], "digitz.*digits"), (['evaluate', 'none.safetensors'], 'none.safetensors'), (['train', '--device', 'cuda:77'], 'cuda:77'),
+                                       (['train', '--precision', 'float8'], 'float8.*bfloat16')])
+def test_errors_are_one_sentence(args, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path))
+    assert main(args) == 1
+    err = capsys.readouterr().err
+    assert re.search(says, err) and err.count('\n') == 1
+
+def test_tour(tmp_path, capsys):
+    start = time.monotonic()
+    assert main(['tour', '--out', str(tmp_path/'tour.html')]) == 0
+    assert time.monotonic()-start < 60
+    page,said = (tmp_path/'tour.html').read_text(),capsys.readouterr().out
+    assert all(w in said for w in ('clean', 'FGSM', 'PGD-20', 'weakest class', 'standard', 'PGD-AT'))
+    assert page.count('data:image/png;base64,') == 3 and 'http' not in re.sub(r'data:image/png;base64,[^"]*', '', page)
+    std,rob = (_pgd(said, n) for n in ('standard', 'PGD-AT'))
+    assert rob > std+20                                                                # points of PGD-20 accuracy: what the tour is there to show
+
+def _pgd(said, name):
+    row = next(l for l in said.splitlines() if l.startswith(name))
+    return float(re.findall(r'([\d.]+)%  \[', row)[2])

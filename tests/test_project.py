@@ -1,0 +1,69 @@
+"What is generated is what the notebooks say, notebooks are clean, and imports are light"
+import filecmp, json, os, shutil, subprocess, sys
+from pathlib import Path
+import pytest
+
+TOP = Path(__file__).parents[1]
+NOTEBOOKS = sorted((TOP/'nbs').glob('*.ipynb'))
+ROOMS = ('core', 'exercise', 'files', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'evaluate', 'learner', 'objectives')
+
+@pytest.fixture(scope='module')
+def copy(tmp_path_factory):
+    "The notebooks and the package in a folder of their own"
+    d = tmp_path_factory.mktemp('copy')
+    for name in ('nbs', 'spat_nb'): shutil.copytree(TOP/name, d/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for name in ('pyproject.toml', '_quarto.yml', 'settings.ini'): shutil.copy(TOP/name, d/name)
+    return d
+
+def command(name, cwd): subprocess.run([str(Path(sys.executable).with_name(name))], cwd=cwd, check=True, capture_output=True)
+
+def test_export_would_change_nothing(copy):
+    command('nbdev-export', copy)
+    ours = {p.name for p in (TOP/'spat_nb').glob('*.py')}
+    assert ours == {p.name for p in (copy/'spat_nb').glob('*.py')}
+    _,changed,_ = filecmp.cmpfiles(TOP/'spat_nb', copy/'spat_nb', ours, shallow=False)
+    assert not changed, f"run `make export`: {changed}"
+
+def test_notebooks_are_clean(copy):
+    command('nbdev-clean', copy)
+    dirty = [p.name for p in NOTEBOOKS if json.loads(p.read_text()) != json.loads((copy/'nbs'/p.name).read_text())]
+    assert not dirty, f"run `nbdev-clean`: {dirty}"
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_stored_whole(path):
+    "Executed outputs, no error, and small enough to load at once"
+    code = [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code']
+    outputs = [o for c in code for o in c['outputs']]
+    assert outputs, 'no stored outputs: run `make outputs`'
+    assert not [o for o in outputs if o['output_type'] == 'error']
+    assert path.stat().st_size < 1.5e6
+    big = [len(o['data']['image/png'])*3/4 for o in outputs if 'image/png' in o.get('data', {})]
+    assert max(big, default=0) < 150e3
+
+CODE = """
+import sys, time, torch
+t = time.perf_counter()
+import spat_nb, {rooms}
+print(time.perf_counter()-t)
+print([m for m in ('torchvision', 'jupyterlab', 'IPython', 'matplotlib', 'pandas', 'sklearn', 'fastcore', 'nbdev') if m in sys.modules])
+"""
+def test_import_is_light():
+    code = CODE.format(rooms=', '.join(f'spat_nb.{r}' for r in ROOMS))
+    runs = [subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.splitlines() for _ in range(3)]
+    assert min(float(r[0]) for r in runs) < .3, runs             # seconds beyond `import torch`
+    assert runs[0][1] == '[]'
+
+BARE = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {'fastcore', 'nbdev', 'IPython', 'ipywidgets', 'jupyterlab', 'ipykernel', 'execnb'}: raise ImportError(f'{name} is not on a bare machine')
+sys.meta_path.insert(0, Block())
+from spat_nb.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+def test_runs_on_a_bare_machine(tmp_path):
+    "Training needs torch, torchvision, numpy, matplotlib, scikit-learn, pandas, tqdm, safetensors and nothing else"
+    args = ['train', '--data', 'digits', '--epochs', '1', '--n', '200', '--out', str(tmp_path/'run')]
+    r = subprocess.run([sys.executable, '-c', BARE, *args], capture_output=True, text=True, env={**os.environ, 'SPAT_NB_RESULTS': str(tmp_path)})
+    assert r.returncode == 0, r.stderr

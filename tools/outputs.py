@@ -1,0 +1,37 @@
+"""Run the notebooks from top to bottom and store their outputs, then clean them: `python tools/outputs.py [NAME ...]`
+
+A notebook is replaced only when it ran to its end. Prints the seconds each took; more than 60 is a fault.
+"""
+import os, subprocess, sys, time
+from pathlib import Path
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+NBS, LIMIT = Path(__file__).parents[1]/'nbs', 60
+
+def run(path):
+    "Execute the notebook at `path` in place; returns the seconds it took"
+    nb = nbformat.read(path, as_version=4)
+    t = time.monotonic()
+    NotebookClient(nb, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(NBS)}}).execute()
+    seconds = time.monotonic()-t
+    part = path.with_name(f'.{path.name}.part')
+    nbformat.write(nb, part)
+    os.replace(part, path)
+    subprocess.run([str(Path(sys.executable).with_name('nbdev-clean')), '--fname', str(path)], check=True)
+    return seconds
+
+def main(names):
+    os.environ |= {'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'}        # no bars in stored outputs
+    os.environ.pop('MPLBACKEND', None)
+    bad = False
+    for path in sorted(NBS.glob('*.ipynb')):
+        if names and path.stem not in names: continue
+        try: seconds = run(path)
+        except CellExecutionError as e: print(f"{path.stem:16} FAILED: {e}"); bad = True; continue
+        print(f"{path.stem:16} {seconds:5.1f} s{'  over the limit of 60 s' if seconds > LIMIT else ''}", flush=True)
+        bad |= seconds > LIMIT
+    sys.exit(bad)
+
+if __name__ == '__main__': main(sys.argv[1:])
