@@ -4,7 +4,7 @@ A PreActResNet-18 of width 16, batches of 64 images of 32x32. Contenders take tu
 to the bare loop of the same round, so a machine that slows down slows all of them. Every attack is judged in float32.
 """
 from __future__ import annotations
-import argparse, statistics, time
+import argparse, copy, statistics, time
 import torch
 from torch.nn import functional as F
 from spat_nb.attack import at_x, pgd
@@ -38,20 +38,22 @@ def library(name):
     except ImportError as e: print(f"{name} is left out: {e}")
 
 def network(weights, device):
-    "The network and a batch that it answers: real weights on CIFAR-10, or a few steps of PGD-AT on digits blown up to 32x32"
+    "The network and a batch: given weights on CIFAR-10, or PGD-AT for half a minute on digits blown up to 32x32"
     if weights:
         x, y = get_data('cifar10', device=device).test.subset(BATCH).tensors()
         return load(weights).to(device), x, y
     d = get_data('digits', device=device, batch_size=BATCH)
     grow = lambda x: F.interpolate(x, 32, mode='nearest').expand(-1, 3, -1, -1).contiguous()
     torch.manual_seed(0)
-    model = PreActResNet18(classes=10, width=16).to(device).train()
-    opt = torch.optim.SGD(model.parameters(), .02, momentum=.9)
-    for x, y in d.train.epoch(0):
-        loss = pgd_at(fast(model, 'channels_last'), grow(x), y, pgd(Linf(EPS), 1))
-        opt.zero_grad(); loss.backward(); opt.step()
+    model = PreActResNet18(classes=10, width=16).to(device)
+    opt = torch.optim.SGD(model.parameters(), .05, momentum=.9)
+    for epoch in range(4):
+        for x, y in d.train.epoch(epoch):
+            model.train()
+            loss = pgd_at(fast(model, 'bfloat16'), grow(x), y, pgd(Linf(EPS), 2))
+            opt.zero_grad(); loss.backward(); opt.step()
     x, y = d.test.subset(BATCH).tensors()
-    return model, grow(x), y
+    return model.to(memory_format=torch.contiguous_format).eval(), grow(x), y
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -63,11 +65,10 @@ def main(argv=None):
     device = default_device(a.device)
     threads = use_threads()
     trained, x, y = network(a.weights, device)
-    state = trained.state_dict()
-    # a network for each contender: channels-last changes how the weights lie in memory
-    def fresh(): m = PreActResNet18(classes=10, width=trained.config['width'] if hasattr(trained, 'config') and isinstance(trained.config, dict) and 'width' in trained.config else 16).to(device); m.load_state_dict(state); return m.eval()
+    fresh = lambda: copy.deepcopy(trained)                        # one each: channels-last changes how the weights lie in memory
     engine = pgd(Linf(EPS), STEPS, LR, start=at_x)
-    runs = {'bare loop': (fresh(), bare), 'engine': (fresh(), engine), 'engine, channels_last': (fast(fresh(), 'channels_last'), engine), 'engine, bfloat16': (fast(fresh(), 'bfloat16'), engine)}
+    runs = {'bare loop': (fresh(), bare), 'engine': (fresh(), engine),
+            'engine, channels_last': (fast(fresh(), 'channels_last'), engine), 'engine, bfloat16': (fast(fresh(), 'bfloat16'), engine)}
     if a.compile: runs['engine, bfloat16, compiled'] = (fast(fresh(), 'bfloat16', compile=True), engine)
     runs |= {n: (fresh(), f) for n in ('torchattacks', 'foolbox') if (f := library(n))}
     times, judge = {n: [] for n in runs}, fresh()

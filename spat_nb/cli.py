@@ -87,17 +87,14 @@ def finish(c, l, best, data, out, seconds):
 
 def picture(history, record, path):
     "Training curves, and every class under the strongest attack"
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
     from spat_nb import plot
     from spat_nb.files import write_aside
-    fig = Figure(figsize=(10, 3.6), layout='constrained')
-    a, b = fig.subplots(1, 2)
-    x = [r['epoch'] for r in history]
-    plot.curves({k: (x, [r[k] for r in history]) for k in ('clean', 'robust')}, xlabel='epoch', ylabel='validation accuracy', ax=a)
-    t = record.per_class('pgd20')
-    plot.class_bars(list(t.index), t.accuracy, t.lo, t.hi, ax=b)
-    b.set_title('PGD-20, test, 95% intervals', fontsize=10)
-    with write_aside(path) as part: fig.savefig(part, dpi=110, format='png')
+    axes = plt.subplots(1, 2, figsize=(10, 3.8), layout='constrained')[1]
+    x, t = [r['epoch'] for r in history], record.per_class('pgd20')
+    plot.curves({k: (x, [r[k] for r in history]) for k in ('clean', 'robust')}, 'epoch', 'validation accuracy', axes[0])
+    plot.class_bars(list(t.index), t.accuracy, t.lo, t.hi, xlabel='accuracy under PGD-20, test images', ax=axes[1])
+    with write_aside(path) as part: part.write_bytes(plot.png(axes))
 
 def name_of(c): return f"{c['data']}-{c['objective']}-{c['model']}{'-w%d' % c['width'] if c['width'] else ''}-s{c['seed']}-{hashlib.sha1(json.dumps(c, sort_keys=True).encode()).hexdigest()[:6]}"
 
@@ -207,7 +204,7 @@ def parser():
 def main(argv=None):
     a = parser().parse_args(argv)
     try: a.run(a)
-    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as e:      # what a user can mend is said in one sentence
+    except (ValueError, TypeError, OSError, FloatingPointError) as e:      # what a user can mend is said in one sentence
         print(f"spat_nb {a.command}: {e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -45,6 +45,7 @@ def _show(v):
     if hasattr(v, 'tolist'): return _show(v.tolist())
     if isinstance(v, (list, tuple)): return f"{'(['[isinstance(v, list)]}{', '.join(map(_show, v))}{')]'[isinstance(v, list)]}"
     if isinstance(v, float): return f'{v:.4g}'
+    if isinstance(v, dict): return '{' + ', '.join(f'{k!r}: {_show(u)}' for k,u in v.items()) + '}'
     if callable(v): return getattr(v, '__name__', type(v).__name__)
     text = ' '.join(repr(v).split())
     if text.startswith('<'): return type(v).__name__

@@ -28,10 +28,10 @@ class Normalize(nn.Module):
     ):
         super().__init__()
         for name,v,usual in zip(('mean', 'std'), (mean, std), CIFAR if channels == 3 else DIGITS):
-            v = torch.as_tensor(usual if v is None else v, dtype=torch.float32).flatten()
+            v = torch.as_tensor(usual if v is None else v, dtype=torch.float32, device='cpu').flatten().tolist()
             if len(v) not in (1, channels): raise ValueError(f"{name} has {len(v)} values but images have {channels} channels; give one number, or one per channel.")
-            if name == 'std' and not (v > 0).all(): raise ValueError(f"std is {std}; deviations must be above 0.")
-            self.register_buffer(name, v.expand(channels).clone().view(1, -1, 1, 1))
+            if name == 'std' and not all(s > 0 for s in v): raise ValueError(f"std is {std}; deviations must be above 0.")
+            self.register_buffer(name, torch.tensor(v).expand(channels).clone().view(1, -1, 1, 1))
     def forward(self, x):
         if x.shape[1] != self.mean.shape[1]: raise ValueError(f"images have {x.shape[1]} channels but the network was made for {self.mean.shape[1]}; pass channels= when you make it.")
         return ((x-self.mean)/self.std).to(self.mean.dtype)
@@ -68,7 +68,7 @@ def conv(
     nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
     return layer
 
-# %% ../nbs/03_models.ipynb #3470cbda
+# %% ../nbs/03_models.ipynb #824ee461
 class PreActBlock(nn.Module):
     "x + conv(act(bn(conv(act(bn(x)))))), the pre-activation block (He et al. 2016, fig. 1b) of both families"
     def __init__(self,
@@ -86,7 +86,7 @@ class PreActBlock(nn.Module):
         x = x if self.short is None else self.short(h)       # a shortcut that changes shape starts behind the activation
         return x + self.conv2(self.act2(self.bn2(self.conv1(h))))
 
-# %% ../nbs/03_models.ipynb #914a1c92
+# %% ../nbs/03_models.ipynb #7f096415
 def count(
     model:nn.Module, # any module
 ) -> int:            # numbers that training can change; a shared one counts once
@@ -118,7 +118,7 @@ class Net(nn.Module):
         config = {k: v for k,v in getattr(self, 'config', {'name': 'Net'}).items() if k not in ('mean', 'std')}
         return f"{config.pop('name')}({', '.join(f'{k}={_short(v)}' for k,v in config.items())}): {count(self):,} parameters"
 
-# %% ../nbs/03_models.ipynb #2ce8f43f
+# %% ../nbs/03_models.ipynb #79ec814d
 ARCHITECTURES = {}
 def _architecture(build):
     "Let the network that `build` makes keep its arguments in `.config`. `load` builds what is marked so, and nothing else"
@@ -131,7 +131,7 @@ def _architecture(build):
     ARCHITECTURES[build.__name__] = made
     return made
 
-# %% ../nbs/03_models.ipynb #05aa75e8
+# %% ../nbs/03_models.ipynb #cea7c770
 @_architecture
 def SmallCNN(
     classes:int=10,  # number of logits
@@ -145,11 +145,13 @@ def SmallCNN(
 ) -> Net:
     "Three or more layers conv-bn-act that halve the map until its side is 2: few cells, and each sees much of the image"
     halvings = math.ceil(math.log2(max(size, 2)/2)); n = max(3, halvings)
-    chs = [channels] + [width*min(2**i, 4) for i in range(n)]
-    layers = [[conv(i, o, 3, 2 if k >= n-halvings else 1), nn.BatchNorm2d(o), activation(act, o)] for k,(i,o) in enumerate(zip(chs, chs[1:]))]
-    return Net(nn.Sequential(*sum(layers, [])), chs[-1], classes, head, channels, mean, std)
+    body,ni = [],channels
+    for i in range(n):
+        no = width*min(2**i, 4)
+        body += [conv(ni, no, 3, 1 if i < n-halvings else 2), nn.BatchNorm2d(no), activation(act, no)]; ni = no
+    return Net(nn.Sequential(*body), ni, classes, head, channels, mean, std)
 
-# %% ../nbs/03_models.ipynb #e3209a54
+# %% ../nbs/03_models.ipynb #c6f96192
 def _resnet(stem, widths, blocks, act, channels):
     "Stem, then `blocks[s]` blocks of `widths[s]` channels for each stage s (all but the first halve the map), then bn-act"
     layers,ni = [conv(channels, stem)],stem
@@ -199,7 +201,7 @@ def WideResNet(
     widths = [16*widen, 32*widen, 64*widen]
     return Net(_resnet(16, widths, [(depth-4)//6]*3, act, channels), widths[-1], classes, head, channels, mean, std)
 
-# %% ../nbs/03_models.ipynb #59341d46
+# %% ../nbs/03_models.ipynb #910a411b
 def _factory(note):
     "The factory that `note` names: an nn.Module class of torch.nn or of a room of spat_nb, with keywords. ValueError for anything else"
     home,_,name = note['class'].rpartition('.')
@@ -221,9 +223,9 @@ def model_config(
 ) -> dict:           # its name and arguments as JSON values; an `act` or `head` that no file can name is None
     "What it takes to build `model` again. TypeError for other modules"
     if not isinstance(getattr(model, 'config', None), dict): raise TypeError(f"a {type(model).__name__} does not know how it was built; give a network made by one of {', '.join(ARCHITECTURES)}.")
-    return {k: _note(v) if k in ('act', 'head') else getattr(v, 'tolist', lambda: v)() for k,v in model.config.items()}
+    return {k: _note(v) if k in ('act', 'head') else v.tolist() if hasattr(v, 'tolist') else v for k,v in model.config.items()}
 
-# %% ../nbs/03_models.ipynb #5723283a
+# %% ../nbs/03_models.ipynb #12680fe9
 def save(
     model:nn.Module, # a network of this room
     path,            # .safetensors file; its folder is made
@@ -248,9 +250,11 @@ def model_info(
 def _slot(path, slot, note):
     "The factory `note` of a file for `slot`, or a ValueError that asks for it"
     try: return _factory(note)
-    except (ValueError, TypeError, KeyError, AttributeError, ImportError) as e:
+    except Exception as e:
         why = "its factory had no name that a file can keep" if note is None else f"it names what a file may not ask for ({e})"
         raise ValueError(f"{path} does not say which {slot} to use: {why}; call load(path, {slot}=...) with the factory it was made with.") from None
+
+def _kind(v): return f"{'float' if v.is_floating_point() else 'int'} {tuple(v.shape)}" if isinstance(v, Tensor) else 'missing'
 
 def load(
     path,      # what `save` wrote
@@ -260,16 +264,15 @@ def load(
     "Build the network of a file and fill it. FileNotFoundError, or ValueError where the file is damaged, a pickle, or does not fit"
     tree = _read(path); config,weights = dict(tree['model']),tree['weights']
     name = config.pop('name', None)
-    if name not in ARCHITECTURES: raise ValueError(f"{path} holds a {name!r}, which is unknown here; known are {', '.join(ARCHITECTURES)}.")
+    if str(name) not in ARCHITECTURES: raise ValueError(f"{path} holds a {name!r}, which is unknown here; known are {', '.join(ARCHITECTURES)}.")
     config |= {k: _slot(path, k, config.get(k)) if given is None else given for k,given in (('act', act), ('head', head))}
     try:
         with torch.random.fork_rng(devices=[]): net = ARCHITECTURES[name](**config)      # first weights are drawn and thrown away
-    except Exception as e: raise ValueError(f"{path}: no {name} can be built from its arguments ({e}).") from e
-    own,kind = net.state_dict(),lambda v: (tuple(getattr(v, 'shape', ())), getattr(v, 'is_floating_point', bool)())
+    except Exception as e: raise ValueError(f"{path}: no {name} can be built from its arguments ({' '.join(str(e).split())}).") from e
+    own = net.state_dict()
     for k in sorted(own.keys() | weights.keys()):
-        if k not in own or k not in weights or kind(own[k]) != kind(weights[k]):
-            say = lambda d: f"of shape {kind(d[k])[0]}" if k in d else "missing"
-            raise ValueError(f"{path} does not fit its {name}: {k} is {say(weights)} in the file and {say(own)} in the network; give the act= and head= it was made with.")
+        there,here = _kind(weights.get(k)),_kind(own.get(k))
+        if there != here: raise ValueError(f"{path} does not fit its {name}: {k} is {there} in the file and {here} in the network; give the act= and head= it was made with.")
     net.load_state_dict({k: v.clone() for k,v in weights.items()}, assign=True)          # assign keeps the file's dtype
     if tree.get('nhwc'): net.to(memory_format=torch.channels_last)                       # another order adds up in another order
     return net.eval()

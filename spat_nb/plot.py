@@ -15,12 +15,12 @@ from .core import check_images
 __all__ = ['PALETTE', 'DASHES', 'show_images', 'style', 'curves', 'show_attack', 'class_bars', 'confusion', 'png']
 
 # %% ../nbs/01_plot.ipynb #6732bdc5
-def _numbers(v): return torch.as_tensor(v).detach().cpu().double().numpy()
+def _numbers(v): return torch.as_tensor(v.tolist() if hasattr(v, 'tolist') else v, dtype=torch.float64).detach().cpu().numpy()
 
 def _pixels(x):
     "Images (n,h,w) or (n,h,w,3) as matplotlib wants them, from (n,ch,h,w)"
     x = torch.as_tensor(x).detach().cpu()
-    if x.ndim != 4 or x.shape[1] not in (1, 3): raise ValueError(f"the images have shape {tuple(x.shape)}; give (n,ch,h,w) with 1 or 3 channels, one image is x[None].")
+    if x.ndim != 4 or x.shape[1] not in (1, 3): raise ValueError(f"the images have shape {tuple(x.shape)}; give (n,ch,h,w), 1 or 3 channels; one image is x[None].")
     x = check_images(x.float()/255 if x.dtype == torch.uint8 else x.float())
     return x[:,0].numpy() if x.shape[1] == 1 else x.permute(0, 2, 3, 1).numpy()
 
@@ -116,7 +116,7 @@ def show_attack(
     y,pred = _names(y, classes),_names(pred, classes)
     axes = _axes(ax, (scale*n+1., scale*3.5), 3, n)
     show_images(x, y, ax=axes[0]); show_images(x_adv, pred, ax=axes[2])
-    for a,image in zip(axes[1], d): _bare(a); shown = a.imshow(image, cmap='RdBu_r', vmin=-limit, vmax=limit, interpolation='nearest')
+    for a,image in zip(axes[1], d.numpy()): _bare(a); shown = a.imshow(image, cmap='RdBu_r', vmin=-limit, vmax=limit, interpolation='nearest')
     for a,was,now in zip(axes[2], y or (), pred or ()): a.title.set_color(PALETTE[was != now])
     for a,text in zip(axes[:,0], ('clean', 'change', 'attacked')): a.set_ylabel(text, fontsize=9)
     axes[0,0].figure.colorbar(shown, ax=list(axes[1]), label='change of pixel', fraction=.05)
@@ -135,7 +135,8 @@ def class_bars(
     "One bar per class, the lowest on top and marked, with intervals. ValueError where numbers and names do not match or a value lies outside its interval"
     v = _numbers(values)
     lo,hi = (v if e is None else _numbers(e) for e in (lo, hi))
-    if not len(names) == len(v) == len(lo) == len(hi): raise ValueError(f"{len(names)} names, {len(v)} values, {len(lo)} and {len(hi)} interval ends; give one of each per class.")
+    if not len(names) == len(v) == len(lo) == len(hi):
+        raise ValueError(f"{len(names)} names, {len(v)} values, {len(lo)} and {len(hi)} interval ends; give one of each per class.")
     if (lo > v+1e-9).any() or (hi < v-1e-9).any(): raise ValueError("a value lies outside its interval; lo and hi are the interval's ends, not its lengths.")
     o = v.argsort(kind='stable')
     ax = _axes(ax, (5, .6+.26*len(v)))
@@ -158,7 +159,8 @@ def confusion(
     m = 100*m/m.sum(1, keepdims=True).clip(1e-12)
     ax = _axes(ax, (1.6+.36*c, 1.2+.36*c))
     shown = ax.imshow(m, cmap='Blues', vmin=0, vmax=100)
-    for i,j in zip(*m.nonzero()) if c <= 20 else (): ax.text(j, i, f'{m[i,j]:.0f}', ha='center', va='center', fontsize=7, color='white' if m[i,j] > 50 else 'black')
+    for i,j in zip(*m.nonzero()) if c <= 20 else ():
+        ax.text(j, i, f'{m[i,j]:.0f}', ha='center', va='center', fontsize=7, color='white' if m[i,j] > 50 else 'black')
     ax.set_xticks(range(c), classes, rotation=90); ax.set_yticks(range(c), classes)
     ax.set(ylabel=labels[0], xlabel=labels[1])
     ax.figure.colorbar(shown, ax=ax, label='% of the row', fraction=.046)

@@ -1,6 +1,6 @@
 "One minute with the package: train two networks on digits, attack both, say what happened, with pictures"
 from __future__ import annotations
-import base64, html, io, time
+import base64, html, time
 from pathlib import Path
 
 EPS, EPOCHS, SEED = .15, 12, 0
@@ -10,10 +10,10 @@ PAGE = """<!doctype html>
 <title>spat_nb: a tour</title><style>
 :root {{ color-scheme: light dark; --ink: #1c2430; --back: #ffffff; --line: #d5dbe3; --soft: #f3f6f9; --mark: #0072b2 }}
 @media (prefers-color-scheme: dark) {{ :root {{ --ink: #e4e8ee; --back: #14181f; --line: #39424f; --soft: #1d232c; --mark: #56b4e9 }} }}
-body {{ font: 17px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.9rem; margin: 0 }} h2 {{ margin: 2.2rem 0 .4rem }} .sub {{ opacity: .75; margin-top: .2rem }}
-.wide {{ overflow-x: auto }} table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }}
-th, td {{ padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }} th:first-child, td:first-child {{ text-align: left }}
+body {{ font: 17px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 56rem; margin: 2rem auto; padding: 0 1rem }}
+h1 {{ font-size: 1.7rem; margin: 0 }} h2 {{ margin: 2.2rem 0 .4rem }} .sub {{ opacity: .75; margin-top: .2rem }}
+.wide {{ overflow-x: auto }} table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; font-size: .9rem }}
+th, td {{ padding: .35rem .45rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }} th:first-child, td:first-child {{ text-align: left }}
 figure {{ margin: 1rem 0; background: #fff; border: 1px solid var(--line); border-radius: 6px; padding: .5rem }} figure img {{ max-width: 100%; display: block; margin: auto }}
 figcaption {{ color: #444; font-size: .9rem; padding: .4rem .3rem 0 }} code {{ background: var(--soft); padding: .1em .3em; border-radius: 3px }}
 .box {{ background: var(--soft); border-left: 4px solid var(--mark); padding: .6rem 1rem; border-radius: 4px }} a {{ color: var(--mark) }}
@@ -38,11 +38,10 @@ images that an attacker had just made worse for it: <b>PGD adversarial training<
 """
 
 
-def figure(fig, caption, alt):
-    "A matplotlib figure as an HTML figure that needs no other file"
-    out = io.BytesIO()
-    fig.savefig(out, format='png', dpi=110, bbox_inches='tight')
-    data = base64.b64encode(out.getvalue()).decode()
+def figure(ax, caption, alt):
+    "The matplotlib figure of `ax` as an HTML figure that needs no other file"
+    from spat_nb.plot import png
+    data = base64.b64encode(png(ax, 110)).decode()
     return f'<figure><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>'
 
 def train(data, objective, attack):
@@ -66,37 +65,30 @@ def rows(records):
 def pictures(models, records, histories, data):
     "The three figures of the page"
     import torch
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
     from spat_nb import plot
     from spat_nb.attack import pgd
     from spat_nb.balls import Linf
-    std, rob = records
-    x, y = data.test.tensors()
-    fell = (records[std].correct('clean') & ~records[std].correct('pgd20') & records[rob].correct('pgd20')).nonzero()[:, 0][:8].to(x.device)
+    (std, rob), ((x, y), net) = records, (data.test.tensors(), next(iter(models.values())))
+    fell = (records[std].correct() & ~records[std].correct('pgd20') & records[rob].correct('pgd20')).nonzero()[:8, 0].to(x.device)
     x, y = x[fell], y[fell]
-    x_adv = pgd(Linf(EPS), 20, EPS/4, generator=torch.Generator().manual_seed(SEED))(models[std], x, y)
-    fig = Figure(figsize=(9, 3.8), layout='constrained')
-    a, b = fig.subplots(1, 2, sharey=True)
-    for ax, (name, r) in zip((a, b), records.items()):
+    x_adv = pgd(Linf(EPS), 20, EPS/4, generator=torch.Generator().manual_seed(SEED))(net, x, y)
+    with torch.no_grad(): shown = plot.show_attack(x, x_adv, y, net(x_adv).argmax(1))
+    bars = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True, layout='constrained')[1]
+    for ax, (name, r) in zip(bars, records.items()):
         t = r.per_class('pgd20')
-        plot.class_bars(list(t.index), t.accuracy, t.lo, t.hi, ax=ax)
-        ax.set_title(name, fontsize=11)
-    fig2 = Figure(figsize=(9, 3), layout='constrained')
-    lines = {f'{name}, {k}': ([r['epoch'] for r in h], [r[k] for r in h]) for name, h in histories.items() for k in ('clean', 'robust')}
-    plot.curves(lines, xlabel='epoch', ylabel='validation accuracy', ax=fig2.subplots())
-    return dict(attack=figure(attack_figure(models, x, x_adv, y), f'Digits that the {std} network answered right. Below, what PGD-20 added, and the result: you still read the digit, the {std} network does not.',
-                              'Rows of small images: digits, perturbations, attacked digits with the answers of the network'),
-                classes=figure(fig, 'Accuracy under PGD-20 for each digit, with 95% intervals.', 'Two bar charts of accuracy by digit, one for each network'),
-                curves=figure(fig2, 'Accuracy on the validation images after each epoch, clean and under the training attack.', 'Line chart of four validation curves over epochs'))
-
-def attack_figure(models, x, x_adv, y):
-    from spat_nb import plot
-    net = next(iter(models.values()))
-    return plot.show_attack(x, x_adv, y=y, pred=net(x_adv).argmax(1)).flat[0].figure
+        plot.class_bars(list(t.index), t.accuracy, t.lo, t.hi, xlabel='accuracy under PGD-20', ax=ax, title=name)
+    lines = plt.subplots(figsize=(9, 3.2), layout='constrained')[1]
+    plot.curves({f'{n}, {k}': ([r['epoch'] for r in h], [r[k] for r in h]) for n, h in histories.items() for k in ('clean', 'robust')},
+                'epoch', 'validation accuracy', lines)
+    return dict(attack=figure(shown, f'Digits that both networks read. In the middle what PGD-20 changed, below the result, with the answer of the {std} network: '
+                              'you still read the digit, it does not.', 'Three rows of small images: digits, the changes in red and blue, attacked digits with wrong answers above them'),
+                classes=figure(bars, 'Each digit by itself under PGD-20, the weakest on top, with 95% intervals.', 'Two bar charts of accuracy by digit, one for each network'),
+                curves=figure(lines, 'Accuracy on validation images after each epoch: clean, and under the attack that was trained with.', 'Four curves of validation accuracy over epochs'))
 
 def tour(out=Path('tour.html')):
     "Train, attack, print the table, write the page"
-    import torch, spat_nb
+    import spat_nb
     from spat_nb.attack import fgsm, pgd
     from spat_nb.balls import Linf
     from spat_nb.core import default_device, use_threads

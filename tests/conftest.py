@@ -3,7 +3,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ['IN_TEST'] = '1'                                      # silences progress bars
 for k in [k for k in os.environ if k.startswith('SPAT_NB_') and k != 'SPAT_NB_DATA']: del os.environ[k]
 
-import pytest, torch
+import pytest, torch  # noqa: E402
 torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ def test_every_output_is_inside_ball_and_box(shape, eps, ball, loss, dtype, star
 def test_one_step_on_a_linear_model_gains_the_dual_norm(shape, eps, ball, seed):
     g = torch.Generator().manual_seed(seed)
     w = torch.randn(shape[1]*shape[2]*shape[3], generator=g, dtype=torch.float64)
-    f = lambda x: torch.stack([torch.zeros(len(x), dtype=x.dtype), x.flatten(1) @ w], 1)
+    f = lambda x: torch.stack([-x.flatten(1) @ w/2, x.flatten(1) @ w/2], 1)
     x,y = torch.full(shape, .5, dtype=torch.float64),torch.zeros(shape[0], dtype=torch.long)
     gain = margin(f(fgsm(ball(eps), loss=margin)(f, x, y)), y) - margin(f(x), y)
     dual = w.abs().sum() if ball is Linf else w.norm()
@@ -46,7 +46,7 @@ def test_one_step_on_a_linear_model_gains_the_dual_norm(shape, eps, ball, seed):
 def test_randomness_belongs_to_the_generator(ball):
     x,y = torch.rand(3, 1, 5, 5),torch.tensor([0, 1, 2])
     m,before = net(x.shape),torch.get_rng_state()
-    run = lambda seed: pgd(ball(.1), 3, restarts=2, generator=torch.Generator().manual_seed(seed))(m, x, y)
+    run = lambda seed: pgd(ball(.1), 3, .01, restarts=2, generator=torch.Generator().manual_seed(seed))(m, x, y)
     assert torch.equal(run(1), run(1)) and not torch.equal(run(1), run(2))
     assert torch.equal(torch.get_rng_state(), before)
     pgd(ball(.1), 3)(m, x, y)

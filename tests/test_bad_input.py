@@ -14,7 +14,7 @@ from spat_nb.objectives import pgd_at
 
 X,Y = torch.rand(4, 1, 8, 8),torch.tensor([0, 1, 2, 9])
 net = lambda *more: nn.Sequential(nn.Flatten(), nn.Linear(64, 10), *more)
-attack = pgd(Linf(.1), 2)
+attack,NET = pgd(Linf(.1), 2),net()
 
 class Returns(nn.Module):
     def __init__(self, f): super().__init__(); self.f = f
@@ -50,14 +50,14 @@ CASES = {
     'feature map returned': (lambda t: attack(Returns(lambda x: x), X, Y), ValueError, r'\(4, 1, 8, 8\).*logits \(4,c\)'),
     'tuple returned':      (lambda t: attack(Returns(lambda x: (x, x)), X, Y), TypeError, 'tuple.*must return logits'),
     'no gradient':         (lambda t: attack(Returns(lambda x: net()(x.round().detach())), X, Y), RuntimeError, 'no gradient flows.*without gradients'),
-    'model in float64':    (lambda t: attack(net().double(), X, Y), TypeError, r'float64.*(x\.double|\.float)'),
+    'another device':      (lambda t: attack(net().to('meta'), X, Y), ValueError, r"cpu.*meta.*x\.to\('meta'\)"),
     'eps negative':        (lambda t: Linf(-.1), ValueError, r'eps is -0\.1.*>= 0'),
     'eps NaN':             (lambda t: L2(float('nan')), ValueError, 'eps is nan.*finite'),
     'box upside down':     (lambda t: L1(1., lo=1., hi=0.), ValueError, r'\[1\.0,0\.0\].*below'),
     'eps for a ball':      (lambda t: pgd(8/255), TypeError, r'0\.03.*Linf\(8/255\)'),
     'steps negative':      (lambda t: pgd(Linf(.1), -3), ValueError, 'steps is -3.*>= 0'),
     'no restarts':         (lambda t: Attack(Linf(.1), restarts=0), ValueError, 'restarts is 0.*restarts=1'),
-    'attack leaves its ball': (lambda t: evaluate(net(), (X, net()(X).argmax(1)), bad=type('Bad', (Attack,), {'__call__': lambda s, m, x, y: 1-x})(Linf(.01))), ValueError, r"bad.*left its ball.*0\.01"),
+    'attack leaves its ball': (lambda t: evaluate(NET, (X, NET(X).argmax(1)), bad=type('Bad', (Attack,), {'__call__': lambda s, m, x, y: 1-x})(Linf(.01))), ValueError, r"bad.*left its ball.*0\.01"),
     'unknown data set':    (lambda t: get_data('cifar11'), ValueError, "cifar11.*cifar10"),
     'missing data':        (lambda t: get_data('svhn', root=t), FileNotFoundError, 'svhn.*spat_nb data svhn'),
     'unknown setting':     (lambda t: settings(ini(t, 'devise = cpu')), ValueError, "devise.*device"),

@@ -1,6 +1,5 @@
 "The console command, as a user calls it: a run that is killed and goes on, its files, its errors, the tour"
-import json, os, re, signal, subprocess, sys, time
-from pathlib import Path
+import json, re, signal, subprocess, sys, time
 import pytest, torch
 from spat_nb.cli import main
 from spat_nb.data import get_data

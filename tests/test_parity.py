@@ -26,14 +26,17 @@ class TestTorchattacks:
             torch.manual_seed(seed); ours = pgd(Linf(8/255), 10, 2/255, start=start)(net, x, y)
             assert torch.equal(ours, theirs)
     def test_l2(self, name, net, shape, seed):
+        """torchattacks adds 1e-10 to the length of a gradient, after dividing the gradient by the batch size. Ordinary gradients do not notice
+        (`conv`); those of a new, narrow network are so small that it shows in the last bit, so there it is told to add nothing"""
         x,y = self.case(shape, seed)
-        theirs = torchattacks.PGDL2(net, eps=.5, alpha=.1, steps=10, random_start=False)(x, y)
+        extra = {} if name == 'conv' else dict(eps_for_division=0.)
+        theirs = torchattacks.PGDL2(net, eps=.5, alpha=.1, steps=10, random_start=False, **extra)(x, y)
         assert torch.equal(pgd(L2(.5), 10, .1, start=at_x)(net, x, y), theirs)
         def same_start(x, ball, generator=None):                 # torchattacks' own draw: the radius is uniform, not the point
             d = torch.empty_like(x).normal_()
             n = d.flatten(1).norm(p=2, dim=1).view(-1, 1, 1, 1)
             return (x + d*(torch.zeros_like(n).uniform_(0, 1)/n*ball.eps)).clamp(0, 1)
-        torch.manual_seed(seed); theirs = torchattacks.PGDL2(net, eps=.5, alpha=.1, steps=10, random_start=True)(x, y)
+        torch.manual_seed(seed); theirs = torchattacks.PGDL2(net, eps=.5, alpha=.1, steps=10, random_start=True, **extra)(x, y)
         torch.manual_seed(seed); assert torch.equal(pgd(L2(.5), 10, .1, start=same_start)(net, x, y), theirs)
     def test_fgsm(self, name, net, shape, seed):
         x,y = self.case(shape, seed)

@@ -1,9 +1,9 @@
 """Build the docs site into _docs/:  python tools/docs.py [--out DIR] [--sphinx]
 
-Where Quarto is installed `nbdev-docs` does it. Elsewhere (or with --sphinx) nbdev processes the notebooks here, and
-Sphinx with MyST-NB renders them: stored outputs, nothing is executed, nothing is fetched, and the pages need no network.
-Order and titles of both come from _quarto.yml."""
-import argparse, importlib, importlib.util, inspect, itertools, os, re, shutil, subprocess, sys, tempfile, time
+nbdev prepares the notebooks: what is hidden goes, an API card follows each export. Where Quarto is installed it renders them
+(`nbdev-docs`); elsewhere, or with --sphinx, Sphinx with MyST-NB does, into pages that need no network. Outputs are those that
+the notebooks hold, nothing is executed. Order and look of both come from _quarto.yml."""
+import argparse, html, importlib, importlib.util, inspect, itertools, os, re, shutil, sys, tempfile, time
 from pathlib import Path
 import yaml
 
@@ -26,10 +26,15 @@ def toctrees(contents):
         if names: yield '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}' if caption else '', '', *names, '```'])
 
 # ---- API cards from docments
-def plain(o):
-    "How a type or a default reads in a signature"
-    if o in (inspect.Parameter.empty, type(None)): return ''
-    return o if isinstance(o, str) else getattr(o, '__name__', None) or repr(o)
+def plain(o, default=False):
+    "How a type, or a default value, reads in a signature"
+    if o is inspect.Parameter.empty or o is type(None): return ''
+    if isinstance(o, str) and not default: return o
+    return getattr(o, '__name__', None) or ('...' if ' at 0x' in repr(o) else repr(o))
+
+def prose(s):
+    "A docstring or comment as Markdown: outside of backticks nothing but text"
+    return ''.join(p if i%2 else re.sub(r'([<*$])', r'\\\1', p) for i,p in enumerate(re.split(r'(`[^`]*`)', s)))
 
 def rows(obj):
     "(name, type, default, comment) of each parameter and of the result; a dataclass inherits comments from its bases"
@@ -38,29 +43,49 @@ def rows(obj):
     older = [docments(b, full=True) for b in getattr(obj, '__mro__', ())[1:-1] if hasattr(b, '__dataclass_fields__')]
     for name, d in docments(obj, full=True, args_kwargs=True).items():
         text = d.get('docment') or next((o[name].docment for o in older if name in o and o[name].docment), '')
-        kind = stars.get(d.get('kind'), '')
-        anno = getattr(d['anno'], '__forward_arg__', d['anno'])
-        if name != 'self': yield kind + name, str(plain(anno)), str(plain(d.get('default', ''))), ' '.join(text.split())
+        anno = plain(getattr(d['anno'], '__forward_arg__', d['anno']))
+        if name == 'self' or name == 'return' and not text and anno in ('', 'None'): continue
+        yield stars.get(d.get('kind'), '') + name, anno, plain(d.get('default', inspect.Parameter.empty), True), ' '.join(text.split())
 
-def card(obj, name, module):
-    "A function or class as a MyST directive of Sphinx's Python domain: signature, docstring, table"
-    code = lambda s: '<code>' + s.replace('&', '&amp;').replace('<', '&lt;').replace('|', '&#124;') + '</code>' if s else ''
-    table = list(rows(obj))
-    if inspect.isclass(obj): table = [r for r in table if r[0] != 'return']
-    args = [n + (f'={d}' if d else '') for n,_,d,_ in table if n != 'return']
-    lines = [f':::::{{py:{"class" if inspect.isclass(obj) else "function"}}} {name}({", ".join(args)})', f':module: spat_nb.{module}', '',
-             (inspect.getdoc(obj) or '') if not (inspect.isclass(obj) and not obj.__dict__.get('__doc__')) else '', '']
-    if any(t or text for _,t,_,text in table):
-        lines += ['::::{table}', ':class: api', '', '| name | type | default | meaning |', '|---|---|---|---|']
-        for n,t,d,text in table:
-            lines.append(f'| {"*returns*" if n == "return" else code(n)} | {code(t)} | {code(d)} | ' + text.replace('|', r'\|') + ' |')
-        lines.append('::::')
-    return '\n'.join(lines + [':::::'])
+def methods(cls):
+    "(call, docstring) of the public methods that `cls` itself defines and explains"
+    for k,f in vars(cls).items():
+        f = getattr(f, '__func__', f)
+        if inspect.isfunction(f) and f.__doc__ and (k[0] != '_' or k == '__call__'):
+            args = ', '.join(n for n,*_ in rows(f) if n != 'return')
+            yield f'({args})' if k == '__call__' else f'.{k}({args})',' '.join(f.__doc__.split())
 
-# ---- nbdev's processing, with cards in place of executed show_doc cells
-def process(path):
-    "One notebook as nbdev prepares it for a site; exported source stays in sight, because the code is what is taught"
-    from fastcore.nbio import read_nb
+def table(head, body):
+    line = lambda cells: '| ' + ' | '.join(c.replace('|', r'\|') for c in cells) + ' |'
+    return '\n'.join([line(head), '|---'*len(head) + '|', *map(line, body)]) if body else ''
+
+def card(obj):
+    "(kind, call, docstring, (table of arguments, table of methods)) of a function or class, as Markdown"
+    code = lambda s: f'<code>{html.escape(s)}</code>' if s else ''
+    kind = 'class' if inspect.isclass(obj) else 'function'
+    args = [r for r in rows(obj) if kind == 'function' or r[0] != 'return']
+    call = ', '.join(n + (f'={d}' if d else '') for n,_,d,_ in args if n != 'return')
+    said = any(t or text for _,t,_,text in args)
+    body = [('*returns*' if n == 'return' else code(n), code(t), code(d), prose(text)) for n,t,d,text in args if said]
+    more = [(code(m), prose(text)) for m,text in methods(obj)] if kind == 'class' else []
+    tables = table(('name', 'type', 'default', 'meaning'), body),table(('method', 'meaning'), more)
+    return kind,f'({call})',prose(inspect.cleandoc(obj.__doc__ or '')),tables
+
+def quarto_card(obj, name, module):
+    kind,call,doc,tables = card(obj)
+    return '\n\n'.join([f'### {name} {{#{name.lower()}}}', f'```python\n{kind.replace("function", "def")} {name}{call}\n```', doc, *tables])
+
+def sphinx_card(obj, name, module):
+    "A directive of Sphinx's Python domain: the search, the index and links know it"
+    kind,call,doc,tables = card(obj)
+    tables = [f'::::{{table}}\n:class: api{c}\n\n{t}\n::::' for c,t in zip(('', ' methods'), tables) if t]
+    return '\n'.join([f':::::{{py:{kind}}} {name}{call}', f':module: spat_nb.{module}', '', doc, '', *tables, ':::::'])
+CARD = re.compile(r'^:::::\{py:\w+\} (\w+)\(.*\n:module: (\S+)', re.M)
+
+# ---- nbdev's processing
+def filters(card, drop=()):
+    """nbdev's filters, with two differences. Exported source stays in sight: the code is what is taught. And the cards come from the
+    package: nbdev's own way executes every cell that has an import, without the cells before it."""
     from nbdev import processors as p
     class Cards(p.Processor):
         def begin(self):
@@ -70,59 +95,69 @@ def process(path):
             self.room,self.env = room,vars(importlib.import_module(f'spat_nb.{room}')) if room else {}
         def cell(self, cell):
             m = cell.cell_type == 'code' and re.search(r'^show_doc\(([\w.]+)', cell.source, re.M)
-            if m: cell.update(cell_type='markdown', source=card(eval(m[1], dict(self.env)), m[1], self.room))
+            if not m: return
+            for k in ('outputs', 'execution_count'): cell.pop(k, None)
+            cell.update(cell_type='markdown', source=card(eval(m[1], dict(self.env)), m[1], self.room))
     class Site(p.FilterDefaults):
         def base_procs(self):
-            drop = p.insert_warning,p.clean_show_doc,p.add_links,p.add_fold,p.mv_exports
-            return [Cards if o is p.exec_show_docs else o for o in super().base_procs() if o not in drop]
-    nb = read_nb(path)
-    for c in nb.cells:
-        if c.cell_type == 'code': c.source = re.sub(r'^#\|\s*export\s*$', '#| exports', c.source, flags=re.M)
-    Site()(nb)
-    return nb
+            return [Cards if o is p.exec_show_docs else o for o in super().base_procs() if o.__name__ not in ('clean_show_doc', 'mv_exports', *drop)]
+        def __call__(self, nb):
+            for c in nb.cells:
+                if c.cell_type == 'code': c.source = re.sub(r'^#\|\s*export\s*$', '#| exports', c.source, flags=re.M)
+            super().__call__(nb)
+            return nb
+    return Site
+
+# ---- Quarto
+def build_quarto():
+    "`nbdev-docs` with our filters, in this process (n_workers=0), because other processes would not see them"
+    import nbdev.quarto, nbdev.serve
+    nbdev.serve.FilterDefaults = filters(quarto_card)
+    shutil.rmtree(ROOT/'_proc', ignore_errors=True)
+    try: nbdev.quarto.nbdev_docs.__wrapped__(n_workers=0)
+    finally: (NBS/'nbdev.yml').unlink(missing_ok=True)           # nbdev writes it; _quarto.yml says all that it says
 
 # ---- from nbdev's cells to valid ones that MyST-NB reads
 def clean(nb, names):
-    "A valid notebook: front matter to heading and subtitle, `#|` directives to tags, `code` names in prose to links"
+    "A valid notebook, with links on the names in backticks that have a card"
     from nbdev.doclinks import NbdevLookup
-    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+    from nbformat.v4 import new_markdown_cell, new_notebook
     class Links(NbdevLookup):
         def doc(self, sym): return names.get(sym.split('.')[0])
     res = new_notebook(metadata={'kernelspec': dict(name='python3', display_name='python3', language='python')})
     for i,c in enumerate(nb.cells):
-        src = c.source
-        if c.cell_type == 'raw' and src.startswith('---'):
-            fm = yaml.safe_load(src.strip().strip('-'))
-            src = f"# {fm.get('title', '')}\n\n" + (f":::{{container}} subtitle\n{fm['description']}\n:::" if fm.get('description') else '')
-        if c.cell_type != 'code': cell = new_markdown_cell(Links().linkify(src))
-        else:
-            d = dict(re.findall(r'^#\|\s*([\w-]+):[ \t]*(.*?)\s*$', src, re.M))
-            say = lambda k: yaml.safe_load(d.get(k) or '""')
-            src = re.sub(r'^#\|.*\n?', '', src, flags=re.M).strip('\n')
-            outs = [clean_output(o) for o in c.get('outputs', [])]
-            if 'fig-cap' in d: outs = [o for o in outs if o.output_type != 'execute_result' or 'image/png' in o.data]   # no `Text(0.5, 0, 'x')`
-            cell = new_code_cell(src, outputs=outs)
-            fold,myst = say('code-fold') is True,{}
-            cell.metadata.tags = [t for t,on in dict(hide_input=fold, remove_input=say('echo') is False, remove_output=say('output') is False,
-                                                     remove_cell=say('include') is False).items() if on]
-            cell.metadata.tags = [t.replace('_', '-') for t in cell.metadata.tags]
-            if fold: myst |= dict(code_prompt_show=say('code-summary') or 'Show the code', code_prompt_hide=say('code-summary') or 'Hide the code')
-            if 'fig-cap' in d: myst['figure'] = dict(caption=say('fig-cap'))
-            if 'fig-alt' in d: myst['image'] = dict(alt=say('fig-alt'))
-            if myst: cell.metadata.mystnb = myst
-        cell.id = f'c{i}'
-        res.cells.append(cell)
+        md = lambda: heading(c.source) if c.cell_type == 'raw' else c.source
+        res.cells.append(code_cell(c) if c.cell_type == 'code' else new_markdown_cell(Links().linkify(md())))
+        res.cells[-1].id = f'c{i}'
     return res
 
+def heading(src):
+    "nbdev's front matter as a heading with a subtitle"
+    fm = yaml.safe_load(src.strip().removeprefix('---').removesuffix('---'))
+    return f"# {fm.get('title', '')}\n\n" + (f":::{{container}} subtitle\n{fm['description']}\n:::" if fm.get('description') else '')
+
+def code_cell(c):
+    "`#|` directives to the tags and captions of MyST-NB"
+    from nbformat.v4 import new_code_cell
+    d = {k: yaml.safe_load(v) for k,v in re.findall(r'^#\|\s*([\w-]+):[ \t]*(.*?)\s*$', c.source, re.M)}
+    outs = [clean_output(o) for o in c.get('outputs', []) if not any('jupyter.widget' in k for k in o.get('data', ()))]  # they need a kernel
+    if 'fig-cap' in d: outs = [o for o in outs if o.output_type != 'execute_result' or 'image/png' in o.data]  # `Text(0, 1)`
+    fold,word = d.get('code-fold') is True,d.get('code-summary', 'Code')
+    off = lambda k: d.get(k) is False
+    tags = {'hide-input': fold, 'remove-input': off('echo'), 'remove-output': off('output'), 'remove-cell': off('include')}
+    myst = dict(code_prompt_show=word, code_prompt_hide=word) if fold else {}
+    if 'fig-cap' in d: myst['figure'] = {'caption': d['fig-cap']}
+    if 'fig-alt' in d: myst['image'] = {'alt': d['fig-alt']}
+    return new_code_cell(re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip('\n'), outputs=outs,
+                         metadata={'tags': [t for t,on in tags.items() if on], **({'mystnb': myst} if myst else {})})
+
 def clean_output(o):
-    "An output without live widgets (they need a running kernel), and with the execution count that nbformat asks for"
+    "An output with nbformat's own keys and no others, and with the execution count that it asks for"
     import nbformat
-    o = {k:v for k,v in o.items() if k in ('output_type', 'name', 'text', 'data', 'metadata', 'execution_count', 'ename', 'evalue', 'traceback')}
-    for k in ('text', 'data'):
-        if isinstance(o.get(k), list): o[k] = ''.join(o[k])
-    if 'data' in o:
-        o['data'] = {k: ''.join(v) if isinstance(v, list) else v for k,v in o['data'].items() if 'jupyter.widget' not in k}
-        o.setdefault('metadata', {})
+    text = lambda v: ''.join(v) if isinstance(v, list) else v
+    keys = 'output_type name text data metadata execution_count ename evalue traceback'.split()
+    o = {k: text(v) if k == 'text' else v for k,v in o.items() if k in keys}
+    if 'data' in o: o |= dict(data={k: text(v) for k,v in o['data'].items()}, metadata=o.get('metadata', {}))
     if o['output_type'] == 'execute_result': o.setdefault('execution_count', None)
     return nbformat.from_dict(o)
 
@@ -138,24 +173,26 @@ def mathjax(to):
 def conf(site, static):
     theme = dict(repository_url=site['repo-url'], repository_branch=site['repo-branch'], path_to_docs=site['repo-subdir'],
                  use_repository_button=True, use_source_button=True, use_download_button=False, use_fullscreen_button=False,
-                 show_navbar_depth=1, show_toc_level=2, home_page_in_toc=False, navigation_with_keys=False)
+                 show_navbar_depth=1, show_toc_level=2, home_page_in_toc=False, navigation_with_keys=False,
+                 pygments_light_style='github-light', pygments_dark_style='github-dark')
     return dict(
         project=site['title'], author='The spat_nb authors', extensions=['myst_nb', 'sphinx.ext.mathjax'], root_doc='index',
         html_theme='sphinx_book_theme', html_theme_options=theme, html_title=site['title'], html_copy_source=False, html_show_sourcelink=False,
-        html_static_path=[str(static)], html_css_files=['site.css'], html_favicon=str(ROOT/'docs/favicon.svg'), html_context=dict(default_mode='auto'), mathjax_path='mathjax/tex-chtml-full.js',
-        nb_execution_mode='off', nb_merge_streams=True, nb_ipywidgets_js={}, add_module_names=False, toc_object_entries=True,
+        html_static_path=[str(static)], html_css_files=['site.css'], html_favicon=str(ROOT/'docs/favicon.svg'),
+        html_context=dict(default_mode='auto'), mathjax_path='mathjax/tex-chtml-full.js',
+        nb_execution_mode='off', nb_merge_streams=True, nb_ipywidgets_js={}, add_module_names=False, toc_object_entries=True, smartquotes=False,
         myst_enable_extensions=['amsmath', 'attrs_inline', 'colon_fence', 'deflist', 'dollarmath'], myst_heading_anchors=4,
         suppress_warnings=['myst.header', 'mystnb.unknown_mime_type'])
 
 def build_sphinx(out):
-    sys.path.insert(0, str(ROOT)); os.chdir(ROOT)
+    from fastcore.nbio import read_nb
     site = website(); order = [n for _,ns in floors(site['sidebar']['contents']) for n in ns]
     missing = [n for n in order if not (NBS/f'{n}.ipynb').exists()]
     if missing: sys.exit(f'_quarto.yml lists notebooks that do not exist in nbs/: {", ".join(missing)}')
-    os.environ['IN_TEST'] = '1'                                  # nbdev: read only, rewrite no index
-    nbs = {n: process(NBS/f'{n}.ipynb') for n in order}
-    card_re = re.compile(r'^:::::\{py:\w+\} (\w+)\(.*\n:module: (\S+)', re.M)
-    own = {n: {m[1]: f'#{m[2]}.{m[1]}' for c in nb.cells if c.cell_type == 'markdown' for m in [card_re.match(c.source)] if m} for n,nb in nbs.items()}
+    if out != ROOT/'_docs' and out.exists() and any(out.iterdir()) and not (out/'searchindex.js').exists(): sys.exit(f'{out} holds other files')
+    prepare = filters(sphinx_card, drop=('insert_warning', 'add_links', 'add_fold'))()
+    nbs = {n: prepare(read_nb(NBS/f'{n}.ipynb')) for n in order}
+    own = {n: {name: f'#{room}.{name}' for c in nb.cells for name,room in CARD.findall(c.source)} for n,nb in nbs.items()}
     known = {k:v for d in reversed(own.values()) for k,v in d.items()}
     from sphinx.application import Sphinx
     from sphinx.util.docutils import docutils_namespace, patch_docutils
@@ -169,21 +206,20 @@ def build_sphinx(out):
             if n == 'index': nb.cells.append(nbformat.v4.new_markdown_cell('\n\n'.join(toctrees(site['sidebar']['contents']))))
             nbformat.validate(nb); nbformat.write(nb, src/f'{n}.ipynb')
         with patch_docutils(), docutils_namespace():
-            app = Sphinx(src, None, Path(tmp)/'html', Path(tmp)/'doctrees', 'html', confoverrides=conf(site, static), status=None, warningiserror=True)
+            app = Sphinx(src, None, Path(tmp)/'html', Path(tmp)/'doctrees', 'html', conf(site, static), status=None, warningiserror=True)
             app.build()
         if app.statuscode: sys.exit('the site has warnings (above); nothing was written')
         shutil.rmtree(out, ignore_errors=True); shutil.copytree(Path(tmp)/'html', out, ignore=shutil.ignore_patterns('.buildinfo'))
-    return len(nbs)
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    a.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder to write')
+    a.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder to write, by Sphinx')
     a.add_argument('--sphinx', action='store_true', help='use Sphinx even where Quarto is installed')
-    a = a.parse_args(); t = time.time()
-    if shutil.which('quarto') and not a.sphinx and a.out == ROOT/'_docs':
-        print('Quarto is installed: nbdev-docs', flush=True)
-        return subprocess.run(['nbdev-docs'], cwd=ROOT).returncode
-    n = build_sphinx(a.out.resolve())
-    print(f'{n} pages in {a.out}/index.html, {time.time()-t:.0f} s')
+    a = a.parse_args(); t = time.time(); out = a.out.resolve()
+    quarto = shutil.which('quarto') and not a.sphinx and out == ROOT/'_docs'
+    sys.path.insert(0, str(ROOT)); os.chdir(ROOT); os.environ['IN_TEST'] = '1'      # nbdev: rewrite no index
+    print(f'building the site with {"Quarto" if quarto else "Sphinx"}', flush=True)
+    build_quarto() if quarto else build_sphinx(out)
+    print(f'{out}/index.html, {time.time()-t:.0f} s')
 
 if __name__ == '__main__': sys.exit(main())

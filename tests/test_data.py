@@ -1,0 +1,322 @@
+"Data sets in their official formats, on tiny files that the tests write, and on real ones where the data folder has them"
+import hashlib, pickle, struct, subprocess, sys
+from pathlib import Path
+import numpy as np, pytest, torch
+from PIL import Image
+from spat_nb import data as D
+from spat_nb.core import settings
+from spat_nb.data import Batches, Data, crop_flip, get_data, pick, resized_crop, rng
+from spat_nb.vision import torchvision
+
+torch.set_num_threads(1)
+datasets = torchvision('datasets')
+
+def bytes_(shape, seed=0): return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+def md5(path): return hashlib.md5(path.read_bytes()).hexdigest()
+def dump(path, obj): path.write_bytes(pickle.dumps(obj, protocol=2)); return [path.name, md5(path)]
+def same(a, b): return len(a) == len(b) and all(torch.equal(p, q) and torch.equal(r, s) for (p, r), (q, s) in zip(a, b))
+def images(p): return sorted(bytes(v.flatten().tolist()) for v in p.x)
+
+# ---- the official formats, tiny. Each maker writes them under `root`, lets torchvision's checksums be theirs, and returns the true (x, y) of train and test
+
+def cifar(kind, folder, key, names_key, classes):
+    def make(root, monkeypatch):
+        base = root/folder; base.mkdir(parents=True)
+        parts = [(bytes_((n, 3, 32, 32), n), np.arange(n) % classes) for n in (60, 30)]
+        train, test = (dump(base/f, {'data': x.reshape(n, -1), key: y.tolist()}) for f, n, (x, y) in zip(('train', 'test'), (60, 30), parts))
+        meta = dump(base/'meta', {names_key: [f'class {k}' for k in range(classes)]})
+        cls = getattr(datasets, kind)
+        monkeypatch.setattr(cls, 'train_list', [train]); monkeypatch.setattr(cls, 'test_list', [test])
+        monkeypatch.setattr(cls, 'meta', {'filename': 'meta', 'key': names_key, 'md5': meta[1]})
+        return parts
+    return make
+
+def svhn(root, monkeypatch):
+    from scipy.io import savemat
+    root.mkdir(parents=True, exist_ok=True)
+    parts, lists = [], {}
+    for part, n in (('train', 60), ('test', 30)):
+        x, y = bytes_((n, 3, 32, 32), n), np.arange(n) % 10
+        savemat(root/f'{part}_32x32.mat', {'X': x.transpose(2, 3, 1, 0), 'y': np.where(y == 0, 10, y)[:, None].astype(np.uint8)})   # (h,w,ch,n); a zero is labelled 10
+        lists[part] = ['', f'{part}_32x32.mat', md5(root/f'{part}_32x32.mat')]
+        parts.append((x, y))
+    monkeypatch.setattr(datasets.SVHN, 'split_list', lists)
+    return parts
+
+def stl10(root, monkeypatch):
+    base = root/'stl10_binary'; base.mkdir(parents=True)
+    parts, lists = [], {}
+    for part, n in (('train', 60), ('test', 30)):
+        x, y = bytes_((n, 3, 96, 96), n), np.arange(n) % 10
+        (base/f'{part}_X.bin').write_bytes(x.transpose(0, 1, 3, 2).tobytes())                # column by column
+        (base/f'{part}_y.bin').write_bytes((y+1).astype(np.uint8).tobytes())                 # from 1
+        lists[part] = [[f'{part}_{v}.bin', md5(base/f'{part}_{v}.bin')] for v in 'Xy']
+        parts.append((x, y))
+    (base/'class_names.txt').write_text('\n'.join(f'class {k}' for k in range(10)))
+    monkeypatch.setattr(datasets.STL10, 'train_list', lists['train']); monkeypatch.setattr(datasets.STL10, 'test_list', lists['test'])
+    return parts
+
+def mnist(root, monkeypatch):
+    raw = root/'MNIST'/'raw'; raw.mkdir(parents=True)
+    parts = []
+    for part, n in (('train', 60), ('t10k', 30)):
+        x, y = bytes_((n, 1, 28, 28), n), np.arange(n) % 10
+        (raw/f'{part}-images-idx3-ubyte').write_bytes(struct.pack('>IIII', 2051, n, 28, 28) + x.tobytes())
+        (raw/f'{part}-labels-idx1-ubyte').write_bytes(struct.pack('>II', 2049, n) + y.astype(np.uint8).tobytes())
+        parts.append((x, y))
+    return parts
+
+MAKERS = dict(cifar10=cifar('CIFAR10', 'cifar-10-batches-py', 'labels', 'label_names', 10),
+              cifar100=cifar('CIFAR100', 'cifar-100-python', 'fine_labels', 'fine_label_names', 20), svhn=svhn, stl10=stl10, mnist=mnist)
+DAMAGE = dict(cifar10='cifar-10-batches-py/test', cifar100='cifar-100-python/train', svhn='train_32x32.mat', stl10='stl10_binary/train_y.bin', mnist='MNIST/raw/train-images-idx3-ubyte')
+
+@pytest.mark.parametrize('name', MAKERS)
+def test_official_format(name, tmp_path, monkeypatch):
+    "Every image and label arrives, the right way up and round, and no image is in two parts"
+    (x, y), (xt, yt) = MAKERS[name](tmp_path, monkeypatch)
+    d = get_data(name, device='cpu', root=tmp_path, batch_size=16)
+    assert isinstance(d, Data) and [p.n for p in d] == [48, 12, 30]                          # a fifth at most is held out
+    assert np.array_equal(d.test.x.numpy(), xt) and np.array_equal(d.test.y.numpy(), yt)     # row, column and channel in their places
+    pairs = lambda x, y: sorted(zip((bytes(v.flatten().tolist()) for v in x), map(int, y)))
+    assert sorted(pairs(d.train.x, d.train.y) + pairs(d.valid.x, d.valid.y)) == pairs(x, y)
+    assert d.test.shape == x.shape[1:] and d.test.c == len(d.test.classes) == (20 if name == 'cifar100' else 10)
+    assert d.test.classes[3] == ('3' if name in ('mnist', 'svhn') else 'class 3')
+    assert d.valid.y.bincount().max() <= 2
+    assert d.train.shuffle and not d.test.shuffle and d.test.augment is None
+    flips = {'cifar10': True, 'cifar100': True, 'stl10': True, 'svhn': False}
+    assert d.train.augment == (None if name == 'mnist' else crop_flip(12 if name == 'stl10' else 4, flips[name]))
+    whole = list(d.train.epoch(2))
+    assert same(whole[1:], list(d.train.epoch(2, 1)))
+    assert all(0 <= v.min() and v.max() <= 1 and v.dtype == torch.float32 for v, _ in whole)
+
+@pytest.mark.parametrize('name', MAKERS)
+def test_missing_and_damaged(name, tmp_path, monkeypatch):
+    "One sentence that names the command and the folder"
+    with pytest.raises(FileNotFoundError) as e: get_data(name, device='cpu', root=tmp_path/'nowhere')
+    for part in (f'`spat_nb data {name}`', f"get_data('{name}', download=True)", str(tmp_path/'nowhere'), 'SPAT_NB_DATA'): assert part in str(e.value)
+    MAKERS[name](tmp_path, monkeypatch)
+    file = tmp_path/DAMAGE[name]
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(ValueError) as e: get_data(name, device='cpu', root=tmp_path)
+    for part in (f'`spat_nb data {name}`', f"get_data('{name}', download=True)", str(tmp_path), 'incomplete or damaged'): assert part in str(e.value)
+    assert '\n' not in str(e.value)
+
+def test_a_missing_test_part_is_named(tmp_path, monkeypatch):
+    svhn(tmp_path, monkeypatch)
+    (tmp_path/'test_32x32.mat').unlink()
+    with pytest.raises(FileNotFoundError, match='test_32x32.mat is missing'): get_data('svhn', device='cpu', root=tmp_path)
+
+def test_a_forged_pickle_is_not_opened(tmp_path, monkeypatch):
+    "The one exception to `no pickles`: only files with torchvision's checksum are unpickled"
+    MAKERS['cifar100'](tmp_path, monkeypatch)
+    class Evil:
+        def __reduce__(self): return (Path.touch, (tmp_path/'pwned',))
+    (tmp_path/'cifar-100-python'/'train').write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match='damaged'): get_data('cifar100', device='cpu', root=tmp_path)
+    assert not (tmp_path/'pwned').exists()
+
+@pytest.mark.parametrize('name,kind', [('mnist', 'MNIST'), ('cifar100', 'CIFAR100')])
+def test_download_mends(name, kind, tmp_path, monkeypatch):
+    "download=True fetches what is missing or damaged, and nothing where all is well"
+    good = tmp_path/'good'; MAKERS[name](good, monkeypatch)
+    here = tmp_path/'here'
+    def download(self):
+        calls.append(1)
+        for f in good.rglob('*'):
+            to = here/f.relative_to(good)
+            if f.is_file() and not (to.exists() and kind == 'MNIST'): to.parent.mkdir(parents=True, exist_ok=True); to.write_bytes(f.read_bytes())
+    monkeypatch.setattr(getattr(datasets, kind), 'download', download)
+    calls = []; d = get_data(name, device='cpu', root=here, download=True)
+    assert calls and d.test.n == 30
+    calls.clear(); get_data(name, device='cpu', root=here, download=True); assert not calls
+    file = here/DAMAGE[name]; file.write_bytes(file.read_bytes()[:-7])
+    assert torch.equal(get_data(name, device='cpu', root=here, download=True).test.x, d.test.x) and calls
+    def fails(self): raise OSError('no route to host')
+    monkeypatch.setattr(getattr(datasets, kind), 'download', fails)
+    with pytest.raises(ConnectionError, match=r'could not download .*no route to host.*check the connection'): get_data(name, device='cpu', root=tmp_path/'x', download=True)
+
+# ---- batches
+
+def batches(n=100, **kw):
+    x = torch.from_numpy(bytes_((n, 3, 8, 10)))
+    return Batches(x, torch.arange(n) % 7, tuple('abcdefg'), **{**dict(batch_size=16, shuffle=True, augment=crop_flip(2), seed=3), **kw})
+
+@pytest.mark.parametrize('start', [0, 1, 5, 6, 7])
+@pytest.mark.parametrize('n', [1, 96, 97, 100])
+def test_resume_is_the_tail_of_the_epoch(n, start):
+    b = batches(n)
+    torch.manual_seed(0); whole = list(b.epoch(4)); state = torch.get_rng_state()
+    torch.rand(17); assert same(whole[start:], list(b.epoch(4, start)))
+    assert len(whole) == len(b) == -(-n//16) and sum(len(y) for _, y in whole) == n
+    torch.manual_seed(0); assert torch.equal(state, torch.get_rng_state())                   # nothing was drawn from torch's stream
+
+def test_seed_epoch_and_batch_matter():
+    b = batches()
+    first = lambda b, e=0: next(b.epoch(e))[0]
+    assert torch.equal(first(b), first(batches())) and not torch.equal(first(b), first(b, 1)) and not torch.equal(first(b), first(b.with_(seed=4)))
+    assert not torch.equal(torch.cat(b.indices(0)), torch.cat(b.indices(1)))                 # another order in each epoch
+    still = batches(32, shuffle=False).with_(x=torch.from_numpy(np.tile(bytes_((1, 3, 8, 10)), (32, 1, 1, 1))))
+    (a, _), (c, _) = still.epoch(0)
+    assert not torch.equal(a, c)                                                             # the same images in two batches: other draws
+
+def test_the_same_in_another_process():
+    "Nothing depends on the process, such as Python's salted hash"
+    code = ("import torch, hashlib; from spat_nb.data import *; b = Batches(torch.arange(3000).view(100,1,5,6).byte(), torch.arange(100)%3, tuple('abc'), 16, True, crop_flip(1), 9);"
+            "print(hashlib.sha1(b''.join(bytes((x*255).round().byte().flatten().tolist())+bytes(y.tolist()) for x,y in b.epoch(2))).hexdigest())")
+    outs = [subprocess.run([sys.executable, '-c', code], env={'PYTHONHASHSEED': h, 'PATH': ''}, capture_output=True, text=True, check=True).stdout for h in '12']
+    assert len(outs[0]) == 41 and outs[0] == outs[1]
+
+def test_streams_never_change():
+    "A new way to make seeds would change every old run: it needs a line in CHANGELOG"
+    assert rng(0, 7, 200).initial_seed() == int.from_bytes(hashlib.blake2b(b'0/7/200', digest_size=8).digest(), 'big')
+
+def test_pick_is_balanced_and_nested():
+    g = torch.Generator().manual_seed(0)
+    y = torch.multinomial(torch.tensor([.5, .3, .15, .05]), 400, True, generator=g)
+    have = y.bincount()
+    for n in (0, 1, 4, 37, 100, 400):
+        i = pick(y, n)
+        count = y[i].bincount(minlength=4)
+        assert len(i) == n == len(i.unique())
+        open_ = count < have                                                                 # classes that still have images: as many as the largest, or one less
+        assert (count[open_] >= count.max()-1).all()
+        assert set(pick(y, n//2).tolist()) <= set(i.tolist())
+
+def test_hold_out_and_subset():
+    b = batches()
+    rest, held = b.hold_out(21, seed=5)
+    assert sorted(images(rest) + images(held)) == images(b) and not set(images(rest)) & set(images(held))
+    assert held.y.bincount().tolist() == [3]*7
+    assert not torch.equal(held.x, b.hold_out(21, seed=6)[1].x)
+    sub = b.subset(14); assert sub.y.bincount().tolist() == [2]*7 and set(images(sub)) < set(images(b)) and sub.seed == b.seed
+    with pytest.raises(ValueError, match='choose between 0 and 99'): b.hold_out(100)
+    with pytest.raises(ValueError, match='choose between 0 and 100'): b.subset(101)
+
+@pytest.mark.parametrize('pad,flip', [(0, True), (1, False), (4, True), (9, False)])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_augmentation_against_a_loop(pad, flip, dtype):
+    x = torch.rand(20, 3, 7, 9, generator=rng(1)).to(dtype)
+    got = crop_flip(pad, flip)(x, rng(2))
+    g = rng(2)
+    i, j = torch.randint(2*pad+1, (2, 20), generator=g).tolist()
+    mirror = (torch.rand(20, generator=g) < .5).tolist() if flip else [False]*20
+    for k in range(20):
+        for r in range(7):
+            for c in range(9):
+                col = 8-c if mirror[k] else c
+                rr, cc = r+i[k]-pad, col+j[k]-pad
+                want = x[k, :, rr, cc] if 0 <= rr < 7 and 0 <= cc < 9 else torch.zeros(3, dtype=dtype)
+                assert torch.equal(got[k, :, r, c], want)
+    assert got.dtype == dtype and 0 <= got.min() and got.max() <= 1
+
+# ---- folders
+
+@pytest.fixture
+def folder(tmp_path):
+    for part, n in (('train', 12), ('val', 6), ('test', 6)):
+        for c in ('ant', 'bee', 'cow'):
+            (tmp_path/part/c).mkdir(parents=True)
+            for k in range(n//3):
+                size = (24+2*k, 30, 3) if c != 'cow' else (31, 24)                           # colour, and grey images
+                Image.fromarray(bytes_(size, 100*n+10*k+ord(c[0]))).save(tmp_path/part/c/(f'{k}.png' if k % 2 else f'{k}.jpg'))
+    return tmp_path
+
+def test_folder_parts(folder):
+    import shutil
+    get = lambda root=folder, **kw: get_data('imagefolder', device='cpu', root=root, size=16, batch_size=5, **kw)
+    d = get(); assert [p.n for p in d] == [12, 6, 6] and all('/val/' in f for f in d.valid.files)
+    shutil.rmtree(folder/'test')
+    d = get(); assert [p.n for p in d] == [10, 2, 6] and all('/val/' in f for f in d.test.files) and not set(d.train.files) & set(d.valid.files)
+    d = get(valid=6); assert d.valid.y.bincount().tolist() == [2, 2, 2]
+    shutil.rmtree(folder/'train')
+    d = get(); assert [p.n for p in d] == [4, 0, 2]                                          # only val/: a fifth is the test
+    e = get(folder/'val', split=3); assert e.test.files == d.test.files                      # the class folders themselves, another split: the same test
+    assert len(set(d.train.files + d.valid.files + d.test.files)) == 6
+    assert d.train.classes == ('ant', 'bee', 'cow') and d.train.shape == (3, 16, 16)
+
+def test_workers_and_resume_change_nothing(folder):
+    d = get_data('imagefolder', device='cpu', root=folder, size=16, batch_size=5)
+    assert d.train.augment == resized_crop() and d.test.augment is None
+    state = torch.get_rng_state()
+    whole = list(d.train.epoch(3))
+    for w in (0, 1, 2): assert same(whole[1:], list(d.train.with_(workers=w).epoch(3, 1)))
+    assert torch.equal(state, torch.get_rng_state())
+    assert [tuple(x.shape) for x, _ in whole] == [(5, 3, 16, 16)]*2 + [(2, 3, 16, 16)]
+    assert all(x.dtype == torch.float32 and 0 <= x.min() and x.max() <= 1 for x, _ in whole)
+    one, two = (torch.cat([x for x, _ in d.train.with_(shuffle=False).epoch(e)]) for e in (0, 1))
+    assert all(not torch.equal(a, b) for a, b in zip(one, two))                              # each image is cut anew in each epoch
+
+def test_memory_equals_stream(folder):
+    a, b = (get_data('imagefolder', device='cpu', root=folder, size=16, stream=s) for s in (True, False))
+    assert torch.equal(a.test.tensors()[0], b.test.tensors()[0]) and torch.equal(a.train.y, b.train.y)
+    assert b.train.augment == crop_flip(2) and isinstance(b.train, Batches)
+
+def test_centre_against_pillow(folder):
+    f = folder/'one.png'; Image.fromarray(np.repeat(np.arange(64, dtype=np.uint8)[:, None]*4, 64, 1)).save(f)
+    s = D.Stream([str(f)], torch.tensor([0]), ('a',), size=56)                               # 56*8/7 = 64: no resizing, the middle 56
+    x = s.tensors()[0][0]
+    assert torch.equal((x[0, :, 0]*255).round(), torch.arange(4., 60)*4) and torch.equal(x[0], x[2])
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_damaged_image(folder, workers):
+    f = folder/'test'/'bee'/'0.jpg'; f.write_bytes(f.read_bytes()[:150])
+    d = get_data('imagefolder', device='cpu', root=folder, size=16, workers=workers)
+    with pytest.raises(OSError) as e: list(d.test)
+    assert str(f) in str(e.value) and 'is no readable image' in str(e.value) and '\n' not in str(e.value)
+
+def test_bad_folders(folder):
+    with pytest.raises(FileNotFoundError, match='no folders of images in .*give root='): get_data('imagefolder', device='cpu', root=folder/'none')
+    (folder/'test'/'dog').mkdir()
+    with pytest.raises(FileNotFoundError, match='a class without images'): get_data('imagefolder', device='cpu', root=folder)
+    (folder/'test'/'dog'/'a.png').write_bytes(b'')
+    with pytest.raises(ValueError, match='needs a folder for every class'): get_data('imagefolder', device='cpu', root=folder)
+
+# ---- the call
+
+@pytest.mark.parametrize('name,why', [('cifar', "did you mean 'cifar10'"), ('CIFAR-100', "did you mean 'cifar100'"), ('xyz', 'known are digits'), (7, 'known are digits')])
+def test_unknown_set(name, why):
+    with pytest.raises(ValueError, match='unknown data set') as e: get_data(name)
+    assert why in str(e.value) and 'imagefolder' in str(e.value)
+
+def test_digits():
+    a, b = get_data('digits', device='cpu', seed=0), get_data('digits', device='cpu', seed=1)
+    assert [p.n for p in a] == [1257, 180, 360] and a.test.y.bincount().tolist() == [36]*10 and a.valid.y.bincount().tolist() == [18]*10
+    assert all(torch.equal(p.x, q.x) for p, q in zip(a, b))                                  # `seed` moves no image
+    assert not same(list(a.train), list(b.train))
+    c = get_data('digits', device='cpu', split=1); assert torch.equal(a.test.x, c.test.x) and not torch.equal(a.valid.x, c.valid.x)
+    n = get_data('digits', device='cpu', n=100); assert n.train.y.bincount().tolist() == [10]*10 and (n.valid.n, n.test.n) == (180, 360)
+    assert get_data('digits', device='cpu', augment=None).train.augment is None
+
+def test_imports_are_lazy():
+    code = "import sys, spat_nb.data, spat_nb.plot; print([m for m in ('torchvision', 'sklearn', 'matplotlib', 'scipy', 'PIL', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+# ---- real files, where settings().data (SPAT_NB_DATA) has them
+
+def real(name, **kw):
+    try: return get_data(name, device='cpu', **kw)
+    except FileNotFoundError as e: pytest.skip(f'no real {name}: {e}')
+
+def test_real_cifar10():
+    d = real('cifar10')
+    assert [p.n for p in d] == [49000, 1000, 10000] and d.train.y.bincount().tolist() == [4900]*10
+    assert d.test.classes == ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+    both = torch.cat([d.train.x, d.valid.x])
+    for c, mean, std in ((0, .4914, .2470), (1, .4822, .2435), (2, .4465, .2616)):                       # the numbers that everybody normalises with
+        v = both[:, c].float()/255
+        assert abs(v.mean().item()-mean) < 1e-4 and abs(v.std().item()-std) < 1e-4
+    assert d.test.y[:5].tolist() == [3, 8, 8, 0, 6]
+
+def test_real_mnist():
+    d = real('mnist')
+    assert [p.n for p in d] == [59000, 1000, 10000] and d.test.y[:5].tolist() == [7, 2, 1, 0, 4]
+    both = torch.cat([d.train.x, d.valid.x]).float()/255
+    assert abs(both.mean().item()-.1307) < 1e-4 and abs(both.std().item()-.3081) < 1e-4
+
+def test_real_imagenette():
+    root = settings().data/'imagenette'
+    if not root.is_dir(): pytest.skip(f'no real imagenette in {root.parent}')
+    d = get_data('imagefolder', device='cpu', root=root, size=64, batch_size=50, workers=2)
+    assert [p.n for p in d] == [640, 160, 200] and d.test.y.bincount().tolist() == [20]*10
+    x, y = next(iter(d.train)); assert x.shape == (50, 3, 64, 64) and .3 < x.mean() < .6
+    assert same(list(d.train.subset(100).epoch(1))[1:], list(d.train.subset(100).with_(workers=0).epoch(1, 1)))

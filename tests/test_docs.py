@@ -1,0 +1,207 @@
+"""The docs site: built once into a temporary folder, then every page is walked; in a browser too where there is one."""
+import ast, functools, http.server, importlib.util, json, os, re, shutil, subprocess, sys, threading, warnings
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+import pytest
+
+bs4 = pytest.importorskip('bs4', reason="the extra `docs` is not installed")
+pytest.importorskip('myst_nb', reason="the extra `docs` is not installed")
+yaml = pytest.importorskip('yaml')
+
+ROOT = Path(__file__).resolve().parents[1]
+NBS = ROOT/'nbs'
+spec = importlib.util.spec_from_file_location('spat_docs', ROOT/'tools/docs.py')
+docs = importlib.util.module_from_spec(spec); spec.loader.exec_module(docs)
+
+# ---- the checker
+EXTERNAL = re.compile(r'^(https?:)?//')
+TEX = re.compile(r'\$\$|\\\(|\\\[|\\[a-zA-Z]{2,}')
+
+@functools.lru_cache(maxsize=99)
+def parse(text): return bs4.BeautifulSoup(text, 'html.parser')
+def read(path): return parse(path.read_text())
+
+def drawn(string): return any(e.name in ('pre', 'code', 'script', 'style', 'title') or 'math' in e.get('class', ()) for e in string.parents)
+
+def page_faults(path, ids):
+    "What is wrong with one page; `ids`: path -> ids of that page, None where there is no such file"
+    soup = read(path)
+    for e in soup.select('script[src], img[src], iframe[src], source[src], link[href]'):
+        url = e.get('src') or e['href']
+        if url == '#': continue
+        if EXTERNAL.match(url) and e.get('rel') not in (['canonical'], ['index']): yield f'{path.name}: external {e.name} {url}'
+        elif not url.startswith('data:') and ids(path.parent/unquote(urlsplit(url).path)) is None: yield f'{path.name}: missing file {url}'
+    for e in soup.select('style'):
+        if re.search(r'url\(\s*["\']?(https?:)?//|@import', e.text): yield f'{path.name}: external style {e.text[:60]!r}'
+    for e in soup.select('a[href]'):
+        u = urlsplit(e['href'])
+        if u.scheme or u.netloc or e['href'] == '#': continue
+        there = ids((path.parent/unquote(u.path)).resolve() if u.path else path)
+        if there is None: yield f'{path.name}: broken link {e["href"]}'
+        elif u.fragment and unquote(u.fragment) not in there: yield f'{path.name}: broken anchor {e["href"]}'
+    for e in soup.select('img'):
+        alt = e.get('alt', '').strip()
+        if not alt or alt.endswith(('.png', '.svg', '.jpg')): yield f'{path.name}: image without alt text {e["src"][:60]}'
+    yield from (f'{path.name}: raw TeX in {t.strip()[:60]!r}' for t in soup.find_all(string=TEX) if not drawn(t))
+
+def site_faults(site):
+    known = {}
+    def ids(path):
+        path = path.resolve()
+        if path not in known:
+            if not path.is_file(): known[path] = None
+            elif path.suffix != '.html': known[path] = set()
+            else: known[path] = {e.get('id') for e in read(path).select('[id]')}
+        return known[path]
+    for page in sorted(site.rglob('*.html')):
+        if '_static' not in page.relative_to(site).parts: yield from page_faults(page, ids)
+    for css in site.rglob('*.css'):
+        if re.search(r'(url\(|@import)\s*["\']?(https?:)?//', css.read_text()): yield f'{css.name}: external url in a style sheet'
+
+def exported(nb):
+    "(module, [public functions and classes]) of a notebook"
+    cells = [''.join(c['source']) for c in json.loads(nb.read_text())['cells'] if c['cell_type'] == 'code']
+    room = next((m[1] for c in cells for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', c, re.M)] if m), None)
+    trees = [ast.parse(c) for c in cells if re.search(r'^#\|\s*exports?\s*$', c, re.M)]
+    return room,[d for t in trees for d in t.body if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and d.name[0] != '_']
+
+def api_faults(page, room, defs):
+    "Each exported name has its card; a function's arguments stand in its table or, without comments, in its signature"
+    soup = read(page)
+    for d in defs:
+        head = soup.find(id=f'spat_nb.{room}.{d.name}')
+        if head is None: yield f'{page.name}: no API card of {d.name}'; continue
+        card = head.find_parent('dl').get_text(' ')
+        args = [a.arg for a in d.args.args] if isinstance(d, ast.FunctionDef) else []
+        yield from (f'{page.name}: {d.name} without its argument {a}' for a in args if not re.search(rf'\b{a}\b', card))
+        if len(ast.get_docstring(d) or '') and not head.find_parent('dl').select('dd'): yield f'{page.name}: {d.name} without its docstring'
+
+def order_faults(contents, notebooks):
+    listed = [n for _,ns in docs.floors(contents) for n in ns]
+    yield from (f'{n} is twice in _quarto.yml' for n in {n for n in listed if listed.count(n) > 1})
+    yield from (f'{n} is in _quarto.yml but not in nbs/' for n in dict.fromkeys(listed) if n not in notebooks)
+    yield from (f'{n} is in nbs/ but not in _quarto.yml' for n in notebooks if n not in listed)
+
+# ---- the site
+def contents(): return docs.website()['sidebar']['contents']
+def notebooks(): return sorted(p.stem for p in NBS.glob('*.ipynb') if p.stem[0] not in '._')
+
+def test_every_notebook_is_in_the_sidebar(): assert not list(order_faults(contents(), notebooks()))
+
+def look(site, patience=20000):
+    "All pages on a phone's width in Chromium, dark mode: mathematics drawn, no error, nothing fetched, no sideways scrolling; then a search"
+    exe = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    try: from playwright.sync_api import Error as PlaywrightError, sync_playwright
+    except ImportError: exe = None
+    if not exe: return warnings.warn('no Chromium with Playwright here: the pages were walked, but not looked at in a browser')
+    flags = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
+    faults,server = [],http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f'http://127.0.0.1:{server.server_port}/'
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=exe, args=flags.split())
+        tab = browser.new_page(viewport={'width': 390, 'height': 844}, color_scheme='dark')
+        tab.on('console', lambda m: m.type == 'error' and faults.append(f'{tab.url}: console {m.text}'))
+        tab.on('pageerror', lambda e: faults.append(f'{tab.url}: {e}'))
+        tab.on('request', lambda r: r.url.startswith((base, 'data:', 'blob:')) or faults.append(f'{tab.url}: fetches {r.url}'))
+        for page in sorted(site.glob('*.html')):
+            tab.goto(base + page.name)
+            n = tab.locator('.math').count()
+            try: tab.wait_for_function('n => document.querySelectorAll(".math mjx-container").length >= n', arg=n, timeout=patience)
+            except PlaywrightError: faults.append(f'{page.name}: {tab.locator(".math mjx-container").count()} of {n} formulas drawn')
+            for e in tab.locator('mjx-merror').all(): faults.append(f'{page.name}: TeX error {e.get_attribute("title") or e.inner_text()}')
+            if (w := tab.evaluate('document.documentElement.scrollWidth')) > 390: faults.append(f'{page.name}: {w} pixels wide on a phone of 390')
+            if tab.evaluate('document.documentElement.dataset.theme') != 'dark': faults.append(f'{page.name}: not dark')
+        tab.goto(base + 'search.html?q=attack')
+        try: tab.wait_for_selector('#search-results li a', timeout=patience)
+        except PlaywrightError: faults.append('a search for "attack" finds nothing')
+        browser.close()
+    server.shutdown()
+    return faults
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+def test_site(tmp_path):
+    site,before = tmp_path/'site',sorted(p.name for p in NBS.iterdir())
+    r = subprocess.run([sys.executable, ROOT/'tools/docs.py', '--sphinx', '--out', site], capture_output=True, text=True, cwd=tmp_path)
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert sorted(p.name for p in NBS.iterdir()) == before, 'the build left files in nbs/'
+    faults = list(site_faults(site))
+    for nb in notebooks():
+        room,defs = exported(NBS/f'{nb}.ipynb')
+        faults += api_faults(site/f'{nb}.html', room, defs)
+    soup = read(site/f'{notebooks()[-2]}.html')
+    linked = [Path(a['href']).stem for a in soup.select('nav.bd-links a') if a['href'] != '#']
+    order = [n for _,ns in docs.floors(contents()) for n in ns if n not in ('index', notebooks()[-2])]
+    assert [n for n in linked if n in order] == order
+    assert (site/'_static/mathjax/tex-chtml-full.js').stat().st_size > 1e6 and len(list((site/'_static/mathjax').rglob('*.woff'))) > 20
+    assert not faults + (look(site) or []), '\n'.join(faults)
+
+# ---- a check that cannot fail is none: each fault, planted
+GOOD = '''<html><body><h1 id="top">A</h1><a href="#top">a</a><a href="https://x.org">b</a><img src="i.png" alt="a curve">
+          <span class="math">\\(\\frac12\\)</span></body></html>'''
+
+@pytest.mark.parametrize('bad,fault', [
+    ('<a href="nowhere.html">x</a>', 'broken link'), ('<a href="#nowhere">x</a>', 'broken anchor'), ('<a href="p.html#no">x</a>', 'broken anchor'),
+    ('<img src="gone.png" alt="x">', 'missing file'), ('<img src="i.png">', 'without alt'), ('<img src="i.png" alt="_images/i.png">', 'without alt'),
+    ('<script src="https://cdn.jsdelivr.net/m.js"></script>', 'external script'), ('<link rel="stylesheet" href="//fonts.x/c.css">', 'external link'),
+    ('<img src="https://x.org/i.png" alt="x">', 'external img'), ('<style>@font-face {src: url(https://x.org/f.woff)}</style>', 'external style'),
+    ('<p>so $$x</p>', 'raw TeX'), (r'<p>and \frac{1}{2}</p>', 'raw TeX')])
+def test_checker_finds(tmp_path, bad, fault):
+    (tmp_path/'i.png').write_bytes(b'x'); page = tmp_path/'p.html'
+    page.write_text(GOOD); assert not list(site_faults(tmp_path))
+    page.write_text(GOOD.replace('</body>', bad + '</body>'))
+    found = list(site_faults(tmp_path))
+    assert len(found) == 1 and fault in found[0]
+
+def test_checker_finds_missing_cards_and_notebooks(tmp_path):
+    page = tmp_path/'p.html'; f = ast.parse('def f(a, b): "doc"').body
+    card = '<dl><dt id="spat_nb.m.f">f(a{})</dt><dd>doc</dd></dl>'
+    page.write_text(card.format(', b')); assert not list(api_faults(page, 'm', f))
+    page.write_text(card.format('')); assert list(api_faults(page, 'm', f)) == ['p.html: f without its argument b']
+    page.write_text(''); assert list(api_faults(page, 'm', f)) == ['p.html: no API card of f']
+    assert len(list(order_faults(['a.ipynb', {'section': 's', 'contents': ['b.ipynb', 'b.ipynb']}], ['a', 'c']))) == 3
+    (tmp_path/'c.css').write_text('@import "https://x.org/c.css"'); assert len(list(site_faults(tmp_path))) == 1
+
+def test_browser_finds(tmp_path):
+    bad = '<div style="width:900px">wide</div><span class="math">x</span><script src="gone.js"></script>'
+    for name,body in (('p', bad), ('search', 'nothing')): (tmp_path/f'{name}.html').write_text(f'<html data-theme="dark"><body>{body}</body></html>')
+    faults = look(tmp_path, patience=500)
+    if faults is None: pytest.skip('no Chromium with Playwright here')
+    for text in ('pixels wide', '0 of 1 formulas', 'console', 'finds nothing'): assert any(text in f for f in faults), (text, faults)
+
+@pytest.fixture
+def small(tmp_path):
+    "A project of one notebook: build(text, *arguments of tools/docs.py)"
+    for f in ('tools/docs.py', 'docs/site.css', 'docs/favicon.svg', 'pyproject.toml'):
+        (tmp_path/f).parent.mkdir(exist_ok=True); shutil.copy(ROOT/f, tmp_path/f)
+    site = {**docs.website(), 'sidebar': {'contents': ['index.ipynb']}}
+    (tmp_path/'_quarto.yml').write_text(yaml.dump({'website': site})); (tmp_path/'nbs').mkdir()
+    (tmp_path/'nbs/_quarto.yml').symlink_to('../_quarto.yml')
+    def cell(i, kind, source, **kw): return {'cell_type': kind, 'id': f'c{i}', 'metadata': {}, 'source': source, **kw}
+    def build(text, *args, env=None):
+        cells = [cell(0, 'code', '#| default_exp balls', outputs=[], execution_count=1), cell(1, 'markdown', '# T\n> sub'), cell(2, 'markdown', text)]
+        for i,code in enumerate(('#| export\nclass Ball: pass', 'import math\nprint(never_defined)', '#| hide\nsecret = 1'), 3):
+            cells.append(cell(i, 'code', code, outputs=[], execution_count=i))
+        (tmp_path/'nbs/index.ipynb').write_text(json.dumps({'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}))
+        return subprocess.run([sys.executable, tmp_path/'tools/docs.py', *args], capture_output=True, text=True, env=env)
+    build.path = tmp_path
+    return build
+
+def test_broken_link_in_a_notebook_stops_the_build(small):
+    r = small('fine: `Ball`', '--sphinx'); assert r.returncode == 0, r.stderr
+    page = (small.path/'_docs/index.html').read_text()
+    assert all(t in page for t in ('sub', 'id="spat_nb.balls.Ball"', 'href="#spat_nb.balls.Ball"', 'never_defined')) and 'secret' not in page
+    r = small('[gone](99_gone.ipynb)', '--sphinx')
+    assert r.returncode and '99_gone.ipynb' in r.stderr
+
+def test_the_way_to_quarto(small):
+    "A stand-in for quarto: it is handed prepared notebooks, with nothing executed, and no file of nbdev stays in nbs/"
+    fake = small.path/'bin/quarto'; fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\nmkdir -p "$1" && cp index.ipynb "$1/index.html"\n'); fake.chmod(0o755)
+    r = small('fine', env={**os.environ, 'PATH': f'{fake.parent}{os.pathsep}{os.environ["PATH"]}'})
+    assert r.returncode == 0, r.stdout + r.stderr
+    page = (small.path/'_docs/index.html').read_text()
+    assert '### Ball {#ball}' in page and 'class Ball: pass' in page and 'secret' not in page
+    assert {p.name for p in (small.path/'nbs').iterdir()} == {'index.ipynb', '_quarto.yml'}
