@@ -6,7 +6,7 @@ Docs: https://spat-nb.github.io/spat_nb/attack.html.md"""
 
 # %% ../nbs/12_attack.ipynb #b0980bf0
 from __future__ import annotations
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Callable
 import torch
 from torch import Tensor
@@ -102,11 +102,11 @@ class Attack:
     "A search for the worst image in `ball`; call it as `attack(model, x, y)`. Its fields are the slots"
     ball: Ball                  # how far: Linf(8/255), L2(.5), ...
     steps: int = 10             # steps of one climb
-    lr: float = None            # step size in the ball's norm; default 2.5 eps/steps (2/255 for 8/255 in 10)
+    lr: float = None            # step size in the ball's norm; default 2.5 eps/steps
     loss: Callable = ce         # (z, y) -> (b,), up is worse for the model
     start: Callable = uniform   # (x, ball, generator) -> first point
     step: Callable = steepest   # State -> proposal
-    restarts: int = 1           # climbs; the worst point of each sample is kept (one forward pass more for each climb)
+    restarts: int = 1           # climbs; each sample's worst point is kept, for one more forward pass each
     generator: torch.Generator = None # random stream; default: torch's own
     recorder: Callable = None   # called with the State at every point
 
@@ -141,7 +141,8 @@ class Attack:
         "Of each sample the point that fooled the model, and of these the one with the highest loss"
         kept = None
         for _ in range(self.restarts):
-            s = ascend(f, x, self.ball, self.steps, self.step, self.start, self.lr, self.generator, self.restarts > 1, self.recorder)
+            s = ascend(f, x, self.ball, self.steps, self.step, self.start, self.lr,
+                       self.generator, look=self.restarts > 1, recorder=self.recorder)
             if kept is None: kept = (s.x, s.val, s.won); continue
             up = (s.won & ~kept[2]) | ((s.won == kept[2]) & (s.val > kept[1]))
             kept = tuple(torch.where(bview(up, a), a, b) for a,b in zip((s.x, s.val, s.won), kept))

@@ -1,6 +1,5 @@
 "A run that is really killed (SIGKILL, several times, at moments that nobody chose) ends as the one that was left alone, bit for bit"
 import os, random, signal, subprocess, sys, time
-from pathlib import Path
 import pytest
 import torch
 from spat_nb.files import load_tree
@@ -43,17 +42,16 @@ def same(a, b):
     if isinstance(a, list): return len(a) == len(b) and all(map(same, a, b))
     return a == b
 
-@pytest.mark.parametrize('every', [0, 1e9], ids=['each step', 'each epoch'])
 @pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL here')
-def test_killed(tmp_path, every):
+def test_killed(tmp_path):
     whole, torn = tmp_path/'whole', tmp_path/'torn'
     whole.mkdir(); torn.mkdir()
-    p = start(whole, every)
-    out, _ = p.communicate(timeout=120)
+    p = start(whole, 1e9)
+    out, _ = p.communicate(timeout=180)
     assert p.returncode == 0, out
-    dice, newer, kills = random.Random(int(every > 0)), 0, 0
-    for seed in range(3):
-        p = start(torn, every, seed=10+seed)
+    dice, newer, kills = random.Random(0), 0, 0
+    for k, every in enumerate((0, .1, 1e9)):              # a file at each step, now and then, at each epoch's end
+        p = start(torn, every, seed=10+k)
         newer = wait_for(torn/'checkpoint.safetensors', newer)
         time.sleep(dice.uniform(0, .3))                   # while it computes, or while it writes
         p.send_signal(signal.SIGKILL)
@@ -62,11 +60,10 @@ def test_killed(tmp_path, every):
         newer = (torn/'checkpoint.safetensors').stat().st_mtime_ns
         load_tree(torn/'checkpoint.safetensors')          # whole, whatever the moment
     assert kills >= 2, "the run was over before it could be killed"
-    p = start(torn, every, seed=99)
-    out, _ = p.communicate(timeout=120)
+    p = start(torn, 0, seed=99)
+    out, _ = p.communicate(timeout=180)
     assert p.returncode == 0, out
     assert 'going on at epoch' in out
     a, b = (load_tree(d/'end.safetensors') for d in (whole, torn))
     for k in a: assert same(a[k], b[k]), k
-    left = {f.name for f in Path(torn).iterdir()}
-    assert left - {'checkpoint.safetensors', 'end.safetensors'} == {f for f in left if f.endswith('.part')}
+    assert all(f.name in ('checkpoint.safetensors', 'end.safetensors') or f.suffix == '.part' for f in torn.iterdir())
