@@ -247,4 +247,5 @@ def bar(
     "A progress bar that goes away when done, and is silent in tests (IN_TEST or TQDM_DISABLE set)"
     from tqdm.auto import tqdm
     quiet = bool(os.environ.get('IN_TEST') or os.environ.get('TQDM_DISABLE'))
-    return tqdm(it, total=total, desc=desc, leave=False, **{'disable': quiet, **kw})
+    watched = sys.stderr.isatty() or 'ipykernel' in sys.modules       # a log file gets a line now and then
+    return tqdm(it, total=total, desc=desc, leave=False, **{'disable': quiet, 'mininterval': .1 if watched else 10, **kw})

@@ -27,6 +27,8 @@ def write_aside(
     try:
         yield part
         with open(part, 'rb') as f: os.fsync(f.fileno())         # on the disk before it takes the name
+        mask = os.umask(0); os.umask(mask)                       # as readable as any other file; safetensors writes for its owner alone
+        part.chmod(0o666 & ~mask)
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 

@@ -232,7 +232,7 @@ class Progress(Callback):
         show:bool=None, # a bar? Default: where there is a terminal or a notebook
     ): self.every,self.show = every,show
     def before_fit(self, l):
-        self.size,self.first,self.last = l.train.n/len(l.train),l.done,''    # images in a step, on the average
+        self.size,self.seen,self.last = l.train.n/len(l.train),l.done,''     # images in a step, on the average
         self.start = self.at = time.monotonic()
         self.bar = bar(None, round(l.total*self.size), 'train', initial=round(l.done*self.size), unit='img', unit_scale=True, mininterval=.5,
                        bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}', disable=None if self.show is None else not self.show)
@@ -240,11 +240,12 @@ class Progress(Callback):
     def after_step(self, l):
         if self.bar.update(len(l.x)): self.bar.set_postfix_str(f'loss {self.loss(l):.3f}{self.last}', refresh=False)   # shown, so asked for
         elif self.bar.disable and time.monotonic()-self.at >= self.every:
-            self.at = time.monotonic()
-            pace = (self.at-self.start)/(l.done-self.first)                  # seconds for a step, validation included
+            now = time.monotonic()
+            pace = (now-self.at)/(l.done-self.seen)                          # seconds for a step, of late
+            self.at,self.seen = now,l.done
             self.say(f"epoch {l.done/len(l.train):6.2f} of {l.epochs}   loss {self.loss(l):.3f}   {self.size/pace:,.0f} images/s   {self.bar.format_interval(pace*(l.total-l.done))} left")
     def after_validate(self, l):
-        r,self.at = l.history[-1],time.monotonic()
+        r,self.at,self.seen = l.history[-1],time.monotonic(),l.done
         self.last = ''.join(f' {k} {r[k]:.3f}' for k in ('clean', 'robust') if k in r)
         self.bar.set_postfix_str(f"loss {r['loss']:.3f}{self.last}", refresh=False)
         self.say(f"epoch {r['epoch']:6.2f} of {l.epochs}   loss {r['loss']:.3f}{self.last}   after {self.bar.format_interval(self.at-self.start)}")

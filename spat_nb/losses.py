@@ -105,4 +105,5 @@ def kl(
 ) -> Tensor:  # (b,) >= 0, up to rounding
     "KL(p || softmax(z)) = ce(z, p) - H(p). ValueError where p is no (b,c)"
     if p.shape != z.shape: raise ValueError(f"kl needs probabilities of the logits' shape {tuple(z.shape)}, but p has shape {tuple(p.shape)}; use ce for labels.")
+    p = p.clamp_min(torch.finfo(p.dtype).tiny)          # p log p has no finite slope at 0, where a sure network's softmax ends
     return F.kl_div(z.log_softmax(1), p, reduction='none').sum(1)

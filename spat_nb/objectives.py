@@ -10,7 +10,7 @@ from typing import Callable
 import torch
 from torch import Tensor
 from .core import eval_mode, logits
-from .losses import ce
+from .losses import ce, kl
 
 # %% auto #0
 __all__ = ['standard', 'pgd_at', 'probs', 'trades']
@@ -52,8 +52,7 @@ def trades(
     attack:Callable, # climbs cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
     beta:float=6.,   # >= 0, weight of steadiness
 ) -> Tensor:         # ()
-    "CE(x) + beta KL(p(x) || p(x_adv)) (Zhang et al. 2019, alg. 1)"
+    "CE(x) + beta KL(p(x) || p(x_adv)) (Zhang et al. 2019)"
     x_adv = attack(model, x, probs(model, x))
     z,z_adv = logits(model, x),logits(model, x_adv)
-    p = z.softmax(1)
-    return (ce(z, y) + beta*(ce(z_adv, p)-ce(z, p))).mean()
+    return ce(z, y).mean() + beta*kl(z_adv, z.softmax(1)).mean()
