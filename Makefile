@@ -26,7 +26,7 @@ test: setup     ## lint, notebooks and tests
 	@echo "== lint"
 	$(V)/bin/ruff check
 	@echo "== notebooks, each from top to bottom"
-	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n_workers 2
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"
 	$(PY) -m pytest
 quick: setup    ## the tests that take seconds

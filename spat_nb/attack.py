@@ -153,7 +153,7 @@ def fgsm(
     ball:Ball, # threat model
     **kw,      # other slots of `Attack`
 ) -> Attack:
-    "One step of full length from the clean image (Goodfellow et al. 2015, eq. 2)"
+    "One step of full length from the clean image (Goodfellow et al. 2015)"
     return Attack(ball, **{'steps': 1, 'lr': ball.eps, 'start': at_x, **kw})
 
 def pgd(
@@ -163,7 +163,7 @@ def pgd(
     start:Callable=uniform, # first point
     **kw,           # other slots of `Attack`
 ) -> Attack:
-    "Projected gradient descent from a random start (Madry et al. 2018, sec. 2.1)"
+    "Projected gradient descent from a random start (Madry et al. 2018)"
     return Attack(ball, steps, lr, start=start, **kw)
 
 # %% ../nbs/12_attack.ipynb #e026b1f9

@@ -9,6 +9,7 @@ from pathlib import Path
 PRESETS = {
     'digits':  dict(model='small', eps=.15, epochs=15, lr=.1, batch=64),
     'mnist':   dict(model='small', eps=.3, epochs=3, lr=.05, batch=128),
+    'imagefolder': dict(model='preact18', eps=4/255, epochs=8, lr=.1, batch=64),
     'default': dict(model='preact18', eps=8/255, epochs=8, lr=.2, batch=128),
 }
 OBJECTIVES = ('standard', 'pgd_at', 'trades')
@@ -43,7 +44,7 @@ def configure(a):
     "The whole configuration of a run, defaults filled in: it names the run, and a checkpoint of another one is refused"
     from spat_nb.core import settings
     preset = PRESETS.get(a.data, PRESETS['default'])
-    c = {k: getattr(a, k) for k in ('data', 'objective', 'model', 'width', 'epochs', 'lr', 'batch', 'eps', 'steps', 'beta', 'seed', 'n', 'valid', 'n_test')}
+    c = {k: getattr(a, k) for k in ('data', 'objective', 'model', 'width', 'epochs', 'lr', 'batch', 'eps', 'steps', 'beta', 'seed', 'n', 'valid', 'n_test', 'root', 'size')}
     c = {k: preset.get(k) if v is None else v for k, v in c.items()}
     return c | dict(precision=a.precision or settings().precision)
 
@@ -111,7 +112,7 @@ def train(a):
     if a.again:
         for f in ('checkpoint.safetensors', 'result.json'): (out/f).unlink(missing_ok=True)
     device = default_device(a.device)
-    data = get_data(c['data'], device=device, batch_size=c['batch'], seed=c['seed'], n=c['n'], valid=c['valid'])
+    data = get_data(c['data'], device=device, batch_size=c['batch'], seed=c['seed'], n=c['n'], valid=c['valid'], root=c['root'], size=c['size'])
     if c['n_test']: data = data._replace(test=data.test.subset(c['n_test']))
     l, best = learner(c, data, out, device, a.compile, a.every)
     from spat_nb.models import count
@@ -139,7 +140,7 @@ def evaluate(a):
     name, eps = a.data or c.get('data'), a.eps if a.eps is not None else c.get('eps')
     if not name or eps is None: raise ValueError(f"{a.weights} does not say its data set and radius; give --data and --eps.")
     device = default_device(a.device)
-    test = get_data(name, device=device).test
+    test = get_data(name, device=device, root=c.get('root') if name == c.get('data') else None, size=c.get('size') or 224).test
     if a.n_test: test = test.subset(a.n_test)
     record = evaluate(load(a.weights).to(device), test, a.precision, **attacks(eps))
     show(record)
@@ -183,6 +184,8 @@ def parser():
     s.add_argument('--n', type=int, help='train on this many images, balanced by class (default: all)')
     s.add_argument('--valid', type=int, help='held-out images that choose the checkpoint (default: by data set)')
     s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
+    s.add_argument('--root', help='folder of the data; for imagefolder the one with train/ and val/ (default: the setting)')
+    s.add_argument('--size', type=int, default=224, help='of imagefolder: height and width in pixels')
     s.add_argument('--precision', help='float32, channels_last or bfloat16 (default: the setting)')
     s.add_argument('--compile', action='store_true', help='torch.compile the network (pays on GPUs)')
     s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')

@@ -50,7 +50,7 @@ def pick(
 # %% ../nbs/02_data.ipynb #827b274f
 @dataclass(frozen=True)
 class crop_flip:
-    "Per image: a shift by up to `pad` pixels (black comes in), and a mirror image half the time (He et al. 2016, sec. 4.2)"
+    "Per image: a shift by up to `pad` pixels (black comes in), and a mirror image half the time (He et al. 2016)"
     pad: int = 4       # largest shift, in pixels; 0 for none
     flip: bool = True  # mirror left and right with probability 1/2
     def __call__(self,
@@ -140,7 +140,7 @@ class Batches(_Set):
 # %% ../nbs/02_data.ipynb #b79702f0
 @dataclass(frozen=True)
 class resized_crop:
-    "A random part of the image, `scale` of its area, resized, and a mirror image half the time (Szegedy et al. 2015, sec. 6)"
+    "A random part of the image, `scale` of its area, resized, and a mirror image half the time (Szegedy et al. 2015)"
     scale: tuple = (.08, 1.) # smallest and largest share of the area
     flip: bool = True        # mirror left and right with probability 1/2
     def __call__(self, img, size):

@@ -63,14 +63,14 @@ def conv(
     k:int=3,      # side of the kernel; the map keeps its size
     stride:int=1, # 2 halves the map's side
 ) -> nn.Conv2d:
-    "A convolution without bias, its weights N(0, 2/(k k no)): a gradient keeps its size on the way back to the pixels (He et al. 2015, sec. 2.2)"
+    "A convolution without bias, its weights N(0, 2/(k k no)): a gradient keeps its size on the way back to the pixels (He et al. 2015)"
     layer = nn.Conv2d(ni, no, k, stride, k//2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
     return layer
 
 # %% ../nbs/03_models.ipynb #824ee461
 class PreActBlock(nn.Module):
-    "x + conv(act(bn(conv(act(bn(x)))))), the pre-activation block (He et al. 2016, fig. 1b) of both families"
+    "x + conv(act(bn(conv(act(bn(x)))))), the pre-activation block (He et al. 2016) of both families"
     def __init__(self,
         ni:int,       # channels in
         no:int,       # channels out

@@ -32,7 +32,7 @@ def pgd_at(
     y:Tensor,        # (b,) labels
     attack:Callable, # the inner maximisation: `pgd(Linf(8/255))`, say
 ) -> Tensor:         # ()
-    "Adversarial training: mean cross-entropy on attacked images (Madry et al. 2018, eq. 2.1)"
+    "Adversarial training: mean cross-entropy on attacked images (Madry et al. 2018)"
     return ce(logits(model, attack(model, x, y)), y).mean()
 
 # %% ../nbs/23_objectives.ipynb #0a4f702d
