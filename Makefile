@@ -7,7 +7,7 @@ ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .PHONY: help setup lab tour test quick docs bench data outputs export clean
 help:           ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1  /p' Makefile | column -t -s'#' | sed 's/  */ /2'
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 $(V)/.ready: pyproject.toml constraints.txt
 	@echo "== setting up $(V) (about two minutes the first time)"

@@ -159,19 +159,23 @@ def tour(a):
     from spat_nb.tour import tour
     tour(Path(a.out))
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    "Says a default only where there is one"
+    def _get_help_string(self, action): return action.help if action.default in (None, False) else super()._get_help_string(action)
+
 def parser():
     p = argparse.ArgumentParser('spat_nb', description='Adversarial robustness: learn it, use it, judge it')
     p.add_argument('--version', action='version', version=__import__('spat_nb').__version__)
     sub = p.add_subparsers(dest='command', required=True, metavar='command')
     def command(f):
-        s = sub.add_parser(f.__name__, help=f.__doc__, description=f.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        s = sub.add_parser(f.__name__, help=f.__doc__, description=f.__doc__, formatter_class=Help)
         s.set_defaults(run=f)
         return s
     s = command(tour)
     s.add_argument('--out', default='tour.html', help='page to write')
     s = command(train)
     s.add_argument('--data', default='digits', help='digits, mnist, cifar10, cifar100, svhn, stl10, imagefolder')
-    s.add_argument('--objective', default='pgd_at', choices=OBJECTIVES)
+    s.add_argument('--objective', default='pgd_at', choices=OBJECTIVES, help='what a step minimises')
     s.add_argument('--model', choices=MODELS, help='network (default: by data set)')
     s.add_argument('--width', type=int, help='channels of the first stage (preact: 64), widening factor (wrn: 10)')
     s.add_argument('--epochs', type=int, help='passes over the training images (default: by data set)')
@@ -180,7 +184,7 @@ def parser():
     s.add_argument('--eps', type=number, help='radius of the Linf ball, 8/255 say (default: by data set)')
     s.add_argument('--steps', type=int, default=5, help="steps of the training attack, each 2.5 eps/steps")
     s.add_argument('--beta', type=number, default=6., help='weight of the second term of TRADES')
-    s.add_argument('--seed', type=int, default=0)
+    s.add_argument('--seed', type=int, default=0, help='of weights, order, augmentation and random starts')
     s.add_argument('--n', type=int, help='train on this many images, balanced by class (default: all)')
     s.add_argument('--valid', type=int, help='held-out images that choose the checkpoint (default: by data set)')
     s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
@@ -198,7 +202,7 @@ def parser():
     s.add_argument('--eps', type=number, help='radius (default: what it was trained with)')
     s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
     s.add_argument('--precision', help='of the attacks; the verdict is float32')
-    s.add_argument('--device')
+    s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
     s.add_argument('--out', help='JSON file for the record')
     s = command(data)
     s.add_argument('names', nargs='+', help='mnist, cifar10, cifar100, svhn, stl10')

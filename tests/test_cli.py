@@ -73,6 +73,16 @@ def test_errors_are_one_sentence(args, says, capsys, tmp_path, monkeypatch):
     err = capsys.readouterr().err
     assert re.search(says, err) and err.count('\n') == 1
 
+def test_real_cifar10(tmp_path, capsys):
+    "The paper tier's command, on a few hundred of the real images"
+    try: get_data('cifar10', device='cpu', n=10)
+    except FileNotFoundError as e: pytest.skip(f"no real cifar10: {e}")
+    args = ['train', '--data', 'cifar10', '--objective', 'trades', '--model', 'preact18', '--width', '8', '--epochs', '1', '--steps', '2', '--n', '512', '--valid', '100', '--n-test', '200']
+    assert main([*args, '--precision', 'bfloat16', '--device', 'cpu', '--out', str(tmp_path/'run')]) == 0
+    assert 'airplane' in capsys.readouterr().out
+    r = result(tmp_path/'run')
+    assert r['config']['precision'] == 'bfloat16' and r['table'][0]['n'] == 200 and len(r['history']) == 2
+
 def test_tour(tmp_path, capsys):
     start = time.monotonic()
     assert main(['tour', '--out', str(tmp_path/'tour.html')]) == 0
