@@ -15,7 +15,8 @@ from .core import bview, check_images, check_labels, check_logits, eval_mode, lo
 from .losses import ce, missed
 
 # %% auto #0
-__all__ = ['value_and_grad', 'State', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest', 'Attack', 'fgsm', 'pgd', 'Recorder']
+__all__ = ['value_and_grad', 'State', 'pick', 'worst', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest', 'checked', 'Attack',
+           'fgsm', 'pgd', 'Recorder']
 
 # %% ../nbs/12_attack.ipynb #b3e8c087
 def value_and_grad(
@@ -45,9 +46,38 @@ class State:
     g: Tensor = None     # (b,...) gradient at x; None at a last point that is only looked at
     z: Tensor = None     # (b,c) logits at x
     won: Tensor = None   # (b,) bool, does x fool the model?
+    best: tuple = None   # (x, val, won) at each sample's worst point so far, if the climb keeps it
     own: dict = field(default_factory=dict) # what a step rule remembers between steps
 
 # %% ../nbs/12_attack.ipynb #77a5be77
+def pick(
+    up:Tensor, # (b,) bool
+    a:tuple,   # tensors (b,...): taken where `up`
+    b:tuple,   # tensors (b,...): taken elsewhere
+) -> tuple:    # tensors (b,...)
+    "Sample by sample `a` or `b`, for several tensors at once"
+    return tuple(torch.where(bview(up, p), p, q) for p,q in zip(a, b))
+
+def worst(
+    new:tuple,       # (x (b,...), value (b,), won (b,))
+    old:tuple=None,  # likewise; None: nothing to compare with yet
+) -> tuple:          # likewise
+    "Each sample's worse point: one that fools before one that does not, then the higher value; `old` where they are equal"
+    if old is None: return new
+    (_,v,won),(_,v0,won0) = new,old
+    return pick((won & ~won0) | ((won == won0) & (v > v0)), new, old)
+
+# %% ../nbs/12_attack.ipynb #ec6b8357
+def _mean(vs): # tensors (b,...)
+    "Their mean; the majority of booleans"
+    if len(vs) == 1: return vs[0]
+    return torch.stack(vs).double().mean(0) > .5 if vs[0].dtype == torch.bool else torch.stack(vs).mean(0)
+
+def _see(f, x, n, slope=True):
+    "Mean over `n` calls of value, gradient (where a `slope` is wanted) and what else `f` returns"
+    with torch.no_grad(): return tuple(map(_mean, zip(*(value_and_grad(f, x) if slope else f(x) for _ in range(n)))))
+
+# %% ../nbs/12_attack.ipynb #bacae531
 def ascend(
     f:Callable,      # x -> (value (b,), logits (b,c), won (b,)); toys may return (value,)
     x0:Tensor,       # (b,...) clean images
@@ -58,23 +88,24 @@ def ascend(
     lr:float,        # step size, in the ball's norm
     generator:torch.Generator=None, # random stream; default: torch's own
     look:bool=False, # also evaluate the last point: one forward pass more
+    best:bool=False, # keep each sample's worst point as `State.best`; implies `look`
+    eot:int=1,       # passes over which every look is averaged
     recorder:Callable=None, # called with the State at every point; implies `look`
 ) -> State:
-    "Climb `f` inside `ball` around `x0`: K steps are K forward and K input-gradient passes"
+    "Climb `f` inside `ball` around `x0`: K steps are K forward and K input-gradient passes, times `eot`"
     s = State(x0, ball, steps, lr, start(x0, ball, generator).detach(), generator)
-    for s.i in range(steps):
-        s.val,s.g,*aux = value_and_grad(f, s.x)
-        if aux: s.z,s.won = aux
+    for s.i in range(steps+1):
+        last = s.i == steps
+        if last and not (look or best or recorder): break
+        s.val,*aux = _see(f, s.x, eot, slope=not last)
+        s.g = None if last else aux.pop(0)
+        s.z,s.won = aux or (None, torch.zeros_like(s.val, dtype=torch.bool))
+        if best: s.best = worst((s.x, s.val, s.won), s.best)
         if recorder: recorder(s)
-        s.x = ball.project(step(s), x0)
-    s.i = steps
-    if look or recorder:
-        with torch.no_grad(): s.val,*aux = f(s.x)
-        s.g,(s.z,s.won) = None,aux or (None,None)
-        if recorder: recorder(s)
+        if not last: s.x = ball.project(step(s), x0)
     return s
 
-# %% ../nbs/12_attack.ipynb #e8dd2e0b
+# %% ../nbs/12_attack.ipynb #d55ba275
 def at_x(x, ball, generator=None):
     "Start at the clean image"
     return x
@@ -96,7 +127,15 @@ def steepest(
     "One step of length `lr` in the ball's steepest direction: x + lr sign(g) for Linf, x + lr g/|g| for L2"
     return s.x + s.lr*s.ball.ascent(s.g)
 
-# %% ../nbs/12_attack.ipynb #d55ba275
+# %% ../nbs/12_attack.ipynb #d83fde0f
+def checked(
+    x:Tensor, # (b,ch,h,w) pixels in [0,1]
+    y:Tensor, # (b,) labels or (b,c) probabilities
+) -> Tensor:  # `x` without its graph, in float32 or float64
+    "What an attack does first: refuse what does not fit (TypeError or ValueError), and lift half precision"
+    check_labels(y, len(check_images(x)))
+    return x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
+
 @dataclass(frozen=True)
 class Attack:
     "A search for the worst image in `ball`; call it as `attack(model, x, y)`. Its fields are the slots"
@@ -106,14 +145,17 @@ class Attack:
     loss: Callable = ce         # (z, y) -> (b,), up is worse for the model
     start: Callable = uniform   # (x, ball, generator) -> first point
     step: Callable = steepest   # State -> proposal
-    restarts: int = 1           # climbs; each sample's worst point is kept, for one more forward pass each
+    restarts: int = 1           # climbs; each sample's worst end is kept, for one more forward pass each
     generator: torch.Generator = None # random stream; default: torch's own
     recorder: Callable = None   # called with the State at every point
+    best: bool = False          # keep each sample's worst point of the whole way, not the last; one more forward pass
+    eot: int = 1                # passes averaged at each point, for models that draw at random
 
     def __post_init__(self):
         if not isinstance(self.ball, Ball): raise TypeError(f"ball is {self.ball!r}; give a threat model such as Linf(8/255).")
         if self.steps < 0 or self.steps != int(self.steps): raise ValueError(f"steps is {self.steps}; give a whole number >= 0.")
         if self.restarts < 1: raise ValueError(f"restarts is {self.restarts}; one climb is restarts=1.")
+        if self.eot < 1: raise ValueError(f"eot is {self.eot}; one pass for each look is eot=1.")
         if self.lr is None: object.__setattr__(self, 'lr', 2.5*self.ball.eps/max(self.steps, 1))
         if not self.lr >= 0: raise ValueError(f"lr is {self.lr}; a step size is >= 0, the loss already points up.")
 
@@ -123,9 +165,12 @@ class Attack:
         y:Tensor,       # (b,) labels or (b,c) probabilities
     ) -> Tensor:        # (b,ch,h,w) attacked images, inside ball and box
         "Attack `x`. TypeError or ValueError where model, images and labels do not fit"
-        check_labels(y, len(check_images(x)))
-        x = x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
-        with eval_mode(model): return self._worst(self._objective(model, x, y), x)
+        return self.run(model, x, y, look=False)[0]
+
+    def run(self, model, x, y, look=True) -> tuple: # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
+        "The same, with the loss at the attacked images and whether they fool the model; for one forward pass more (or not, with `best` or restarts)"
+        x = checked(x, y)
+        with eval_mode(model): return self._worst(self._objective(model, x, y), x, look)
 
     def _objective(self, model, x, y):
         "x -> (loss, logits, won); the first answer of `model` is checked"
@@ -137,18 +182,16 @@ class Attack:
             return self.loss(z, y),z,won(z, y)
         return f
 
-    def _worst(self, f, x):
-        "Of each sample the point that fooled the model, and of these the one with the highest loss"
+    def _worst(self, f, x, look):
+        "(x, loss, won) at each sample's worst point: of all ends, or of all points"
         kept = None
         for _ in range(self.restarts):
-            s = ascend(f, x, self.ball, self.steps, self.step, self.start, self.lr,
-                       self.generator, look=self.restarts > 1, recorder=self.recorder)
-            if kept is None: kept = (s.x, s.val, s.won); continue
-            up = (s.won & ~kept[2]) | ((s.won == kept[2]) & (s.val > kept[1]))
-            kept = tuple(torch.where(bview(up, a), a, b) for a,b in zip((s.x, s.val, s.won), kept))
-        return kept[0]
+            s = ascend(f, x, self.ball, self.steps, self.step, self.start, self.lr, self.generator,
+                       look=look or self.restarts > 1, best=self.best, eot=self.eot, recorder=self.recorder)
+            kept = worst(s.best or (s.x, s.val, s.won), kept)
+        return kept
 
-# %% ../nbs/12_attack.ipynb #3e319273
+# %% ../nbs/12_attack.ipynb #a268731f
 def fgsm(
     ball:Ball, # threat model
     **kw,      # other slots of `Attack`
@@ -166,7 +209,7 @@ def pgd(
     "Projected gradient descent from a random start (Madry et al. 2018)"
     return Attack(ball, steps, lr, start=start, **kw)
 
-# %% ../nbs/12_attack.ipynb #e026b1f9
+# %% ../nbs/12_attack.ipynb #a0e079e4
 class Recorder:
     "Keeps what every point of a climb looked like, per sample: loss, won, norm of the displacement, all-zero gradient"
     def __init__(self): self.rows = []

@@ -6,19 +6,25 @@ Docs: https://spat-nb.github.io/spat_nb/evaluate.html.md"""
 
 # %% ../nbs/20_evaluate.ipynb #6de21331
 from __future__ import annotations
-import json, math, re, time
+import hashlib, json, math, re, time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from inspect import isfunction
 from pathlib import Path
 import torch
 from torch import Tensor, nn
+from .attack import Recorder, State
+from .autoattack import autoattack  # noqa: F401, its public door
+from .balls import Ball
 from .core import bar, check_images, check_labels, check_logits, eval_mode, fast, logits, settings
 from .data import rng
 from .files import write_aside
+from .losses import margin
 
 # %% auto #0
-__all__ = ['wilson', 'Record', 'evaluate']
+__all__ = ['wilson', 'Record', 'evaluate', 'sweep', 'plot_sweep', 'Flight', 'plot_flight']
 
 # %% ../nbs/20_evaluate.ipynb #978610c7
 def wilson(
@@ -52,7 +58,9 @@ class Record:
         if len(self.y) == 0 or 'clean' not in self.preds: raise ValueError(f"{len(self.y)} images and answers for {list(self.preds)}; a record needs an image and the clean answers.")
         for t in (self.y, *self.preds.values()): _hard(t, len(self.y), len(self.classes))
     @property
-    def attacks(self): return [k for k in self.preds if k != 'clean']
+    def attacks(self): return [k for k in self.preds if k != 'clean' and '/' not in k]         # 'aa/square' is a part of 'aa'
+    @property
+    def notes(self): return self.info.get('notes', [])
     @property
     def names(self): return [*self.preds, *['worst']*(len(self.attacks) > 1)]
 
@@ -97,8 +105,10 @@ class Record:
         "Accuracy of every class under every attack"
         import pandas as pd
         return pd.DataFrame({k: self.per_class(k).accuracy for k in self.names})
-    def __repr__(self): return self.table().to_string(float_format='{:.3f}'.format)
-    def _repr_html_(self): return self.table().to_html(float_format='{:.3f}'.format)
+    def __repr__(self): return '\n'.join([self.table().to_string(float_format='{:.3f}'.format), *self.notes])
+    def _repr_html_(self):
+        from html import escape
+        return self.table().to_html(float_format='{:.3f}'.format) + ''.join(f'<p>{escape(t)}</p>' for t in self.notes)
 
     def save(self, path):
         "Write to a JSON file"
@@ -131,16 +141,16 @@ def _logits(model, x, classes=()):
     if classes and z.shape[1] != len(classes): raise ValueError(f"the model returns {z.shape[1]} classes but the data has {len(classes)}; build it with classes={len(classes)}.")
     return z
 
-def _attacked(name, attack, model, net, x, y, clean):
-    "(b,) answers of `model` when its right answers `clean` are attacked through `net`, after a check that the attack kept to the rules"
-    p,ok,ball = clean.clone(),clean == y,getattr(attack, 'ball', None)
-    if not ok.any(): return p
-    x,x_adv = x[ok],attack(net, x[ok], y[ok])                        # each x[ok] is a new copy
+def _attacked(name, attack, ball, model, net, x, y):
+    "(b,) answers of `model` to images that were attacked through `net`, after a check that the attack kept to the rules"
+    x_adv = attack(net, x.clone(), y.clone())
     try: check_images(x_adv)
     except (TypeError, ValueError) as e: raise type(e)(f"attack {name!r} returned no images: {e}") from None
     if x_adv.shape != x.shape: raise ValueError(f"attack {name!r} returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}.")
     if ball and not ball.inside(x_adv, x).all(): raise ValueError(f"attack {name!r} left its ball: displacement {ball.norm(x_adv-x).max():.6g}, eps {ball.eps:.6g}.")
-    p[ok] = _logits(model, x_adv).argmax(1)
+    p = _logits(model, x_adv).argmax(1)
+    if net is model or not (again := (p == y) & (_logits(net, x_adv).argmax(1) != y)).any(): return p
+    p[again] = _attacked(name, attack, ball, model, model, x[again], y[again])    # rounding has misled the search: once more, without it
     return p
 
 # %% ../nbs/20_evaluate.ipynb #adbae36f
@@ -157,39 +167,253 @@ def _checked(attacks):
     "`attacks`, if each can be called and none has a name that means something else"
     for k,a in attacks.items():
         if not callable(a): raise TypeError(f"{k} is {a!r}, which is no attack; give name=attack, such as pgd20=pgd(Linf(8/255), 20).")
-        if k in ('clean', 'worst'): raise ValueError(f"an attack is called {k!r}, which is a row of every table; choose another name.")
+        if k in ('clean', 'worst') or '/' in k: raise ValueError(f"an attack is called {k!r}, which is a row of its own kind in the table; choose another name.")
     return attacks
 
 def _device(model):
     "Where the weights of `model` are; None where it has none"
     return next((t.device for ts in (model.parameters(), model.buffers()) for t in ts), None) if isinstance(model, nn.Module) else None
 
-# %% ../nbs/20_evaluate.ipynb #a2d7eca9
+def _size(data):
+    "How many images `data` holds; None where it does not say"
+    if isinstance(data, list): return sum(len(x) for x,_ in data)
+    n = getattr(data, 'n', None)
+    return len(data.dataset) if n is None and hasattr(getattr(data, 'dataset', None), '__len__') else n
+
+# %% ../nbs/20_evaluate.ipynb #e01a8634
+@dataclass(eq=False)
+class _Stage:
+    "One attack of an evaluation, the images that wait for it, and what it has done so far"
+    name: str
+    attack: Callable = None  # None: the images are answered as they are
+    ball: Ball = None        # where the attack must stay
+    before: str = None       # the stage whose survivors come here
+    held: list = field(default_factory=list) # pieces (rows, x, y) in line
+    runs: int = 0            # batches done
+    n: int = 0               # images done
+    stood: int = 0           # of these, answered right
+    seconds: float = 0.
+    @property
+    def waiting(self): return sum(len(rows) for rows,*_ in self.held)
+    def take(self, size):
+        "The first `size` images in line"
+        line = [torch.cat(t) for t in zip(*self.held)]
+        self.held = [tuple(t[size:] for t in line)] if len(line[0]) > size else []
+        return [t[:size] for t in line]
+
+def _stages(attacks):
+    "name -> _Stage in an order in which each stands behind the one before it; the members of a cascade form a row"
+    stages = {'clean': _Stage('clean')}
+    for k,a in attacks.items():
+        before = 'clean'
+        for name,m in [(f'{k}/{j}', m) for j,m in a.members.items()] if isinstance(getattr(a, 'members', None), dict) else [(k, a)]:
+            stages[name] = _Stage(name, m, getattr(a, 'ball', None) or getattr(m, 'ball', None), before)
+            before = name
+    return stages
+
+def _outlook(stages, n):
+    "Of `n` images: accuracies so far (who waits still stands), the share of (image, attack) pairs that are settled, the seconds left, and whether they are known in full"
+    first = stages['clean']
+    alive,todo,open_,left,known = {},{},{},0.,True
+    for s in stages.values():
+        alive[s.name] = s.stood if s is first else alive[s.before]-(s.n-s.stood)
+        todo[s.name] = n-s.n if s is first else s.waiting + todo[s.before]*stages[s.before].stood/max(stages[s.before].n, 1)
+        open_[s.name] = n-s.n if s is first else open_[s.before]+s.waiting
+        left,known = left+todo[s.name]*s.seconds/max(s.n, 1),known and (s.n > 0 or not todo[s.name])    # nobody knows yet what a stage costs that never ran
+    return {k: v/max(first.n, 1) for k,v in alive.items()},1-sum(open_.values())/max(n*len(stages), 1),left,known
+
+# %% ../nbs/20_evaluate.ipynb #39648636
+def _describe(a, depth=5):
+    "A text that tells all slots of `a`, also what a function carries with it, and no addresses"
+    down = partial(_describe, depth=depth-1)
+    if depth and is_dataclass(a) and not isinstance(a, type): return f"{type(a).__name__}({', '.join(f'{f.name}={down(getattr(a, f.name))}' for f in fields(a))})"
+    if depth and isinstance(a, dict): return '{' + ', '.join(f'{k}: {down(v)}' for k,v in a.items()) + '}'
+    if depth and isinstance(a, partial): return f"{down(a.func)}({', '.join([*map(down, a.args), *(f'{k}={down(v)}' for k,v in a.keywords.items())])})"
+    if depth and isinstance(a, (list, tuple)): return '[' + ', '.join(map(down, a)) + ']'
+    if depth and isfunction(a) and a.__closure__: return f"{a.__code__.co_qualname.split('.<locals>')[0]}({', '.join(down(c.cell_contents) for c in a.__closure__)})"
+    if depth and type(a).__repr__ is object.__repr__: return f"{type(a).__name__}({', '.join(f'{k}={down(v)}' for k,v in getattr(a, '__dict__', {}).items())})"
+    return re.sub(r' at 0x\w+', '', repr(a))
+
+def _digest(*tensors):
+    "A fingerprint of values, shapes and dtypes"
+    h = hashlib.sha1()
+    for t in tensors: h.update(f'{t.dtype}{tuple(t.shape)}'.encode()); h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return h.hexdigest()
+
+def _identity(model):
+    "A fingerprint of layers, their settings and weights; of a plain function that is its name, and what it carries"
+    layers = model.named_modules() if isinstance(model, nn.Module) else ()
+    own = [[n, {k: v for k,v in vars(m).items() if k[0] != '_' and k != 'training'}] for n,m in layers]
+    weights = [t for t in model.state_dict().values() if isinstance(t, Tensor)] if own else []
+    return f"{hashlib.sha1((_describe(model) + _describe(own)).encode()).hexdigest()} {_digest(*weights)}"
+
+class _Journal:
+    "What every finished step gave, in a file that is never half written; without a path nothing is kept. ValueError where the file belongs to other things than `key` says"
+    def __init__(self, path, key):
+        self.path,self.state = path and Path(path),dict(key=key, done={})
+        if not path or not self.path.is_file(): return
+        try: state = json.loads(self.path.read_text(encoding='utf-8')); old,_ = state['key'],state['done']
+        except (ValueError, KeyError, TypeError): raise ValueError(f"{path} is damaged or no state of an evaluation; delete it, or give another path.") from None
+        for k,v in key.items():
+            if old.get(k) != v: raise ValueError(f"{path} was begun with another {k}; give another path, or delete it to begin anew.")
+        self.state = state
+    def __call__(self, name, tensors, make):
+        "What `make()` (JSON values) gave for these tensors, today or before the kill"
+        if not self.path: return make()
+        mark,done = _digest(*tensors),self.state['done']
+        if name in done and done[name][0] != mark: raise ValueError(f"{self.path} was begun with other images (they differ at {name}); give another path, or delete it to begin anew.")
+        if name not in done:
+            done[name] = [mark, make()]
+            with write_aside(self.path) as part: part.write_text(json.dumps(self.state), encoding='utf-8')
+        return done[name][1]
+
+# %% ../nbs/20_evaluate.ipynb #c49e5792
+@dataclass(eq=False)
+class _Run:
+    "An evaluation under way"
+    model: Callable
+    net: Callable      # how the model runs while it is attacked
+    attacks: dict
+    classes: tuple     # names, if the data gives any
+    seed: int
+    tell: Callable     # the journal
+    def __post_init__(self):
+        self.stages = _stages(self.attacks)
+        self.y,self.answers,self.size,self.notes = [],{k: [] for k in self.stages},None,[]
+    def feed(self, x, y):
+        _hard(y, len(check_images(x)), None)
+        self.size = self.size or len(x)
+        self.stages['clean'].held.append((torch.arange(len(self.y), len(self.y)+len(x)), x, y))
+        self.y += y.tolist()
+        for a in self.answers.values(): a += [-1]*len(x)             # -1: not asked (yet)
+    def work(self, least):
+        "Run all stages in which `least` images wait; yields after each batch"
+        for s in self.stages.values():
+            while s.waiting >= least: yield self.step(s)
+    def step(self, s):
+        rows,x,y = s.take(self.size)
+        def make():
+            start = time.perf_counter()
+            with _stream(x.device, self.seed, s.runs, s.name): p = _attacked(s.name, s.attack, s.ball, self.model, self.net, x, y) if s.attack else self.clean(x, y)
+            return [p.tolist(), time.perf_counter()-start, list(self.classes)]
+        p,seconds,classes = self.tell(f'{s.name} {s.runs}', (x, y), make)
+        self.classes = tuple(classes)
+        ok = torch.tensor(p) == y.cpu()
+        for r,a in zip(rows.tolist(), p): self.answers[s.name][r] = a
+        s.runs,s.n,s.stood,s.seconds = s.runs+1,s.n+len(p),s.stood+int(ok.sum()),s.seconds+seconds
+        if not ok.any(): return
+        go = ok.to(x.device)
+        if s.before is None and s.runs == 1: self.doubt(x[go], y[go])
+        for t in self.stages.values():
+            if t.before == s.name: t.held.append((rows[ok], x[go], y[go]))
+    def clean(self, x, y):
+        z = _logits(self.model, x, self.classes)
+        _hard(y, len(x), z.shape[1])
+        self.classes = self.classes or tuple(map(str, range(z.shape[1])))
+        return z.argmax(1)
+    def doubt(self, x, y):
+        "What the cascades have to say about the model"
+        for k,a in self.attacks.items():
+            if not getattr(a, 'check', None): continue
+            with _stream(x.device, self.seed, k, 'doubts'): self.notes += [t for t in self.tell(f'{k} doubts', (x, y), lambda: a.check(self.model, x, y)) if t not in self.notes]
+    def record(self, **info):
+        y,preds = torch.tensor(self.y),{}
+        for s in self.stages.values():                               # who was not asked had fallen before: its answer stays
+            p = torch.tensor(self.answers[s.name])
+            preds[s.name] = torch.where(p < 0, preds[s.before], p) if s.before else p
+            k = s.name.split('/')[0]
+            if k != s.name and s.name.endswith(f'/{list(self.attacks[k].members)[-1]}'): preds[k] = preds[s.name]
+        r = Record(y, preds, self.classes, dict(info, seconds={k: s.seconds for k,s in self.stages.items()}, notes=self.notes))
+        for k,a in self.attacks.items():
+            if getattr(a, 'review', None): r.notes.extend(a.review({m: r.accuracy(f'{k}/{m}') for m in a.members}))
+        return r
+
+# %% ../nbs/20_evaluate.ipynb #1ca43ab0
 def evaluate(
     model:Callable,     # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,               # `Batches`, tensors (x, y), or what yields batches (x, y)
     precision:str=None, # how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's setting. A plain function runs as it is
     seed:int=0,         # of random starts; None draws from torch's own stream
-    progress:bool=True, # show a bar with the accuracies so far
-    **attacks:Callable, # name=attack(model, x, y) -> x_adv
+    progress:bool=True, # show a bar with the accuracies so far and the time left
+    resume=None,        # file that keeps what is done: a run that was killed goes on from it, a finished one is read back
+    **attacks:Callable, # name=attack(model, x, y) -> x_adv; of a `Cascade` every member is counted
 ) -> Record:            # on the CPU, row i for image i
-    "The model's answers to clean images and, where those are right, to attacked ones. TypeError or ValueError where model, data and attacks do not fit"
+    "The model's answers to clean images and, where those are right, to attacked ones. TypeError or ValueError where model, data, attacks and the file `resume` do not fit"
     precision = (precision or settings().precision) if isinstance(model, nn.Module) else 'float32'
-    net,batches,classes,device = fast(model, precision),_batches(data),tuple(getattr(data, 'classes', ())),_device(model)
-    slots = {k: re.sub(r' at 0x\w+', '', repr(a)) for k,a in _checked(attacks).items()}
-    seconds,parts,record = dict.fromkeys(attacks, 0.),[],None
-    with eval_mode(model):
-        for i,(x,y) in enumerate(steps := bar(batches, desc='evaluate', **{} if progress else {'disable': True})):
-            x = check_images(x).to(device or x.device)
-            with _stream(x.device, seed, i, 'clean'): z = _logits(model, x, classes)
-            y,clean = _hard(y, len(x), z.shape[1]).to(x.device),z.argmax(1)
-            parts.append([y.cpu(), clean.cpu()])
-            for k,attack in attacks.items():
-                start = time.perf_counter()
-                with _stream(x.device, seed, i, k): parts[-1].append(_attacked(k, attack, model, net, x, y, clean).cpu())
-                seconds[k] += time.perf_counter()-start
-            y,*preds = map(torch.cat, zip(*parts))
-            record = Record(y, dict(zip(['clean', *attacks], preds)), classes or tuple(map(str, range(z.shape[1]))), dict(attacks=slots, precision=precision, seed=seed, seconds=seconds))
-            steps.set_postfix({k: f'{record.accuracy(k):.3f}' for k in record.names}, refresh=False)
-    if record is None: raise ValueError("the data holds no images; check how it was split.")
-    return record
+    net,batches,device = fast(model, precision),_batches(data),_device(model)
+    slots = {k: _describe(a) for k,a in _checked(attacks).items()}
+    tell = _Journal(resume, dict(model=_identity(model), attacks=slots, seed=seed, precision=precision) if resume else {})
+    run,n = _Run(model, net, attacks, tuple(getattr(data, 'classes', ())), seed, tell),_size(batches)
+    with eval_mode(model), bar(None, desc='evaluate', bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}', **{'total': n and n*len(run.stages)}, **{} if progress else {'disable': True}) as b:
+        def show():
+            if b.disable or not n: return
+            acc,share,left,known = _outlook(run.stages, n)
+            b.set_postfix_str(f"{'' if known else 'more than '}{b.format_interval(left)} left, " + ', '.join(f'{k} {v:.3f}' for k,v in acc.items()), refresh=False)
+            b.update(share*b.total-b.n)
+        for x,y in batches:
+            run.feed(check_images(x).to(device or x.device), y.to(device or x.device))
+            for _ in run.work(run.size): show()
+        for _ in run.work(1): show()
+    if not run.y: raise ValueError("the data holds no images; check how it was split.")
+    return run.record(attacks=slots, precision=precision, seed=seed)
+
+# %% ../nbs/20_evaluate.ipynb #be6924d2
+def sweep(
+    model:Callable, # as in `evaluate`
+    data,           # as in `evaluate`
+    make:Callable,  # eps -> attack
+    eps,            # the radii
+    **kw,           # more for `evaluate`
+) -> Record:        # a row for each radius; `info['eps']` has the radius of each
+    "Accuracy against the radius of the attack. ValueError where a radius comes twice"
+    radii = {f'eps {e:.6g}': float(e) for e in eps}
+    if len(radii) != len(list(eps)): raise ValueError(f"the radii {list(eps)} are not all different; give each once.")
+    r = evaluate(model, data, **kw, **{k: make(e) for k,e in radii.items()})
+    r.info['eps'] = radii
+    return r
+
+def plot_sweep(
+    records,  # a sweep, or a dict name -> sweep
+    ax=None,  # default: new axes
+    **axis,   # more for `ax.set`
+):            # the axes
+    "Accuracy against the radius, with the Wilson interval as a band, and chance as a dotted line"
+    from spat_nb.plot import curves
+    records = {'accuracy': records} if isinstance(records, Record) else records
+    series = {}
+    for name,r in records.items():
+        rows = sorted([(0., 'clean'), *((e, k) for k,e in r.info['eps'].items())])
+        series[name] = [e for e,_ in rows],*zip(*((r.accuracy(k), *r.interval(k)) for _,k in rows))
+    ax = curves(series, 'radius eps (pixels in [0,1])', 'accuracy', ax, **{'ylim': (-.02, 1.02), **axis})
+    ax.axhline(1/len(r.classes), color='black', ls=':', lw=.8)
+    return ax
+
+# %% ../nbs/20_evaluate.ipynb #ea416130
+class Flight(Recorder):
+    "A `Recorder` that knows the labels of the batch: it also keeps the margin, and the stride, which is the Euclidean length of the last step"
+    def __init__(self,
+        y:Tensor, # (b,) labels
+    ): super().__init__(); self.y,self.last = y,None
+    def __call__(self, s:State):
+        super().__call__(s)
+        self.rows[-1].update(margin=margin(s.z, self.y).cpu(), stride=(s.x-self.last).flatten(1).norm(dim=1).cpu() if s.i else None)
+        self.last = s.x
+
+_PANELS = dict(loss='loss', margin='margin (logits)', stride='stride (Euclidean)', norm="distance in the ball's norm")
+def plot_flight(
+    flights, # a recorder that flew with one attack, or a dict name -> recorder
+):           # the axes, one for each quantity
+    "Each recorded quantity against the step: median over the images, and the band from the 10th to the 90th percentile. ValueError where nothing was recorded"
+    import matplotlib.pyplot as plt
+    from spat_nb.plot import curves
+    flights = flights if isinstance(flights, dict) else {'median': flights}
+    if empty := [k for k,f in flights.items() if not f.rows]: raise ValueError(f"the recorder {empty[0]!r} is empty; give it to an attack, pgd(ball, recorder=...), and attack.")
+    panels = [k for k in _PANELS if all(k in f.rows[0] for f in flights.values())]
+    axes = plt.subplots(1, len(panels), figsize=(2.6*len(panels), 2.6), layout='constrained')[1]
+    q = torch.tensor([.5, .1, .9]).double()
+    for ax,k in zip(axes, panels):
+        seen = {n: [(r['step'], r[k].double().quantile(q)) for r in f.rows if r[k] is not None] for n,f in flights.items()}
+        curves({n: ([i for i,_ in v], *torch.stack([t for _,t in v]).T) for n,v in seen.items()}, 'step', _PANELS[k], ax)
+        if k in ('stride', 'norm'): ax.set_ylim(0, 1.05*ax.get_ylim()[1])
+        if ax is not axes[0]: ax.get_legend().remove()
+    return axes

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # %% auto #0
-__all__ = ['ce', 'missed', 'margin', 'dlr', 'targeted', 'tempered', 'smooth', 'smoothed', 'kl']
+__all__ = ['ce', 'missed', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'tempered', 'smooth', 'smoothed', 'kl']
 
 # %% ../nbs/11_losses.ipynb #e6bd6edf
 def ce(
@@ -71,6 +71,19 @@ def targeted(
     return f
 
 # %% ../nbs/11_losses.ipynb #dda4bca0
+def dlr_targeted(
+    t:Tensor,    # (b,) wanted classes, one per sample: the loss is good for this batch only
+) -> Callable:   # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
+    "Targeted DLR (Croce & Hein 2020): (z_t - z_y) / (z_(1) - (z_(3)+z_(4))/2), c >= 4. ValueError for 3 classes, soft targets or another batch"
+    def dlr_targeted(z, y):
+        if z.shape[1] < 4: raise ValueError(f"dlr_targeted needs at least 4 classes, but z has {z.shape[1]}; use dlr or margin.")
+        if len(z) != len(t): raise ValueError(f"dlr_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each batch.")
+        s = z.topk(4, 1).values
+        gap = z.gather(1, t[:,None]) - z.gather(1, _labels(y, 'dlr_targeted')[:,None])
+        return gap[:,0] / (s[:,0]-(s[:,2]+s[:,3])/2+1e-12)
+    return dlr_targeted
+
+# %% ../nbs/11_losses.ipynb #f042a9d2
 def tempered(
     loss:Callable, # loss(z, y)
     tau:float,     # > 0; it multiplies: tau > 1 sharpens
@@ -79,7 +92,7 @@ def tempered(
     if not 0 < tau < math.inf: raise ValueError(f"tau is {tau}; it multiplies the logits and must be a finite number > 0.")
     return _renamed(lambda z,y: loss(tau*z, y), loss, 'tempered', tau)
 
-# %% ../nbs/11_losses.ipynb #f042a9d2
+# %% ../nbs/11_losses.ipynb #75f45ad2
 def smooth(
     y:Tensor, # (b,) labels
     a:float,  # in [0,1]: 0 keeps the label, 1 forgets it
@@ -98,7 +111,7 @@ def smoothed(
     if not 0 <= a <= 1: raise ValueError(f"a is {a}; smoothing lies in [0,1].")
     return _renamed(lambda z,y: loss(z, smooth(y, a, z.shape[1], z.dtype)), loss, 'smoothed', a)
 
-# %% ../nbs/11_losses.ipynb #85b13399
+# %% ../nbs/11_losses.ipynb #ef9205c2
 def kl(
     z:Tensor, # (b,c) logits
     p:Tensor, # (b,c) probabilities

@@ -21,12 +21,12 @@ radii = st.one_of(st.just(0.), st.floats(1e-4, 2.))
 
 @settings(max_examples=60, deadline=None)
 @given(shape=shapes, eps=radii, ball=st.sampled_from(BALLS), loss=st.sampled_from(sorted(LOSSES)), dtype=st.sampled_from((torch.float16, torch.bfloat16, torch.float32, torch.float64)),
-       start=st.sampled_from((at_x, uniform, gaussian(.1))), steps=st.integers(0, 4), restarts=st.integers(1, 2), seed=st.integers(0, 99))
-def test_every_output_is_inside_ball_and_box(shape, eps, ball, loss, dtype, start, steps, restarts, seed):
+       start=st.sampled_from((at_x, uniform, gaussian(.1))), steps=st.integers(0, 4), restarts=st.integers(1, 2), best=st.booleans(), eot=st.integers(1, 2), seed=st.integers(0, 99))
+def test_every_output_is_inside_ball_and_box(shape, eps, ball, loss, dtype, start, steps, restarts, best, eot, seed):
     g = torch.Generator().manual_seed(seed)
     x,y = torch.rand(shape, generator=g).round(decimals=2).to(dtype),torch.randint(0, 4, shape[:1], generator=g)     # exact blacks and whites occur
     b = ball(eps)
-    x_adv = Attack(b, steps, loss=LOSSES[loss], start=start, restarts=restarts, generator=g)(net(shape, dtype), x, y)
+    x_adv = Attack(b, steps, loss=LOSSES[loss], start=start, restarts=restarts, best=best, eot=eot, generator=g)(net(shape, dtype), x, y)
     assert x_adv.shape == x.shape and x_adv.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert b.inside(x_adv, x.to(x_adv.dtype), tol=1e-6).all() and x_adv.min() >= 0 and x_adv.max() <= 1
     if eps == 0: assert torch.equal(x_adv, x.to(x_adv.dtype))
@@ -61,12 +61,26 @@ def test_passes_modes_and_gradients_are_left_alone():
     counts = [0, 0]
     m[0].register_forward_hook(lambda *_: counts.__setitem__(0, counts[0]+1))
     m[0].register_full_backward_hook(lambda *_: counts.__setitem__(1, counts[1]+1))
-    for attack,passes in ((pgd(Linf(.1), 6), [6, 6]), (pgd(Linf(.1), 6, restarts=3), [21, 18]), (pgd(Linf(.1), 6, recorder=Recorder()), [7, 6]), (fgsm(Linf(.1)), [1, 1])):
+    for attack,passes in ((pgd(Linf(.1), 6), [6, 6]), (pgd(Linf(.1), 6, restarts=3), [21, 18]), (pgd(Linf(.1), 6, recorder=Recorder()), [7, 6]), (fgsm(Linf(.1)), [1, 1]),
+                          (pgd(Linf(.1), 6, best=True), [7, 6]), (pgd(Linf(.1), 6, eot=3), [18, 18]), (pgd(Linf(.1), 6, best=True, eot=2, restarts=2), [28, 24])):
         counts[:] = 0,0
         attack(m, x, y)
         assert counts == passes
     assert all(torch.equal(p.grad, g) for p,g in zip(m.parameters(), grads)) and all(torch.equal(a, b) for a,b in zip(m.buffers(), stats))
     assert [k.training for k in m.modules()] == modes
+
+@settings(max_examples=25, deadline=None)
+@given(steps=st.integers(0, 6), restarts=st.integers(1, 3), seed=st.integers(0, 99))
+def test_best_is_the_worst_of_all_points_of_all_climbs(steps, restarts, seed):
+    "Against a list of every point: any that fools before any that does not, then the highest loss"
+    g = torch.Generator().manual_seed(seed)
+    x,y,pts = torch.rand(4, 1, 4, 4, generator=g),torch.randint(0, 4, (4,), generator=g),[]
+    m = net(x.shape)
+    x_adv,v,won = Attack(Linf(.2), steps, .15, restarts=restarts, best=True, generator=g, recorder=lambda s: pts.append((s.x, s.val, s.won))).run(m, x, y)
+    for i in range(4):
+        x_,v_,won_ = max(((p[0][i], p[1][i], p[2][i]) for p in pts), key=lambda p: (p[2].item(), p[1].item()))
+        assert v[i] == v_ and won[i] == won_ and torch.equal(x_adv[i], x_)
+    assert len(pts) == restarts*(steps+1)
 
 @pytest.mark.parametrize('precision', ('channels_last', 'bfloat16'))
 def test_images_stay_in_float32_whatever_the_model_runs_in(precision):

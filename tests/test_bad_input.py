@@ -57,6 +57,7 @@ CASES = {
     'eps for a ball':      (lambda t: pgd(8/255), TypeError, r'0\.03.*Linf\(8/255\)'),
     'steps negative':      (lambda t: pgd(Linf(.1), -3), ValueError, 'steps is -3.*>= 0'),
     'no restarts':         (lambda t: Attack(Linf(.1), restarts=0), ValueError, 'restarts is 0.*restarts=1'),
+    'no passes':           (lambda t: Attack(Linf(.1), eot=0), ValueError, 'eot is 0.*eot=1'),
     'attack leaves its ball': (lambda t: evaluate(NET, (X, NET(X).argmax(1)), bad=type('Bad', (Attack,), {'__call__': lambda s, m, x, y: 1-x})(Linf(.01))), ValueError, r"bad.*left its ball.*0\.01"),
     'unknown data set':    (lambda t: get_data('cifar11'), ValueError, "cifar11.*cifar10"),
     'missing data':        (lambda t: get_data('svhn', root=t), FileNotFoundError, 'svhn.*spat_nb data svhn'),
