@@ -68,7 +68,7 @@ RULES = {k: Rule(*v) for k,v in {
     'G3 doubling':('more steps find more, points', 3, "The attack has not arrived: the number would fall with more steps.", "Double the steps until nothing changes."),
     'G4 starts':  ('more starts find more, points', 3, "The landscape is rugged: where the climb ends is a matter of luck.", "More restarts, or APGD; smooth the slope by averaging over noise (eot)."),
     'G5 falls':   ('accuracy rises with eps, points', 3, "A larger ball holds the smaller one, so the attack at the larger eps missed what it could have found.", "Look at G3 and G7."),
-    'G5 grey':    ('accuracy over chance where all may be grey, points', 2, "At this eps every image can be made the same grey one, so no model can do better than chance: the attack does not work.", "Look at G7 and G8, and attack without gradients."),
+    'G5 grey':    ('accuracy over chance at full grey, points', 2, "At this eps every image can be made the same grey one, so no model can do better than chance: the attack does not work.", "Look at G7 and G8, and attack without gradients."),
     'G6 square':  ('only Square finds, points', 1, "An attack without gradients finds what gradients do not: the slope is hidden.", "Replace what hides it by something smooth, in the backward pass only (BPDA), and attack again."),
     'G6 transfer':('only transfer finds, points', 1, "Images made for another network fool this one, its own gradients do not find them: the slope is hidden.", "As for Square; give a closer surrogate=."),
     'G7 zero':    ('images without any slope, %', 0, "Nothing to climb: saturated logits, a rounding layer, or a graph that is cut.", "Climb margin or dlr instead of ce; for a cut graph BPDA, or Square."),
@@ -144,6 +144,7 @@ class Trial:
         size:int=256,           # images in a batch
         **given,                # what single gates ask for: loss, surrogate, checkpoints, history, seeds, limits
     ):
+        if isinstance(ball, L1): ball = replace(ball, share=max(ball.share, min(1., 6/x[0].numel())))   # one pixel of 64 at a time is no attack
         self.net,self.model,self.ball,self.attack,self.cost,self.seed,self.size,self.given,self.n = model,model,ball,attack,cost,seed,size,given,len(x)
         self.first,z = _state(model),self.ask(x)
         check_labels(y, c=check_logits(z-1, len(x)).shape[1])              # less one, no row is a probability: that is for G1 to say
@@ -461,12 +462,12 @@ class Card:
         if not Path(path).is_file(): raise FileNotFoundError(f"no card {path}; check the path, or call trust first.")
         try:
             d = json.loads(Path(path).read_text(encoding='utf-8'))
-            card = cls(**{**d, 'checks': tuple(Check(**{**c, **{k: math.nan for k in ('figure', 'lo', 'hi') if c[k] == 'nan'}}) for c in d['checks'])})
+            card = cls(**{**d, 'checks': tuple(Check(**{**c, **{k: float(c[k]) for k in ('figure', 'lo', 'hi') if isinstance(c[k], str)}}) for c in d['checks'])})
             card.headline,card.table()                                        # a whole card can say what it says
             return card
         except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} holds no whole card ({e}); call trust again.") from None
 
-def _short(v): return '' if v is None else f'{v:.3g}'
+def _short(v): return '' if v is None else '0' if abs(v) < .005 else f'{v:.3g}'
 def _plain(v):
     "JSON has no NaN and no infinity: their names stand for them"
     if isinstance(v, dict): return {str(k): _plain(u) for k,u in v.items()}
@@ -476,7 +477,7 @@ def _plain(v):
 def _picture(card):
     "Verdicts on the left; accuracy against eps, and under each attack, on the right"
     import matplotlib.pyplot as plt
-    fig,axes = plt.subplot_mosaic([['gates', 'curve'], ['gates', 'attacks']], figsize=(10.5, 6.8), width_ratios=(1.45, 1), height_ratios=(1, 1.6), layout='constrained')
+    fig,axes = plt.subplot_mosaic([['gates', 'curve'], ['gates', 'attacks']], figsize=(9.6, 6.4), dpi=90, width_ratios=(1.45, 1), height_ratios=(1, 1.6), layout='constrained')
     ax,m = axes['gates'],len(card.checks)
     for i,c in enumerate(card.checks):
         _,marker,color = MARKS[c.verdict]
@@ -488,7 +489,7 @@ def _picture(card):
     eps,acc = zip(*card.curve) if card.curve else ((), ())
     ax = axes['curve']; ax.plot(eps, acc, 'o-', color='#0072B2', ms=4)
     if eps: ax.fill_between(eps, *zip(*map(count, acc)), color='#0072B2', alpha=.2, linewidth=0)
-    ax.axvline(card.info['eps'], color='black', ls=':', lw=1); ax.set(xlabel='eps (dotted: the one in question)', ylabel='accuracy under PGD', ylim=(-.03, 1.03)); ax.grid(alpha=.3)
+    ax.axvline(card.info['eps'], color='black', ls=':', lw=1); ax.set(xlabel='eps (dotted: the one in question)', ylabel='accuracy under PGD (ce)', ylim=(-.03, 1.03)); ax.grid(alpha=.3)
     ax = axes['attacks']; names = list(card.accuracy); v = list(card.accuracy.values())
     lo,hi = zip(*map(count, v))
     for i,k in enumerate(names):
@@ -550,7 +551,7 @@ def trust(
     shown = {k: v.sum().item()/t.n for k,v in t.stands.items() if not k.startswith('eps ') and '#' not in k and k != f'PGD-{t.long//2}'}
     inside = [k for k in t.stands if not k.startswith('eps ')]
     return Card(tuple(sorted(checks, key=lambda c: order.index(c.name))), {**shown, 'everything': t.worst(*inside).sum().item()/t.n}, [[e, t.accuracy(f'eps {e:.4g}')] for e in getattr(t, 'radii', [])],
-                t.n, 'yours' if attack else f'PGD-{t.long}', dict(model=type(model).__name__, ball=repr(ball), eps=ball.eps, seed=seed, cost=cost, seconds=round(time.perf_counter()-start, 1)))
+                t.n, 'yours' if attack else f'PGD-{t.long}', dict(model=type(model).__name__, ball=f'{type(ball).__name__}({ball.eps:.4g})', eps=ball.eps, seed=seed, cost=cost, seconds=round(time.perf_counter()-start, 1)))
 
 # %% ../nbs/21_trust.ipynb #4b870635
 @cache
@@ -597,15 +598,15 @@ def check_attack(
     model:Callable=None,     # what it shall fool; default: a digits network that is trained on the spot, after a linear model
     data:tuple=None,         # (x, y); default: 64 digits
     ball:Ball=None,          # default: the attack's own, or Linf(.1)
-    reference:Callable=None, # what it is measured by; default: PGD, 20 steps
-    loss:Callable=ce,        # (z, y) -> (b,), in which strength is measured
+    reference:Callable=None, # what it is measured by; default: PGD on `loss`, 20 steps
+    loss:Callable=None,      # (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
     share:float=.95,         # of the reference's gain that it must reach
 ) -> Verdict:                # 'not attempted', 'error', 'wrong' or 'right'
     "Judge an attack: rules, determinism, strength. Prints one line. ValueError where a model comes without data"
     say = lambda v,text: (print(f'{v}: {text}'), Verdict(v))[1]
     if (model is None) != (data is None): raise ValueError("a model needs its data and data their model; give both or none.")
     if fn is ...: return say('not attempted', 'write your attack in place of ... and run this cell again.')
-    ball = ball or getattr(fn, 'ball', None) or Linf(.1)
+    ball,loss = ball or getattr(fn, 'ball', None) or Linf(.1),loss or getattr(fn, 'loss', ce)
     line,ends,best = _line(ball)
     stages = [] if model else [(line, ends, margin, best, None)]
     net,(x,y) = (model, data) if model else _classroom()
@@ -623,8 +624,8 @@ def check_attack(
             if gain is not None:
                 if mine-clean < share*gain: return say('wrong', f'on {where} the margin rises by {mine-clean:.4g}; it can rise by {gain:.4g}.')
                 continue
-            ref = (reference or pgd(ball, 20, generator=generator(0, x.device)))(m, x, y)
-            fast = fgsm(ball)(m, x, y) if reference is None else x
+            ref = (reference or pgd(ball, 20, loss=loss, generator=generator(0, x.device)))(m, x, y)
+            fast = fgsm(ball, loss=loss)(m, x, y) if reference is None else x
             beat = worth(fast); ref = worth(ref); hit = (logits(m, z).argmax(1) != y).double().mean().item()
     score = f"fools {hit:.1%}; loss {mine:.4g} (clean {clean:.4g}, {'FGSM ' + format(beat, '.4g') + ', ' if reference is None else ''}reference {ref:.4g})"
     if mine <= beat: return say('wrong', f'it does not beat {"FGSM" if reference is None else "the clean images"}: {score}.')

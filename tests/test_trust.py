@@ -1,0 +1,298 @@
+"Every planted fault is caught by the gate that is meant for it, and no honest network is flagged"
+import copy, json
+from functools import cache, partial
+import pytest, torch
+from torch import nn
+from torch.nn import functional as F
+from spat_nb.attack import Attack, at_x, fgsm, gaussian, pgd
+from spat_nb.balls import L1, L2, Linf
+from spat_nb.core import settings
+from spat_nb.data import get_data
+from spat_nb.evaluate import evaluate
+from spat_nb.learner import Learner
+from spat_nb.losses import ce, margin
+from spat_nb.models import PreActResNet18, SmallCNN
+from spat_nb.objectives import pgd_at, standard, trades
+from spat_nb.queries import square
+from spat_nb.trust import RULES, Card, check, check_attack, distil, gap, trust
+
+BALL = Linf(.15)
+
+@cache
+def digits(): return get_data('digits', device='cpu', batch_size=64)
+
+def fit(objective, attack=None, width=16, seed=0, epochs=3, **kw):
+    torch.manual_seed(seed)
+    net = SmallCNN(classes=10, channels=1, width=width, **kw)
+    return Learner(net, digits().train, objective, attack, epochs, lr=.1, precision='float32', seed=seed).fit().model.eval()
+
+@cache
+def honest(kind, width=16, seed=0):
+    objective, attack = {'standard': (standard, None), 'pgd_at': (pgd_at, pgd(BALL, 3)), 'trades': (trades, pgd(BALL, 3, start=gaussian(.001)))}[kind]
+    return fit(objective, attack, width, seed)
+
+def card(model, attack=None, ball=BALL, n=64, cost=.1, **kw): return trust(model, digits().test, ball, attack, n, cost, progress=False, **kw)
+def flagged(c): return {v.name for v in c.checks if v.verdict == 'flag'}
+
+# ---- honest networks
+
+@pytest.mark.parametrize('kind,width,seed', [('standard', 16, 0), ('standard', 32, 1), ('standard', 16, 2), ('pgd_at', 16, 0), ('pgd_at', 32, 1), ('trades', 16, 0), ('trades', 32, 1)])
+def test_honest_networks_raise_no_flag(kind, width, seed):
+    c = card(honest(kind, width, seed), n=96)
+    assert c.flags == [], c
+    asked = {v.gate for v in c.checks if v.verdict != 'not asked'}
+    assert asked == {f'G{i}' for i in range(1, 10)}                       # and all that one model can answer was asked
+
+@pytest.mark.parametrize('ball', [L2(1.), L1(3.), Linf(.05), Linf(.3)], ids=str)
+def test_honest_in_other_balls(ball): assert card(honest('standard'), ball=ball).flags == []
+
+@pytest.mark.parametrize('attack', [pgd(BALL, 10), pgd(BALL, 20, best=True), fgsm(L2(1.)), square(BALL, queries=300), lambda m, x, y: x], ids=['pgd', 'best', 'l2', 'square', 'idle'])
+def test_an_honest_attack_keeps_the_rules(attack):
+    c = card(honest('pgd_at'), attack, getattr(attack, 'ball', BALL))
+    assert 'G1' not in c.flags and c.claim == 'yours'
+
+# ---- planted faults of a model
+
+class Wrap(nn.Module):
+    def __init__(self, model, f): super().__init__(); self.model, self.f = model, f
+    def forward(self, x): return self.f(self.model, x)
+class Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x): return x.view_as(x)
+    @staticmethod
+    def backward(ctx, g): return -g
+class Gate(nn.Module):
+    "A gated activation; `cut` leaves the gate out of the slope"
+    def __init__(self): super().__init__(); self.cut = False
+    def forward(self, x):
+        g = torch.sigmoid(4*x.mean(1, keepdim=True))
+        return x.relu()*(g.detach() if self.cut else g)
+
+def times(s): return lambda m, x: s*m(x)
+def shades(x): return (x*2).round()/2
+def awake(m, x): m.train(); return m(x)
+def decoy(m, x): z = 256*m(x); return torch.cat([z, z.amax(1, keepdim=True)-.01], 1)
+def search(m, x):
+    with torch.enable_grad():
+        x_ = x.detach().requires_grad_()
+        g = torch.autograd.grad(m(x_).logsumexp(1).sum(), x_)[0]
+    return m((x+.01*g.sign()).clamp(0, 1))
+def lottery(m, x):
+    other = torch.ones_like(x[:1], dtype=torch.bool); other[..., 0, 0] = False
+    return m(torch.where((x[:, :1, :1, :1] > .05) & other, x, x.detach()))
+
+FAULTS = {'saturated x50': (times(50.), 'G7 zero'), 'saturated x128': (times(128.), 'G7 zero'), 'saturated x256': (times(256.), 'G7 zero'), 'tiny x.05': (times(.05), 'G8 scale'),
+          'probabilities': (lambda m, x: m(x).softmax(1), 'G1 logits'), 'rounding': (lambda m, x: m(shades(x)), 'G7 zero'), 'rounding, cut': (lambda m, x: m(shades(x.detach())), 'G7 zero'),
+          'straight-through quantiser': (lambda m, x: m(x+(shades(x)-x).detach()), 'G7 true'), 'noise': (lambda m, x: m(x+.1*torch.randn_like(x)), 'G1 repeats'),
+          'dropout': (lambda m, x: m(F.dropout(x, .1, True)), 'G1 repeats'), 'train mode': (awake, 'G1 mode'), 'batch statistics': (awake, 'G1 alone'), 'search inside': (search, 'G1 search'),
+          'decoy class': (decoy, 'G9 stronger'), 'reversed slope': (lambda m, x: m(Reverse.apply(x)), 'G3 loss'), 'lottery': (lottery, 'G4 starts'),
+          'slope on the grid': (lambda m, x: m(torch.where((x*255-(x*255).round()).abs() < 1e-3, x, x.detach())), 'G2 order'),
+          'rippled glass': (lambda m, x: m(x+.02*torch.sin(150*x)), 'G9 stronger')}
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_faults_of_a_model(name):
+    f, meant = FAULTS[name]
+    c = card(Wrap(copy.deepcopy(honest('standard')), f))
+    assert c[meant].verdict == 'flag', c
+
+@pytest.mark.parametrize('kind', ['pgd_at', 'trades'])
+@pytest.mark.parametrize('name', ['saturated x50', 'saturated x256', 'tiny x.05', 'probabilities', 'rounding', 'noise', 'train mode', 'straight-through quantiser'])
+def test_faults_of_a_robust_model(kind, name):
+    f, meant = FAULTS[name]
+    c = card(Wrap(copy.deepcopy(honest(kind)), f), n=48)
+    assert c[meant].verdict == 'flag', c
+
+def test_a_hidden_slope_is_found_without_slopes():
+    c = card(Wrap(honest('standard'), FAULTS['rounding'][0]), cost=.2)
+    assert {'G5 grey', 'G6 square'} <= flagged(c), c
+    c = card(Wrap(honest('standard'), FAULTS['rounding, cut'][0]), surrogate=honest('standard', 32, 1))
+    assert 'G6 transfer' in flagged(c)
+
+def test_accuracy_that_rises_with_eps():
+    c = card(Wrap(honest('standard'), lambda m, x: m(torch.where((x*255-(x*255).round()).abs() < 1e-3, x, x.detach()))), ball=Linf(.05))
+    assert 'G5 grey' in flagged(c)
+    from spat_nb.trust import Trial, _g5
+    t = Trial(honest('standard'), *digits().test.subset(64).tensors(), BALL, cost=.1)
+    t.stands['eps 0.3'] = t.stands['clean']                               # as if nothing were found at twice the eps
+    assert [v.name for v in _g5(t) if v.verdict == 'flag'] == ['G5 falls']
+
+def test_a_detached_gate_and_its_honest_twin():
+    net = fit(standard, act=Gate)
+    assert card(net).flags == []
+    for m in net.modules():
+        if isinstance(m, Gate): m.cut = True
+    assert card(net)['G7 true'].verdict == 'flag'
+
+def test_other_losses_notice_the_scale():
+    for f in (times(256.), times(.05)):
+        c = card(Wrap(honest('standard'), f), n=256)
+        assert c['G8 losses'].verdict == 'flag' and 'G1' not in c.flags, c
+
+def test_half_precision_is_named():
+    assert 'G1 float32' in flagged(card(copy.deepcopy(honest('standard')).bfloat16(), n=16))
+    x, y = digits().test.subset(16).tensors()
+    assert trust(copy.deepcopy(honest('standard')).double(), (x.double(), y), BALL, cost=.1, progress=False)['G1 float32'].verdict == 'pass'
+
+def test_a_training_loss_without_slope():
+    assert 'G7 zero' in flagged(card(honest('standard'), n=32, loss=lambda z, y: z[:, 0]*0)) and 'G7' not in card(honest('standard'), n=32, loss=ce).flags
+
+# ---- planted faults of an attack
+
+def wrong_centre(m, x, y): return pgd(BALL, 10, start=at_x)(m, BALL.uniform(x), y)
+def around_itself(m, x, y):
+    for _ in range(10): x = pgd(BALL, 1, .05, start=at_x)(m, x, y)
+    return x
+def rude(m, x, y): m.train(); return pgd(BALL, 10)(m, x, y)
+def littering(m, x, y): ce(m(x), y).sum().backward(); return pgd(BALL, 10)(m, x, y)
+def inplace(m, x, y): return x.copy_(pgd(BALL, 10)(m, x, y))
+
+ATTACKS = {'eps x 2': (pgd(Linf(.3), 10), 'G1 ball'), 'eps x 255': (lambda m, x, y: (x+.15*255*torch.randn_like(x).sign()).clamp(0, 1), 'G1 ball'), 'eps / 2': (pgd(Linf(.075), 10), 'G1 reach'),
+           'eps / 255': (pgd(Linf(.15/255), 10), 'G1 reach'), 'normalised space': (pgd(Linf(.15*.376), 10), 'G1 reach'), 'normalised images': (lambda m, x, y: (pgd(BALL, 10)(m, x, y)-.305)/.376, 'G1 box'),
+           'other norm': (pgd(L2(2.), 10), 'G1 ball'), 'wrong centre': (wrong_centre, 'G1 ball'), 'around itself': (around_itself, 'G1 ball'), 'mode not restored': (rude, 'G1 manners'),
+           'gradients left': (littering, 'G1 manners'), 'in place': (inplace, 'G1 manners'), 'too few steps': (pgd(BALL, 3, .01), 'G3 doubling'), 'weaker than FGSM': (pgd(BALL, 3, .01), 'G2 order'),
+           'weak': (pgd(BALL, 3, .01), 'G9 stronger')}
+
+@pytest.mark.parametrize('name', ATTACKS)
+def test_faults_of_an_attack(name):
+    attack, meant = ATTACKS[name]
+    c = card(copy.deepcopy(honest('standard')), attack)
+    assert c[meant].verdict == 'flag', c
+
+# ---- what the card asks of others
+
+def test_runs_are_asked_for_never_passed():
+    c = card(honest('standard'), n=16)
+    assert [c[k].verdict for k in ('G10 both', 'G10 chosen', 'G11 seeds')] == ['not asked']*3
+    r = evaluate(honest('standard'), digits().test.subset(32), progress=False, pgd=pgd(BALL, 3))
+    looks = [dict(robust=.1), dict(robust=.2)]
+    full = card(honest('standard'), n=16, checkpoints=dict(best=r, last=.1), history=looks, seeds=[.1, .2, r])
+    assert [full[k].verdict for k in ('G10 both', 'G10 chosen', 'G11 seeds')] == ['pass']*3
+    bad = card(honest('standard'), n=16, checkpoints=dict(best=.2), history=[dict(loss=1.)], seeds=[.1])
+    assert {'G10 both', 'G10 chosen', 'G11 seeds'} <= flagged(bad)
+
+# ---- the card itself
+
+def test_a_card_is_repeatable_and_leaves_everything_alone():
+    net = copy.deepcopy(honest('standard')).train(); net.body[1].eval()
+    before = {k: v.clone() for k, v in net.state_dict().items()}, [m.training for m in net.modules()], torch.get_rng_state()
+    x, y = digits().test.subset(24).tensors(); x0 = x.clone()
+    a, b = (trust(net, (x, y), BALL, cost=.1, progress=False) for _ in range(2))
+    assert a.checks == b.checks and a.accuracy == b.accuracy and torch.equal(x, x0)
+    assert all(torch.equal(v, before[0][k]) for k, v in net.state_dict().items()) and [m.training for m in net.modules()] == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2]) and all(p.grad is None for p in net.parameters())
+    awake_net = Wrap(net, awake); card(awake_net, n=16)
+    assert all(torch.equal(v, before[0][k]) for k, v in net.state_dict().items())     # batch norm's statistics are put back
+
+def test_data_in_both_forms():
+    part = digits().test.subset(20)
+    a, b = trust(honest('standard'), part, BALL, cost=.1, progress=False), trust(lambda x: honest('standard')(x), part.tensors(), BALL, cost=.1, progress=False)
+    assert [v.verdict for v in a.checks] == [v.verdict for v in b.checks] and a.accuracy == b.accuracy
+
+def test_save_and_load(tmp_path):
+    c = card(Wrap(honest('standard'), times(1e30)), n=16); path = tmp_path/'a'/'card.json'
+    c.save(path); assert repr(Card.load(path)) == repr(c) and Card.load(path).accuracy == c.accuracy
+    json.loads(path.read_text(), parse_constant=lambda v: pytest.fail(v))             # strict JSON
+    for text in (path.read_text()[:-9], '[]', '{}', '{"checks": 3}', '\0'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match='holds no whole card'): Card.load(path)
+    with pytest.raises(FileNotFoundError, match='no card'): Card.load(tmp_path/'none')
+
+def test_picture_and_texts():
+    import matplotlib; matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+    c = card(Wrap(honest('standard'), times(256.)), n=24)
+    c.plot(); plt.close('all')
+    assert 'G7 zero' in repr(c) and len(c.advice()) == len(flagged(c)) and all('.' in a for a in c.advice())
+    html = c._repr_html_(); assert html.count('<tr>') == len(RULES)+1 and 'flag' in html
+    assert list(c.table().index) == list(RULES)
+
+@pytest.mark.parametrize('classes', [2, 3])
+def test_few_classes(classes):
+    x, y = digits().test.tensors(); x, y = x[y < classes][:48], y[y < classes][:48]
+    net = Wrap(honest('standard'), lambda m, x: m(x)[:, :classes])
+    c = trust(net, (x, y), BALL, cost=.1, progress=False)
+    assert c.flags == [] and (c['G8 scale'].verdict == 'not asked') == (classes == 2)
+
+def test_nothing_right_and_one_image():
+    c = card(Wrap(honest('standard'), times(-1.)), n=16)
+    assert c.flags == [] and c['G9 stronger'].verdict == c['G1 ball'].verdict == 'not asked' and c['G1 repeats'].verdict == 'pass'
+    assert card(honest('standard'), n=1)['G1 alone'].verdict == 'not asked'
+
+@pytest.mark.parametrize('args,kw,word', [((8/255,), {}, 'Linf'), ((Linf(0.),), {}, 'eps > 0'), ((BALL,), dict(cost=0), 'cost is 0'), ((BALL,), dict(limits={'G1': 1}), "no check is called 'G1'")])
+def test_bad_calls(args, kw, word):
+    with pytest.raises(ValueError, match=word): trust(honest('standard'), digits().test, *args, **kw)
+
+def test_bad_data():
+    net, (x, y) = honest('standard'), digits().test.subset(8).tensors()
+    for data, kind, word in (((x*2-1, y), ValueError, 'pixels must lie'), ((x, y[:3]), ValueError, '8 images but 3 labels'), (x, TypeError, 'give Batches'), (digits(), TypeError, 'data.test'),
+                             ((x, y+7), ValueError, 'label'), ((x, F.one_hot(y, 10).float()), ValueError, 'argmax'), ((x[:0], y[:0]), ValueError, 'no images')):
+        with pytest.raises(kind, match=word): trust(net, data, BALL)
+    with pytest.raises(ValueError, match='NaN'): trust(lambda x: net(x)*float('nan'), (x, y), BALL)
+    with pytest.raises(ValueError, match='returned shape'): trust(net, (x, y), BALL, lambda m, x, y: x[:1], cost=.1)
+
+# ---- noise
+
+def test_gap_knows_what_luck_can_do():
+    for n in (16, 64, 256, 4096):
+        for b, c in ((0, 0), (1, 0), (n//4, n//4), (n, 0), (n//2, n//8)):
+            d, lo, hi = gap(b, c, n)
+            assert -1 <= lo <= hi <= 1 and lo <= d+1e-9 and d == pytest.approx((b-c)/n) and gap(c, b, n) == pytest.approx((-d, -hi, -lo))
+            assert lo < d or b+c == n
+    assert gap(1, 0, 256)[1] < 0 < gap(26, 0, 256)[1] and gap(20, 0, 32)[1] > .3      # one image is luck, a gross gap is not, even with 32 images
+    for bad in ((-1, 0, 4), (3, 2, 4), (0, 0, 0)):
+        with pytest.raises(ValueError, match='counts'): gap(*bad)
+
+def test_one_image_never_flags_a_gate_of_points():
+    for name in (k for k, r in RULES.items() if 'points' in r.asks):
+        for n in (8, 64, 256): assert check(name, *(100*v for v in gap(1, 0, n))).verdict != 'flag'
+
+# ---- check_attack
+
+def own(m, x, y, ball, generator):
+    x_adv = ball.uniform(x, generator)
+    for _ in range(20):
+        x_adv = x_adv.detach().requires_grad_()
+        g = torch.autograd.grad(ce(m(x_adv), y).sum(), x_adv)[0]
+        x_adv = ball.project(x_adv.detach()+ball.eps/8*ball.ascent(g), x)
+    return x_adv
+
+@pytest.mark.parametrize('fn,verdict', [(own, 'right'), (pgd(BALL, 20), 'right'), (pgd(L2(.8), 20), 'right'), (pgd(BALL, 40, loss=margin, best=True), 'right'), (..., 'not attempted'), (lambda model, x, y: ..., 'not attempted'),
+    (lambda model, x, y: 1/0, 'error'), (lambda model, x, y: x, 'wrong'), (fgsm(BALL), 'wrong'), (pgd(BALL, 3, .001), 'wrong'), (lambda model, x, y, ball, generator: own(model, x, y, ball, None), 'wrong'),
+    (lambda model, x, y, ball: own(model, x, y, Linf(2*ball.eps), None), 'wrong'), (lambda model, x, y: x.numpy(), 'wrong'), (lambda model, x, y: x*255, 'wrong'), (lambda model, x, y: x.mul_(.9), 'wrong')],
+    ids=['own', 'pgd', 'l2', 'margin', 'dots', 'empty', 'error', 'idle', 'fgsm', 'weak', 'dice', 'outside', 'type', 'bytes', 'inplace'])
+def test_check_attack(fn, verdict, capsys):
+    assert check_attack(fn) == verdict and capsys.readouterr().out.startswith(verdict)
+
+def test_check_attack_on_a_model_of_yours():
+    net, data = honest('standard'), digits().test.subset(48).tensors()
+    assert check_attack(own, net, data, BALL) == 'right'
+    masked = Wrap(net, lambda m, x: m(shades(x)))
+    against = partial(check_attack, model=masked, data=data, ball=BALL, reference=square(BALL, queries=300, generator=torch.Generator().manual_seed(0)), loss=margin)
+    assert against(own) == 'wrong'
+    smooth = Wrap(net, FAULTS['straight-through quantiser'][0])
+    assert against(lambda model, x, y, ball, generator: Attack(ball, 30, loss=margin, restarts=2, best=True, generator=generator)(smooth, x, y)) == 'right'
+    with pytest.raises(ValueError, match='both or none'): check_attack(own, net)
+
+def test_check_attack_sees_what_is_left_behind():
+    def train(model, x, y, ball):
+        if isinstance(model, nn.Module): model.train()
+        return fgsm(ball)(model, x, y)
+    def grad(model, x, y, ball):
+        if isinstance(model, nn.Module): ce(model(x), y).sum().backward()
+        return fgsm(ball)(model, x, y)
+    assert check_attack(train) == check_attack(grad) == 'wrong' and check_attack(own) == 'right'      # and the next is not judged by it
+
+def test_distil_repeats_the_answers():
+    net, x = honest('standard'), digits().test.subset(128).tensors()[0]
+    twin, again = (distil(net, x, BALL, 20) for _ in range(2))
+    assert (twin(x).argmax(1) == net(x).argmax(1)).double().mean() > .9 and torch.equal(twin(x), again(x))
+
+# ---- real photographs, where they are
+
+def test_a_cifar10_network_raises_no_flag():
+    if not (settings().data/'cifar-10-batches-py').is_dir(): pytest.skip('no CIFAR-10 in the data folder')
+    data, ball = get_data('cifar10', device='cpu', batch_size=64, n=1500), Linf(8/255)
+    torch.manual_seed(0)
+    net = Learner(PreActResNet18(classes=10, width=4), data.train, pgd_at, pgd(ball, 2, 6/255), 2, lr=.1, precision='float32').fit().model
+    c = trust(net, data.test, ball, n=48, cost=.1, progress=False)
+    assert c.flags == [], c
