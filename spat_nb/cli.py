@@ -1,4 +1,4 @@
-"The console command `spat_nb`: tour, train, evaluate, data"
+"The console command `spat_nb`: tour, train, evaluate, study, data"
 from __future__ import annotations
 import argparse, hashlib, json, sys, time
 from fractions import Fraction
@@ -21,11 +21,17 @@ def number(text):
     try: return float(Fraction(text))
     except (ValueError, ZeroDivisionError): raise argparse.ArgumentTypeError(f"{text!r} is no number; write .03 or 8/255") from None
 
+def seconds(text):
+    "90, 90s, 9m or 1.5h"
+    unit = {'s': 1, 'm': 60, 'h': 3600}.get(text[-1:], None)
+    try: return float(text if unit is None else text[:-1])*(unit or 1)
+    except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write 90s, 9m or 1.5h") from None
+
 def build(name, data, width):
     "The network called `name`, for the images and classes of `data`"
     from spat_nb import models
     ch, h, _ = data.shape
-    if name == 'small': return models.SmallCNN(classes=data.c, channels=ch, size=h)
+    if name == 'small': return models.SmallCNN(classes=data.c, width=width or 16, channels=ch, size=h)
     if name.startswith('wrn'): return models.WideResNet(depth=int(name[3:]), widen=width or 10, classes=data.c, channels=ch)
     return {'preact18': models.PreActResNet18, 'preact34': models.PreActResNet34}[name](classes=data.c, width=width or 64, channels=ch)
 
@@ -154,6 +160,27 @@ def data(a):
         d = get_data(name, device='cpu', download=True)
         print(f"{name}: {d.train.n + d.valid.n:,} training and {d.test.n:,} test images of {d.test.shape} in {settings().data}")
 
+def study(a):
+    "Studies: list them, see what is done, run what is missing, show tables and plots"
+    from spat_nb import study as S
+    from spat_nb.core import use_threads
+    if a.what == 'list':
+        for name, s in S.studies().items(): print(f"{name:12} {s.question}  ({len(s.arms)} rows: {', '.join(s.arms)})")
+        return
+    if a.what == 'status': return print(S.status(a.name).to_string())
+    if not a.name: raise ValueError(f"which study? spat_nb study {a.what} NAME; they are {', '.join(S.studies())}.")
+    if a.what == 'table': return print(S.table(a.name, a.size).to_string())
+    if a.what == 'plot':
+        from spat_nb.files import write_aside
+        from spat_nb.plot import png
+        out = Path(a.out or f'{a.name}-{a.size}.png')
+        with write_aside(out) as part: part.write_bytes(png(S.plot(a.name, a.size)))
+        return print(f"written: {out}")
+    use_threads()
+    n = S.run(a.name, a.size, a.budget, a.device, a.seeds, a.arms, a.whole)
+    print(f"{n} runs finished\n\n{S.status(a.name).to_string()}")
+    if S.results(a.name, a.size): print(f"\n{S.table(a.name, a.size).to_string()}")
+
 def tour(a):
     "One minute: train, attack, compare"
     from spat_nb.tour import tour
@@ -177,7 +204,7 @@ def parser():
     s.add_argument('--data', default='digits', help='digits, mnist, cifar10, cifar100, svhn, stl10, imagefolder')
     s.add_argument('--objective', default='pgd_at', choices=OBJECTIVES, help='what a step minimises')
     s.add_argument('--model', choices=MODELS, help='network (default: by data set)')
-    s.add_argument('--width', type=int, help='channels of the first stage (preact: 64), widening factor (wrn: 10)')
+    s.add_argument('--width', type=int, help='channels of the first stage (small: 16, preact: 64), widening factor (wrn: 10)')
     s.add_argument('--epochs', type=int, help='passes over the training images (default: by data set)')
     s.add_argument('--lr', type=number, help='highest learning rate (default: by data set)')
     s.add_argument('--batch', type=int, help='images in a batch (default: by data set)')
@@ -204,6 +231,16 @@ def parser():
     s.add_argument('--precision', help='of the attacks; the verdict is float32')
     s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
     s.add_argument('--out', help='JSON file for the record')
+    s = command(study)
+    s.add_argument('what', choices=['list', 'status', 'run', 'table', 'plot'])
+    s.add_argument('name', nargs='?', help='of the study')
+    s.add_argument('--size', default='laptop', choices=['laptop', 'small', 'paper'], help='digits in minutes, CIFAR-10 with a narrow network, CIFAR-10 with the usual one')
+    s.add_argument('--budget', type=seconds, help='stop after 90s, 9m, 1.5h; what is done is kept (default: no limit)')
+    s.add_argument('--whole', action='store_true', help='begin only runs that are expected to fit into the budget')
+    s.add_argument('--seeds', type=int, nargs='+', help='only these (default: as many as the size asks for)')
+    s.add_argument('--arms', nargs='+', help='only these rows')
+    s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
+    s.add_argument('--out', help='file of the plot')
     s = command(data)
     s.add_argument('names', nargs='+', help='mnist, cifar10, cifar100, svhn, stl10')
     return p
@@ -211,8 +248,8 @@ def parser():
 def main(argv=None):
     a = parser().parse_args(argv)
     try: a.run(a)
-    except (ValueError, TypeError, OSError, FloatingPointError) as e:      # what a user can mend is said in one sentence
-        print(f"spat_nb {a.command}: {e}", file=sys.stderr)
+    except (ValueError, TypeError, KeyError, OSError, FloatingPointError) as e:      # what a user can mend is said in one sentence
+        print(f"spat_nb {a.command}: {e.args[0] if isinstance(e, KeyError) and e.args else e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -1,0 +1,1 @@
+"The studies behind the claims; each module holds one `study`"

@@ -1,0 +1,340 @@
+"""Studies: grids of runs whose results lie in files that one command wrote and can write again
+
+A study is a `Study` of named `Arm`s in `spat_nb/studies/`; an arm says what differs from the house recipe, a `Size` says on what and
+for how long. `run` does what is missing and goes on where it was killed; `frame`, `table` and `plot` read the files.
+"""
+from __future__ import annotations
+import contextlib, importlib, json, math, os, pkgutil, platform, re, signal, subprocess, time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+import torch
+from .attack import fgsm, pgd
+from .autoattack import autoattack
+from .balls import Linf
+from .core import default_device, settings
+from .data import get_data
+from .evaluate import _describe, evaluate, wilson
+from .files import write_aside
+from .learner import Best, Checkpoint, Learner, Progress, Validate
+from .losses import margin
+from .models import PreActResNet18, SmallCNN, save
+from .objectives import pgd_at
+from .trust import trust
+
+__all__ = ['Size', 'SIZES', 'Arm', 'Study', 'Job', 'studies', 'status', 'run', 'results', 'frame', 'table', 'compare', 'plot']
+SCHEMA = 1
+
+
+def digits_net(data, **slots): return SmallCNN(data.c, channels=data.shape[0], size=data.shape[1], **slots)
+def narrow(data, **slots): return PreActResNet18(data.c, **{'width': 16, 'channels': data.shape[0], **slots})
+def full(data, **slots): return PreActResNet18(data.c, **{'width': 64, 'channels': data.shape[0], **slots})
+
+@dataclass(frozen=True)
+class Size:
+    "On what an arm is run, and for how long: the recipe that all arms of a study share"
+    data: str                # data set, as in `get_data`
+    net: Callable            # (train batches, **slots) -> network
+    eps: float               # radius of the Linf ball
+    epochs: int
+    lr: float                # highest learning rate of the one-cycle schedule
+    batch: int
+    seeds: int               # how many runs make an arm complete
+    steps: int = 5           # of the training attack
+    valid: int = None        # held-out images that choose the checkpoint; default: the data set's own
+    strong: Callable = autoattack # (ball) -> the strongest attack, called 'aa'
+    judged: int = None       # test images under it, balanced over the classes; default: all
+    trusted: int = 64        # images that the trust card looks at
+    cost: float = .2         # factor of trust's effort
+    precision: str = None    # how networks run; default: bfloat16 on a GPU, else the reader's setting
+    compile: bool = False    # torch.compile the network, on a GPU
+
+SIZES = {'laptop': Size('digits', digits_net, .15, 12, .1, 64, 5, judged=180, precision='float32'),
+         'small': Size('cifar10', narrow, 8/255, 8, .2, 128, 3, judged=1000),
+         'paper': Size('cifar10', full, 8/255, 30, .2, 128, 3, steps=10, judged=1000, compile=True)}
+
+@dataclass(frozen=True)
+class Arm:
+    "One row of a study: what differs from PGD-AT by the house recipe. Functions are named ones or partials of such: their text is the run's identity"
+    objective: Callable = pgd_at  # (model, x, y, attack) -> loss ()
+    attack: Callable = pgd        # (ball, steps) -> the training attack
+    slots: dict = field(default_factory=dict) # act=, head=, width= of the network
+    callbacks: Callable = None    # (job) -> more listeners for the Learner
+    change: dict = field(default_factory=dict) # fields of `Size` that this arm changes: lr, epochs, ...
+    learner: Callable = Learner   # another loop, Free-AT's say
+    train: Callable = None        # (job) -> (model, history): a training of its own instead of all above
+    finish: Callable = None       # (model, job) -> the model that is judged: a head fitted on validation images, say
+    attacks: Callable = None      # (job) -> {name: attack}: further attacks of the final judgement
+    extra: Callable = None        # (model, job, record) -> JSON values that are kept as 'extra'
+    note: str = ''                # what a reader should know of the row
+
+@dataclass(frozen=True)
+class Study:
+    "Named arms and the question that they answer"
+    name: str
+    question: str
+    arms: dict                    # name -> Arm
+    sizes: dict = field(default_factory=dict)  # size name -> fields of `Size` that the whole study changes
+    def size(self, name, arm) -> Size:
+        if name not in SIZES: raise ValueError(f"size is {name!r}; it is {', '.join(SIZES)}.")
+        return replace(SIZES[name], **{**self.sizes.get(name, {}), **self.arms[arm].change})
+
+@dataclass
+class Job:
+    "One run: an arm at a size with a seed"
+    study: Study
+    arm_name: str
+    size_name: str
+    seed: int
+    device: torch.device = None
+    data: tuple = None            # Data(train, valid, test), once opened
+    @property
+    def arm(self): return self.study.arms[self.arm_name]
+    @property
+    def size(self): return self.study.size(self.size_name, self.arm_name)
+    @property
+    def ball(self): return Linf(self.size.eps)
+    @property
+    def stem(self): return f"{re.sub('[^A-Za-z0-9.+=-]+', '_', self.arm_name)}-s{self.seed}"
+    @property
+    def home(self): return settings().results/self.study.name/self.size_name
+    @property
+    def path(self): return self.home/f'{self.stem}.json'
+    @property
+    def work(self): return settings().results/'.work'/self.study.name/self.size_name/self.stem
+    @property
+    def config(self): return dict(arm={k: _describe(v) for k, v in vars(self.arm).items() if k != 'note'}, size={k: _describe(v) for k, v in vars(self.size).items() if k not in ('seeds', 'precision', 'compile')})
+    @property
+    def precision(self): return self.size.precision or ('bfloat16' if self.device and self.device.type == 'cuda' else settings().precision)
+    def open(self):
+        if self.data is None: self.data = get_data(self.size.data, device=self.device, batch_size=self.size.batch, seed=self.seed, **({} if self.size.valid is None else {'valid': self.size.valid}))
+        return self.data
+    def net(self, **slots):
+        torch.manual_seed(self.seed)
+        return self.size.net(self.open().train, **{**self.arm.slots, **slots}).to(self.device)
+    def done(self):
+        "Is there a result of just this configuration?"
+        try: d = json.loads(self.path.read_text(encoding='utf-8'))
+        except (OSError, ValueError): return False
+        return d.get('schema') == SCHEMA and d.get('config') == self.config
+
+def jobs(study, size, seeds=None, arms=None) -> list:
+    "All runs, seed by seed: after each round every arm has one seed more. KeyError for an unknown arm"
+    if bad := {*(arms or ())}-{*study.arms}: raise KeyError(f"{study.name} has no arm {min(bad)!r}; it has {', '.join(study.arms)}.")
+    rows = [Job(study, a, size, s) for a in arms or study.arms for s in (range(study.size(size, a).seeds) if seeds is None else seeds)]
+    return sorted(rows, key=lambda j: j.seed)
+
+def studies() -> dict:
+    "name -> Study, of all modules in `spat_nb.studies`"
+    from . import studies as folder
+    found = (importlib.import_module(f'{folder.__name__}.{m.name}').study for m in pkgutil.iter_modules(folder.__path__) if m.name[0] != '_')
+    return {s.name: s for s in found}
+
+def _study(name):
+    if isinstance(name, Study): return name
+    have = studies()
+    if name not in have: raise ValueError(f"there is no study {name!r}; there are {', '.join(have)}.")
+    return have[name]
+
+# ---- running
+
+class OutOfTime(Exception): "The budget is spent; what was done lies on disk"
+
+@contextlib.contextmanager
+def _budget(seconds):
+    "Interrupt the block after so many seconds; None lets it run"
+    if seconds is None: yield; return
+    def ring(*_): raise OutOfTime
+    was = signal.signal(signal.SIGALRM, ring); signal.setitimer(signal.ITIMER_REAL, max(seconds, .01))
+    try: yield
+    finally: signal.setitimer(signal.ITIMER_REAL, 0); signal.signal(signal.SIGALRM, was)
+
+@contextlib.contextmanager
+def _alone(folder):
+    "Hold the run's folder; gives False where another process holds it. A kill lets go of it"
+    import fcntl
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder/'lock', 'w') as f:
+        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError: yield False; return
+        yield True
+
+def _commit():
+    "The commit of the code, with a + where it was changed since; None outside a checkout"
+    git = lambda *a: subprocess.run(['git', '-C', str(Path(__file__).parent), *a], capture_output=True, text=True, timeout=20)
+    try: head, dirty = git('rev-parse', '--short=12', 'HEAD'), git('status', '--porcelain', '--untracked-files=no', '--', 'spat_nb')
+    except (OSError, subprocess.TimeoutExpired): return None
+    return head.stdout.strip()+('+' if dirty.stdout.strip() else '') if head.returncode == 0 else None
+
+def _learn(job, quiet):
+    "(network, history, chosen step) of an arm by the house recipe"
+    size, arm, data = job.size, job.arm, job.open()
+    best = Best()
+    calls = [Validate(data.valid, pgd(job.ball, 10)), best, *(arm.callbacks(job) if arm.callbacks else ()), *([] if quiet else [Progress()]),
+             Checkpoint(job.work/'checkpoint.safetensors', config=job.config)]
+    l = arm.learner(job.net(), data.train, arm.objective, arm.attack(job.ball, size.steps), size.epochs, size.lr, callbacks=calls, precision=job.precision,
+                    compile=size.compile and job.device.type == 'cuda', seed=job.seed).fit()
+    best.restore(l.model)
+    return l.model, l.history, best.step
+
+def _counts(record):
+    "Images and right answers of every class, under every attack, and who was taken for whom"
+    out = {}
+    for k in record.names:
+        t = record.per_class(k)
+        out[k] = dict(n=int(t.n.sum()), correct=int(t.correct.sum()), class_n=t.n.tolist(), class_correct=t.correct.tolist(), **({} if k == 'worst' or '/' in k else {'confusion': record.confusion(k).tolist()}))
+    return out
+
+def usual(job):
+    "What every run is judged by on all test images; a step is a quarter of the radius"
+    b = job.ball
+    return dict(fgsm=fgsm(b), pgd20=pgd(b, 20, b.eps/4), cw20=pgd(b, 20, b.eps/4, loss=margin), **(job.arm.attacks(job) if job.arm.attacks else {}))
+
+def _judge(model, job, quiet):
+    "Everything that is counted of a trained network"
+    size, data = job.size, job.open()
+    record = evaluate(model, data.test, job.precision, progress=not quiet, resume=job.work/'usual.json', **usual(job))
+    part = data.test.subset(size.judged) if size.judged and size.judged < data.test.n else data.test
+    aa = evaluate(model, part, job.precision, progress=not quiet, resume=job.work/'aa.json', aa=size.strong(job.ball))
+    card = trust(model, data.test.subset(min(size.trusted, data.test.n)), job.ball, n=size.trusted, cost=size.cost, progress=not quiet)
+    strong = _counts(aa)
+    return dict(classes=list(record.classes), attacks={**_counts(record), **{k: v for k, v in strong.items() if k != 'clean'}}, notes=[*record.notes, *aa.notes],
+                trust=dict(flags=[c.name for c in card.checks if c.verdict == 'flag'], n=card.n, cost=size.cost),
+                extra=job.arm.extra(model, job, record) if job.arm.extra else {})
+
+def one(job, device, budget=None, quiet=False) -> bool:
+    "Train, judge and write one run. False where another process is at it, or where it is there already"
+    import shutil, spat_nb
+    from .models import load
+    job.device = device
+    with _alone(job.work) as mine:
+        if not mine or job.done(): return False
+        start, log = time.monotonic(), job.work/'seconds.json'
+        before = json.loads(log.read_text()) if log.is_file() else dict(train=0., judge=0.)
+        weights, phase = job.work/'weights.safetensors', 'train'
+        def spend():
+            nonlocal start
+            before[phase] += time.monotonic()-start; start = time.monotonic()
+            with write_aside(log) as part: part.write_text(json.dumps(before))
+        try:
+            with _budget(budget):
+                if weights.is_file() and not job.arm.train: model, told = load(weights, **job.arm.slots if {*job.arm.slots} <= {'act', 'head'} else {}).to(device), json.loads((job.work/'history.json').read_text())
+                else:
+                    model, *told = job.arm.train(job) if job.arm.train else _learn(job, quiet)
+                    spend()
+                    with write_aside(job.work/'history.json') as part: part.write_text(json.dumps(told))
+                    if not job.arm.train: save(model, weights, data=job.size.data, arm=job.arm_name, study=job.study.name, seed=job.seed, eps=job.size.eps)
+                spend(); phase = 'judge'
+                if job.arm.finish: model = job.arm.finish(model, job)
+                seen = _judge(model, job, quiet)
+        finally: spend()
+        history, chosen = (*told, None)[:2]
+        d = dict(schema=SCHEMA, study=job.study.name, arm=job.arm_name, size=job.size_name, seed=job.seed, config=job.config, precision=job.precision,
+                 code=dict(spat_nb=spat_nb.__version__, commit=_commit()), torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
+                 device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'cpu, {platform.machine()}', seconds={k: round(v, 1) for k, v in before.items()},
+                 parameters=sum(p.numel() for p in model.parameters()), chosen_step=chosen, history=history, **seen)
+        with write_aside(job.path) as part: part.write_text(json.dumps(d, separators=(',', ':')))
+    keep = job.home/'weights'/f'{job.stem}.safetensors'
+    if weights.is_file(): keep.parent.mkdir(parents=True, exist_ok=True); os.replace(weights, keep)
+    shutil.rmtree(job.work, ignore_errors=True)
+    return True
+
+def run(name, size='laptop', budget=None, device=None, seeds=None, arms=None, whole=False, quiet=False, say=print) -> int: # runs finished
+    "Do what is missing, in order, for at most `budget` seconds; with `whole`, only runs that are expected to fit into what is left"
+    study, device, end = _study(name), default_device(device), None if budget is None else time.monotonic()+budget
+    done = 0
+    for job in jobs(study, size, seeds, arms):
+        if job.done(): continue
+        left = None if end is None else end-time.monotonic()
+        took = [sum(d['seconds'].values()) for d in results(study.name, size) if d['device'].startswith('cpu') == (device.type == 'cpu')]
+        if left is not None and (left <= 0 or whole and took and sorted(took)[len(took)//2] > left): break
+        say(f"{study.name}, {size}: {job.arm_name}, seed {job.seed}")
+        try: done += one(job, device, left, quiet)
+        except OutOfTime: say("the budget is spent; the same command goes on from here"); break
+    return done
+
+def status(name=None):  # pandas.DataFrame: a row per study and size; runs done, runs in all, minutes that they took
+    "What is done and what is missing"
+    import pandas as pd
+    rows = []
+    for s in [_study(name)] if name else studies().values():
+        for size in SIZES:
+            all_ = jobs(s, size)
+            there = [j for j in all_ if j.done()]
+            old = sum(j.path.is_file() for j in all_)-len(there)
+            rows.append(dict(study=s.name, size=size, done=len(there), of=len(all_), outdated=old, minutes=round(sum(sum(d['seconds'].values()) for d in results(s.name, size))/60, 1)))
+    return pd.DataFrame(rows).set_index(['study', 'size'])
+
+# ---- reading
+
+def results(study, size='laptop') -> list: # dicts, as written
+    "All results of a study at a size. ValueError where a file is damaged"
+    out = []
+    for p in sorted((settings().results/study/size).glob('*.json')):
+        try: d = json.loads(p.read_text(encoding='utf-8'))
+        except ValueError: raise ValueError(f"{p} is damaged; delete it and run the study again.") from None
+        if d.get('schema') != SCHEMA: raise ValueError(f"{p} has schema {d.get('schema')!r}, this version reads {SCHEMA}; run the study again.")
+        out.append(d)
+    return out
+
+def frame(study, size='laptop'):  # pandas.DataFrame, a row per run and attack
+    "arm, seed, attack, n, accuracy, lo, hi (Wilson), weakest_class, weakest, flags, seconds, parameters. ValueError where there are no results"
+    import pandas as pd
+    rows = []
+    for d in results(study, size):
+        for k, v in d['attacks'].items():
+            if '/' in k: continue
+            acc = [c/n if n else math.nan for c, n in zip(v['class_correct'], v['class_n'])]
+            weak = min((a, c) for a, c in zip(acc, d['classes']) if a == a)
+            lo, hi = wilson(v['correct'], v['n'])
+            rows.append(dict(arm=d['arm'], seed=d['seed'], attack=k, n=v['n'], accuracy=v['correct']/v['n'], lo=lo, hi=hi, weakest_class=weak[1], weakest=weak[0],
+                             flags=', '.join(d['trust']['flags']), seconds=sum(d['seconds'].values()), parameters=d['parameters'], extra=d['extra']))
+    if not rows: raise ValueError(f"there are no results of {study!r} at size {size!r} in {settings().results}; run: spat_nb study run {study} --size {size}")
+    return pd.DataFrame(rows)
+
+def _mean(v, level=.95):
+    "Mean of the seeds' values and half the width of Student's interval; NaN with one seed"
+    from scipy.stats import t
+    n, m = len(v), sum(v)/len(v)
+    if n < 2: return m, math.nan
+    sd = math.sqrt(sum((a-m)**2 for a in v)/(n-1))
+    return m, t.ppf((1+level)/2, n-1)*sd/math.sqrt(n)
+
+def table(study, size='laptop', attacks=('clean', 'pgd20', 'cw20', 'aa'), weakest='cw20'):  # pandas.DataFrame, a row per arm
+    "Percent, mean over seeds ± half of Student's 95% interval: each attack, the weakest class under the attack `weakest`; seeds, flags of the trust cards"
+    import pandas as pd
+    f, order = frame(study, size), list(_study(study).arms)
+    show = lambda v: '{:.1f} ± {:.1f}'.format(*(100*a for a in _mean(list(v)))).replace(' ± nan', '')
+    rows = {}
+    for arm in sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order)):
+        g = f[f.arm == arm]
+        flags = sorted({k for t in g['flags'] for k in t.split(', ') if k})
+        rows[arm] = {**{k: show(g[g.attack == k].accuracy) for k in attacks if (g.attack == k).any()}, f'weakest class, {weakest}': show(g[g.attack == weakest].weakest), 'seeds': g.seed.nunique(), 'flags': ', '.join(flags)}
+    return pd.DataFrame(rows).T.rename_axis('arm')
+
+def compare(study, a, b, attack='aa', size='laptop', column='accuracy') -> tuple: # mean of a-b over the seeds that both have, lowest and highest plausible value, number of seeds
+    "Paired difference between two arms with Student's 95% interval; shares. ValueError where they share no seed"
+    f = frame(study, size)
+    va, vb = (f[(f.arm == k) & (f.attack == attack)].set_index('seed')[column] for k in (a, b))
+    both = sorted({*va.index} & {*vb.index})
+    if not both: raise ValueError(f"{a!r} and {b!r} share no seed in {study} at size {size!r} under {attack!r}.")
+    m, half = _mean([va[s]-vb[s] for s in both])
+    return m, m-half, m+half, len(both)
+
+def plot(study, size='laptop', attacks=('clean', 'pgd20', 'aa'), ax=None):
+    "Every run a dot, every arm's mean with Student's 95% interval; arms from top to bottom"
+    import matplotlib.pyplot as plt
+    from .plot import PALETTE
+    f, order = frame(study, size), list(_study(study).arms)
+    arms = sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order))
+    ax = ax or plt.subplots(figsize=(7, .8+.42*len(arms)), layout='constrained')[1]
+    for k, attack in enumerate(attacks):
+        for i, arm in enumerate(arms):
+            v = list(100*f[(f.arm == arm) & (f.attack == attack)].accuracy)
+            if not v: continue
+            at, (m, half) = i+(k-(len(attacks)-1)/2)*.22, _mean(v)
+            ax.plot(v, [at]*len(v), '.', color=PALETTE[k], alpha=.35, ms=6)
+            ax.errorbar(m, at, xerr=None if math.isnan(half) else half, fmt='osD^v'[k % 5], color=PALETTE[k], ms=5, capsize=2, lw=1, label=attack if i == 0 else None)
+    ax.set_yticks(range(len(arms)), arms); ax.invert_yaxis(); ax.grid(axis='x', alpha=.3)
+    ax.set(xlabel=f'accuracy, % of test images ({size}); dots: seeds, bars: 95% intervals of the mean'); ax.legend(fontsize=8)
+    return ax

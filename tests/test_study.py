@@ -1,0 +1,120 @@
+"Studies: files, resume, budgets, and what is read from them"
+import json, os, signal, subprocess, sys, textwrap, time
+from functools import partial
+import pytest, torch
+from spat_nb import study as S
+from spat_nb.autoattack import autoattack
+from spat_nb.objectives import pgd_at, standard
+
+CPU = torch.device('cpu')
+TINY = dict(epochs=1, judged=10, trusted=10, cost=.05, valid=60, strong=partial(autoattack, steps=2, targets=1, queries=5), seeds=2)
+TOY = S.Study('toy', 'Does it run?', {'standard': S.Arm(standard), 'PGD-AT / x': S.Arm(pgd_at, change=dict(steps=2))}, {'laptop': TINY})
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path/'results')); monkeypatch.setenv('TQDM_DISABLE', '1')
+    monkeypatch.setattr(S, '_study', lambda name: TOY if name == 'toy' else name)
+    return tmp_path/'results'
+
+def go(**kw): return S.run('toy', device='cpu', quiet=True, say=lambda *_: None, **kw)
+
+def test_run_writes_what_is_read(folder):
+    assert go() == 4 and go() == 0
+    files = sorted(p.name for p in (folder/'toy'/'laptop').glob('*.json'))
+    assert files == ['PGD-AT_x-s0.json', 'PGD-AT_x-s1.json', 'standard-s0.json', 'standard-s1.json'] and not any((folder/'.work').rglob('*.safetensors'))
+    d = json.loads((folder/'toy'/'laptop'/'standard-s1.json').read_text())
+    assert d['seed'] == 1 and d['torch'] == torch.__version__ and len(d['history']) == 1 and d['attacks']['clean']['n'] == 360 and d['attacks']['aa']['n'] == 10
+    for v in d['attacks'].values():
+        assert sum(v['class_n']) == v['n'] and sum(v['class_correct']) == v['correct'] <= v['n']
+        if 'confusion' in v: assert [sum(r) for r in v['confusion']] == v['class_n'] and [r[i] for i, r in enumerate(v['confusion'])] == v['class_correct']
+    f = S.frame('toy')
+    assert len(f) == 4*6 and set(f.attack) == {'clean', 'fgsm', 'pgd20', 'cw20', 'aa', 'worst'}
+    t = S.table('toy')
+    assert list(t.index) == ['standard', 'PGD-AT / x'] and list(t.seeds) == [2, 2] and all('±' in v for v in t.clean)
+    m, lo, hi, n = S.compare('toy', 'standard', 'PGD-AT / x', 'clean')
+    v = {(r.arm, r.seed): r.accuracy for r in f[f.attack == 'clean'].itertuples()}
+    assert n == 2 and lo <= m <= hi and m == pytest.approx(sum(v['standard', s]-v['PGD-AT / x', s] for s in (0, 1))/2)
+    s = S.status('toy')
+    assert tuple(s.loc[('toy', 'laptop')][['done', 'of', 'outdated']]) == (4, 4, 0) and s.loc[('toy', 'small')].done == 0
+    import matplotlib; matplotlib.use('agg')
+    assert len(S.plot('toy').get_yticks()) == 2
+
+def test_weights_are_kept_and_give_the_counts(folder):
+    from spat_nb.evaluate import evaluate
+    from spat_nb.models import load
+    go(seeds=[0], arms=['standard'])
+    d = S.results('toy')[0]
+    r = evaluate(load(folder/'toy'/'laptop'/'weights'/'standard-s0.safetensors'), S.Job(TOY, 'standard', 'laptop', 0, CPU).open().test, 'float32', progress=False)
+    assert int(r.correct().sum()) == d['attacks']['clean']['correct']
+
+def test_a_changed_arm_is_run_again(folder, monkeypatch):
+    go(seeds=[0], arms=['standard'])
+    changed = S.Study('toy', '?', {**TOY.arms, 'standard': S.Arm(standard, change=dict(lr=.05))}, TOY.sizes)
+    monkeypatch.setattr(S, '_study', lambda name: changed)
+    assert S.status('toy').loc[('toy', 'laptop')].outdated == 1 and go(seeds=[0], arms=['standard']) == 1
+    assert S.status('toy').loc[('toy', 'laptop')].outdated == 0
+
+def test_a_budget_loses_nothing(folder):
+    whole = S.Study('toy', '?', TOY.arms, {'laptop': {**TINY, 'epochs': 6}})
+    job = lambda: S.Job(whole, 'PGD-AT / x', 'laptop', 0)
+    rounds = 0
+    while True:                                        # a little longer each time: some time it is enough, wherever the clock rings
+        try: S.one(job(), CPU, budget=.4+.3*rounds, quiet=True); break
+        except S.OutOfTime: rounds += 1; assert not job().path.exists() and rounds < 40
+    assert rounds >= 2
+    first = json.loads(job().path.read_text()); os.remove(job().path)
+    assert S.one(job(), CPU, quiet=True)
+    again = json.loads(job().path.read_text())
+    assert again['history'] == first['history'] and again['attacks'] == first['attacks'] and again['trust'] == first['trust']
+
+def test_two_runners_do_not_meet(folder):
+    job = S.Job(TOY, 'standard', 'laptop', 0)
+    with S._alone(job.work) as mine:
+        assert mine and not S.one(S.Job(TOY, 'standard', 'laptop', 0), CPU, quiet=True)
+    assert S.one(job, CPU, quiet=True) and job.done()
+
+@pytest.mark.slow
+def test_ten_kills_leave_no_broken_file(folder, tmp_path):
+    code = textwrap.dedent(f"""
+        import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
+        import test_study as T; from spat_nb import study as S
+        S._study = lambda name: S.Study('toy', '?', T.TOY.arms, {{'laptop': {{**T.TINY, 'epochs': 8, 'seeds': 1}}}})
+        print('ready', flush=True)
+        S.run('toy', device='cpu', quiet=True)""")
+    import random
+    from spat_nb.files import load_tree
+    dice, far = random.Random(0), []
+    def reached():
+        "Runs done, and the epoch of the run in work (9: it is trained and being judged)"
+        done = [json.loads(f.read_text()) for f in (folder/'toy').rglob('*.json')]
+        epochs = [9 if (f.parent/'weights.safetensors').exists() else load_tree(f)['epoch'] for f in (folder/'.work').rglob('checkpoint.safetensors')]
+        return len(done), max(epochs, default=0)
+    for k in range(10):
+        p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        p.stdout.readline(); time.sleep(dice.uniform(.2, 2)); p.send_signal(signal.SIGKILL); p.wait(); p.stdout.close()
+        far.append(reached())
+    assert far == sorted(far)                              # a kill costs what was done since the last epoch's end, never more
+    subprocess.run([sys.executable, '-c', code], check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert len(list((folder/'toy'/'laptop').glob('*.json'))) == 2
+
+@pytest.mark.parametrize('call,word', [(lambda: S.run('nothing'), "no study 'nothing'"), (lambda: S.run('baseline', 'huge'), "size is 'huge'"), (lambda: S.run('baseline', arms=['x']), "no arm 'x'"),
+                                       (lambda: S.frame('baseline', 'paper'), 'spat_nb study run baseline --size paper')])
+def test_bad_calls(call, word, tmp_path, monkeypatch):
+    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path))
+    with pytest.raises((ValueError, KeyError), match=word): call()
+
+def test_damaged_files_are_named(folder):
+    go(seeds=[0], arms=['standard']); path = folder/'toy'/'laptop'/'standard-s0.json'
+    for text in (path.read_text()[:-9], '{"schema": 99}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match='standard-s0.json'): S.results('toy')
+    assert not S.Job(TOY, 'standard', 'laptop', 0).done()
+
+def test_every_study_says_what_it_is():
+    found = S.studies()
+    assert 'baseline' in found
+    for name, s in found.items():
+        assert s.name == name and s.question.endswith('?') and s.arms
+        for a in s.arms:
+            text = json.dumps(S.Job(s, a, 'laptop', 0).config)
+            assert '<lambda>' not in text and ' at 0x' not in text, (name, a)
