@@ -28,7 +28,7 @@ test: setup     ## lint, notebooks and tests
 	@echo "== notebooks, each from top to bottom"
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 quick: setup    ## the tests that take seconds
 	$(PY) -m pytest -m 'not slow'
 docs: setup     ## the site, into _docs/
