@@ -1,4 +1,4 @@
-"The console command `spat_nb`: tour, train, evaluate, study, data"
+"The console command `spat_nb`: tour, train, evaluate, diagnose, study, data"
 from __future__ import annotations
 import argparse, hashlib, json, sys, time
 from fractions import Fraction
@@ -135,22 +135,51 @@ def train(a):
         print(f"{k:6} accuracy {record.accuracy(k):.2%}  (95% interval {lo:.2%} to {hi:.2%}, n = {len(record.y):,})")
     print(f"written: {out}/weights.safetensors, result.json, record.json, curves.png")
 
-def evaluate(a):
-    "Measure saved weights"
+def opened(a):
+    "What the weights of a command are measured by: (model, data, ball)"
+    from spat_nb.balls import Linf
     from spat_nb.core import default_device, use_threads
     from spat_nb.data import get_data
-    from spat_nb.evaluate import evaluate
     from spat_nb.models import load, model_info
     use_threads()
     c = model_info(a.weights).get('config', {})
     name, eps = a.data or c.get('data'), a.eps if a.eps is not None else c.get('eps')
     if not name or eps is None: raise ValueError(f"{a.weights} does not say its data set and radius; give --data and --eps.")
     device = default_device(a.device)
-    test = get_data(name, device=device, root=c.get('root') if name == c.get('data') else None, size=c.get('size') or 224).test
-    if a.n_test: test = test.subset(a.n_test)
-    record = evaluate(load(a.weights).to(device), test, a.precision, **attacks(eps))
+    kept = {k: c[k] for k in ('root', 'seed', 'valid') if c.get(k) is not None} if name == c.get('data') else {}    # its held-out images are those of its training
+    data = get_data(name, device=device, size=c.get('size') or 224, **kept)
+    return load(a.weights).to(device), data._replace(test=data.test.subset(a.n_test)) if a.n_test else data, Linf(eps)
+
+def evaluate(a):
+    "Measure saved weights"
+    from spat_nb.autoattack import autoattack
+    from spat_nb.evaluate import evaluate
+    from spat_nb.trust import trust
+    model, (_, _, test), ball = opened(a)
+    record = evaluate(model, test, a.precision, resume=a.resume, **attacks(ball.eps), **({'aa': autoattack(ball)} if a.aa else {}))
     show(record)
+    for note in record.notes: print(note)
     if a.out: record.save(a.out)
+    if a.trust: print(f"\nIs this number real?\n{trust(model, test, ball)}")
+
+def diagnose(a):
+    "Saved weights class by class: who falls, and to whom; one HTML page"
+    from spat_nb.classwise import diagnose, usual
+    from spat_nb.temperature import best_tau, equal_budget, tau_sweep, temperature_pgd
+    model, (_, valid, test), ball = opened(a)
+    attacks = usual(ball)
+    if a.taus:
+        held = valid.subset(min(a.taus, valid.n))
+        sweep = tau_sweep(model, held, lambda t: temperature_pgd(ball, t), precision=a.precision, resume=a.resume and f'{a.resume}.taus')
+        tau = best_tau(sweep)
+        print(f"temperature-PGD, 20 steps, on {held.n} validation images: tau = {tau:g} leaves least\n{sweep.table().to_string(float_format='{:.4f}'.format)}\n")
+        attacks |= {f'{k} 100': v for k, v in equal_budget(ball, tau).items()}
+    d = diagnose(model, test, attacks, precision=a.precision, resume=a.resume)
+    if a.taus: d.record.info |= dict(tau=tau, taus={f'{t:g}': [int(sweep.correct(k).sum()), held.n] for k, t in sweep.info['tau'].items()})
+    print(d)
+    if a.record: d.record.save(a.record)
+    d.html(a.out)
+    print(f"\nwith pictures: {Path(a.out).absolute()}")
 
 def data(a):
     "Download data sets into the data folder"
@@ -223,13 +252,20 @@ def parser():
     s.add_argument('--every', type=number, default=60, help='seconds between two checkpoints')
     s.add_argument('--out', help='folder to write to (default: in the results folder, named by the configuration)')
     s.add_argument('--again', action='store_true', help='train once more where results exist')
-    s = command(evaluate)
-    s.add_argument('weights', help='.safetensors file that train wrote')
-    s.add_argument('--data', help='data set (default: what it was trained on)')
-    s.add_argument('--eps', type=number, help='radius (default: what it was trained with)')
-    s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
-    s.add_argument('--precision', help='of the attacks; the verdict is float32')
-    s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
+    for s in (command(evaluate), command(diagnose)):
+        s.add_argument('weights', help='.safetensors file that train wrote')
+        s.add_argument('--data', help='data set (default: what it was trained on)')
+        s.add_argument('--eps', type=number, help='radius (default: what it was trained with)')
+        s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
+        s.add_argument('--resume', help='file that keeps what is done, so that the same command goes on after a kill')
+        s.add_argument('--precision', help='of the attacks; the verdict is float32')
+        s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
+    s.add_argument('--taus', type=int, metavar='N', help='also choose the temperature of PGD on N validation images, and compare attacks at 100 gradients each')
+    s.add_argument('--record', help='JSON file for the answers')
+    s.add_argument('--out', default='diagnosis.html', help='page to write')
+    s = sub.choices['evaluate']
+    s.add_argument('--aa', action='store_true', help='AutoAttack standard too: minutes to hours')
+    s.add_argument('--trust', action='store_true', help='also ask whether the number is real: eleven gates on 256 images')
     s.add_argument('--out', help='JSON file for the record')
     s = command(study)
     s.add_argument('what', choices=['list', 'status', 'run', 'table', 'plot'])

@@ -1,8 +1,6 @@
-"""Studies: grids of runs whose results lie in files that one command wrote and can write again
-
-A study is a `Study` of named `Arm`s in `spat_nb/studies/`; an arm says what differs from the house recipe, a `Size` says on what and
-for how long. `run` does what is missing and goes on where it was killed; `frame`, `table` and `plot` read the files.
-"""
+"Studies: grids of runs whose results lie in files that one command wrote and can write again"
+# A study is a `Study` of named `Arm`s in `spat_nb/studies/`; an arm says what differs from the house recipe, a `Size` says on what and
+# for how long. `run` does what is missing and goes on where it was killed; `frame`, `table` and `plot` read the files.
 from __future__ import annotations
 import contextlib, importlib, json, math, os, pkgutil, platform, re, signal, subprocess, time
 from collections.abc import Callable
@@ -16,13 +14,12 @@ from .core import default_device, settings
 from .data import get_data
 from .evaluate import _describe, evaluate, wilson
 from .files import write_aside
-from .learner import Best, Checkpoint, Learner, Progress, Validate
+from .learner import Best, Callback, Checkpoint, Learner, Progress, Validate
 from .losses import margin
 from .models import PreActResNet18, SmallCNN, save
 from .objectives import pgd_at
 from .trust import trust
 
-__all__ = ['Size', 'SIZES', 'Arm', 'Study', 'Job', 'studies', 'status', 'run', 'results', 'frame', 'table', 'compare', 'plot']
 SCHEMA = 1
 
 
@@ -60,8 +57,9 @@ class Arm:
     attack: Callable = pgd        # (ball, steps) -> the training attack
     slots: dict = field(default_factory=dict) # act=, head=, width= of the network
     callbacks: Callable = None    # (job) -> more listeners for the Learner
-    change: dict = field(default_factory=dict) # fields of `Size` that this arm changes: lr, epochs, ...
+    change: dict = field(default_factory=dict) # fields of `Size` that this arm changes: lr, epochs, ...; or a function of the Size that gives them
     learner: Callable = Learner   # another loop, Free-AT's say
+    make: Callable = None         # (job) -> (objective, training set) instead, where it needs the data; an objective may listen as a Callback
     train: Callable = None        # (job) -> (model, history): a training of its own instead of all above
     finish: Callable = None       # (model, job) -> the model that is judged: a head fitted on validation images, say
     attacks: Callable = None      # (job) -> {name: attack}: further attacks of the final judgement
@@ -77,7 +75,8 @@ class Study:
     sizes: dict = field(default_factory=dict)  # size name -> fields of `Size` that the whole study changes
     def size(self, name, arm) -> Size:
         if name not in SIZES: raise ValueError(f"size is {name!r}; it is {', '.join(SIZES)}.")
-        return replace(SIZES[name], **{**self.sizes.get(name, {}), **self.arms[arm].change})
+        size, change = replace(SIZES[name], **self.sizes.get(name, {})), self.arms[arm].change
+        return replace(size, **(change(size) if callable(change) else change))
 
 @dataclass
 class Job:
@@ -112,6 +111,7 @@ class Job:
     def net(self, **slots):
         torch.manual_seed(self.seed)
         return self.size.net(self.open().train, **{**self.arm.slots, **slots}).to(self.device)
+    def look(self): return Validate(self.open().valid, pgd(self.ball, 10))
     def done(self):
         "Is there a result of just this configuration?"
         try: d = json.loads(self.path.read_text(encoding='utf-8'))
@@ -170,9 +170,12 @@ def _learn(job, quiet):
     "(network, history, chosen step) of an arm by the house recipe"
     size, arm, data = job.size, job.arm, job.open()
     best = Best()
-    calls = [Validate(data.valid, pgd(job.ball, 10)), best, *(arm.callbacks(job) if arm.callbacks else ()), *([] if quiet else [Progress()]),
+    objective, train = arm.make(job) if arm.make else (arm.objective, data.train)
+    more = [*([objective] if isinstance(objective, Callback) else ()), *(arm.callbacks(job) if arm.callbacks else ())]
+    look = [] if any(getattr(c, 'look', None) for c in more) else [job.look()]          # an average of weights is looked at instead
+    calls = [*look, best, *more, *([] if quiet else [Progress()]),
              Checkpoint(job.work/'checkpoint.safetensors', config=job.config)]
-    l = arm.learner(job.net(), data.train, arm.objective, arm.attack(job.ball, size.steps), size.epochs, size.lr, callbacks=calls, precision=job.precision,
+    l = arm.learner(job.net(), train, objective, arm.attack(job.ball, size.steps), size.epochs, size.lr, callbacks=calls, precision=job.precision,
                     compile=size.compile and job.device.type == 'cuda', seed=job.seed).fit()
     best.restore(l.model)
     return l.model, l.history, best.step

@@ -65,6 +65,21 @@ def test_evaluate_gives_the_numbers_of_the_run(whole, tmp_path, capsys):
     assert 'pgd20' in capsys.readouterr().out
     assert len(Record.load(tmp_path/'r.json').y) == 100
 
+def test_evaluate_with_the_strongest_attack_and_the_card(whole, tmp_path, capsys):
+    args = ['evaluate', str(whole[0]/'weights.safetensors'), '--device', 'cpu', '--precision', 'float32', '--n-test', '10', '--aa', '--resume', str(tmp_path/'journal.json')]
+    assert main([*args, '--trust']) == 0
+    first = capsys.readouterr().out
+    assert 'aa/square' in first and 'Is this number real?' in first and 'G9 stronger' in first
+    start = time.monotonic()
+    assert main(args) == 0 and time.monotonic()-start < 5                          # a finished run is read back
+    assert capsys.readouterr().out.strip() == first.split('Is this number real?')[0].strip()
+
+def test_diagnose_writes_a_page(whole, tmp_path, capsys):
+    assert main(['diagnose', str(whole[0]/'weights.safetensors'), '--device', 'cpu', '--precision', 'float32', '--n-test', '30', '--out', str(tmp_path/'d.html'), '--taus', '30', '--record', str(tmp_path/'r.json')]) == 0
+    r = Record.load(tmp_path/'r.json')
+    assert len(r.y) == 30 and {'pgd20', 't_pgd 100', 'aa 100'} <= {*r.attacks} and len(r.info['taus']) == 10 and f"{r.info['tau']:g}" in r.info['taus']
+    assert 'taken for' in capsys.readouterr().out and (tmp_path/'d.html').read_text().count('data:image/png;base64,') == 3
+
 @pytest.mark.parametrize('args,says', [(['train', '--data', 'digitz'], "digitz.*digits"), (['evaluate', 'none.safetensors'], 'none.safetensors'), (['train', '--device', 'cuda:77'], 'cuda:77'),
                                        (['train', '--precision', 'float8'], 'float8.*bfloat16')])
 def test_errors_are_one_sentence(args, says, capsys, tmp_path, monkeypatch):
@@ -78,10 +93,10 @@ def test_real_cifar10(tmp_path, capsys):
     try: get_data('cifar10', device='cpu', n=10)
     except FileNotFoundError as e: pytest.skip(f"no real cifar10: {e}")
     args = ['train', '--data', 'cifar10', '--objective', 'trades', '--model', 'preact18', '--width', '8', '--epochs', '1', '--steps', '2', '--n', '512', '--valid', '100', '--n-test', '200']
-    assert main([*args, '--precision', 'bfloat16', '--device', 'cpu', '--out', str(tmp_path/'run')]) == 0
+    assert main([*args, '--precision', 'channels_last', '--device', 'cpu', '--out', str(tmp_path/'run')]) == 0
     assert 'airplane' in capsys.readouterr().out
     r = result(tmp_path/'run')
-    assert r['config']['precision'] == 'bfloat16' and r['table'][0]['n'] == 200 and len(r['history']) == 2
+    assert r['config']['precision'] == 'channels_last' and r['table'][0]['n'] == 200 and len(r['history']) == 2
 
 def test_tour(tmp_path, capsys):
     start = time.monotonic()

@@ -1,0 +1,43 @@
+"Does anything help the weakest class, and what do the others pay?"
+from functools import partial
+from spat_nb.attack import gaussian, pgd
+from spat_nb.learner import Checkpoint, Learner, Progress
+from spat_nb.objectives import trades
+from spat_nb.study import Arm, Study
+from spat_nb.temperature import CFA, CFOL, DAFA, FRL, T1, WAT, biased, fit_bias, fit_power, normalised, temperature_pgd
+from spat_nb.tricks import EMA
+
+TRADES = dict(objective=partial(trades, beta=6.), attack=partial(pgd, start=gaussian()))
+
+def taus(job): return {f't_pgd {t:g}': temperature_pgd(job.ball, t, 20, job.ball.eps/4) for t in (.2, 5., 20.)}
+def averaged(job): return [EMA(look=job.look())]
+def t1(job): m = T1(job.open().valid); return m, job.open().train
+def cfa(job): m = CFA(job.open().train.c); return m, job.open().train
+def cfol(job): m = CFOL(job.open().train, eta=50/(job.size.epochs*job.open().train.n)); return m, m
+def wat(job): m = WAT(job.open().valid); return m, job.open().train
+def dafa(job): m = DAFA(job.open().train.c, warmup=max(1, round(job.size.epochs*70/110))); return m, job.open().train
+def power(model, job): return normalised(model, fit_power(model, job.open().valid, pgd(job.ball, 10)))
+def bias(model, job): return biased(model, fit_bias(model, job.open().valid, pgd(job.ball, 10)))
+
+def frl(job):
+    "TRADES, then the class-weighted fine-tuning of FRL for a third of the epochs at a tenth of the rate"
+    d, attack, history = job.open(), TRADES['attack'](job.ball, job.size.steps), []
+    net, m = job.net(), FRL(d.valid)
+    for k, (objective, epochs, lr, more) in enumerate([(TRADES['objective'], job.size.epochs, job.size.lr, []), (m, max(1, job.size.epochs//3), job.size.lr/10, [m])]):
+        calls = [job.look(), *more, Progress(), Checkpoint(job.work/f'part{k}.safetensors', config=job.config)]
+        history += Learner(net, d.train, objective, attack, epochs, lr, callbacks=calls, precision=job.precision, seed=job.seed).fit().history
+    return net, history
+
+study = Study('classwise', 'Does anything help the weakest class, and what do the others pay?', {k: Arm(**v, attacks=taus) for k, v in {
+    'PGD-AT': {},
+    'PGD-AT + EMA': dict(callbacks=averaged),
+    'PGD-AT, class temperatures (T1)': dict(make=t1),
+    'PGD-AT, head normalised (I1)': dict(finish=power),
+    'PGD-AT, logit bias (I2)': dict(finish=bias),
+    'CFA': dict(make=cfa),
+    'CFOL': dict(make=cfol),
+    'TRADES': TRADES,
+    'WAT': dict(TRADES, make=wat),
+    'DAFA': dict(TRADES, make=dafa),
+    'FRL': dict(TRADES, train=frl),
+}.items()})

@@ -1,0 +1,65 @@
+"SPAT, our reading of the abstract: does it help to smooth the label where the training examples are made?"
+from dataclasses import replace
+from functools import partial
+import torch
+from spat_nb.attack import pgd
+from spat_nb.core import eval_mode, generator, logits
+from spat_nb.files import write_aside
+from spat_nb.learner import Learner
+from spat_nb.losses import ce, smoothed
+from spat_nb.objectives import pgd_at
+from spat_nb.spat import ambiguity, at_strength, class_directed, flip_rates, matched, oracle, preserving, shared_index, spat, spat_shared, strength
+from spat_nb.study import Arm, Study
+
+SWEEP = (.1, .2, .3)
+
+def witness(job):
+    "A PGD-AT network of another seed that judges the images of all arms; trained once for each size, then read"
+    size, data = job.size, job.open()
+    path = job.home.parent.parent/'.work'/'spat'/job.size_name/f'witness-{size.epochs}-{size.steps}-{size.eps:.4f}.pt'
+    torch.manual_seed(1000)
+    net = size.net(data.train).to(job.device)
+    if path.is_file(): net.load_state_dict(torch.load(path, map_location=job.device, weights_only=True)); return net
+    Learner(net, data.train, pgd_at, pgd(job.ball, size.steps), size.epochs, size.lr, precision=job.precision, seed=1000).fit()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_aside(path) as part: torch.save(net.state_dict(), part)
+    return net
+
+def measures(model, judge, x, x_adv, y) -> dict:
+    "M1 to M4 and the strength of one batch of images"
+    said, (entropy, lead) = oracle({'': judge}, model, x_adv, y), ambiguity(judge, x_adv)
+    with torch.no_grad(), eval_mode(model): hard = ce(logits(model, x_adv), y)
+    v = dict(CE=hard, kept=torch.tensor(said.kept.values), same=torch.tensor(said.same.values), entropy=entropy, lead=lead,
+             length=(x_adv-x).flatten(1).norm(dim=1), M3=shared_index(model, x, x_adv).nan_to_num(), M4=class_directed(model, x, x_adv))
+    return {k: round(t.double().mean().item(), 5) for k, t in v.items()}
+
+def signs(x, x_adv, eps):
+    "Random signs, as long in the mean as `x_adv`-x: where the box cuts them off, the others go beyond `eps`"
+    sign = torch.randint(0, 2, x.shape, generator=generator(1)).mul(2).sub(1).to(x)
+    length = lambda v: (v-x).flatten(1).norm(dim=1).mean()
+    return (x + eps*length(x_adv)/length((x + eps*sign).clamp(0, 1))*sign).clamp(0, 1)
+
+def diagnose(model, job, record, n=512) -> dict:
+    "Flip rates by class on training images; M1 to M4 of plain, smoothed and random examples on validation images that nobody was trained on"
+    data, judge = job.open(), witness(job)
+    attack = lambda: pgd(job.ball, job.size.steps, generator=generator(0, job.device))
+    xt, yt = (v[:n] for v in data.train.with_(augment=None, shuffle=False).tensors())
+    x, y = (v[:n] for v in data.valid.tensors())
+    images = {'PGD': attack()(model, x, y), **{str(a): preserving(attack(), a)(model, x, y) for a in SWEEP}}
+    images['matched 0.1'] = replace(matched(model, x, y, attack(), strength(model, x, y, preserving(attack(), .1))), generator=generator(0, job.device))(model, x, y)
+    images['random signs'] = signs(x, images['PGD'], job.size.eps)
+    rates = {str(a): flip_rates(model, xt, yt, attack(), a, list(record.classes)).round(5).to_dict('index') for a in SWEEP}
+    return dict(n_train=len(yt), n_valid=len(y), flips=rates, images={k: measures(model, judge, x, v, y) for k, v in images.items()})
+
+soft = partial(pgd_at, loss=smoothed(ce, .1))
+arm = partial(Arm, extra=diagnose)
+study = Study('spat', 'Does it help to smooth the label where the training examples are made (SPAT, our reading of the abstract)?', {
+    'PGD-AT': arm(pgd_at),
+    'SPAT a=.1': arm(partial(spat, a=.1)),
+    'SPAT a=.2': arm(partial(spat, a=.2)),
+    'SPAT a=.3': arm(partial(spat, a=.3)),
+    'outer smoothing .1': arm(soft),
+    'SPAT a=.1 and outer .1': arm(partial(spat, a=.1, objective=soft)),
+    'matched strength': arm(partial(at_strength, a=.1), note='PGD-AT whose eps is set for every batch so that its mean adversarial cross-entropy is that of SPAT a=.1'),
+    'shared pixels (S3)': arm(partial(spat_shared, t=.5), change=dict(compile=False), note='K backward passes at every step, in one vectorised call'),
+})
