@@ -174,12 +174,14 @@ def diagnose(a):
         tau = best_tau(sweep)
         print(f"temperature-PGD, 20 steps, on {held.n} validation images: tau = {tau:g} leaves least\n{sweep.table().to_string(float_format='{:.4f}'.format)}\n")
         attacks |= {f'{k} 100': v for k, v in equal_budget(ball, tau).items()}
+    start = time.monotonic()
     d = diagnose(model, test, attacks, precision=a.precision, resume=a.resume)
     if a.taus: d.record.info |= dict(tau=tau, taus={f'{t:g}': [int(sweep.correct(k).sum()), held.n] for k, t in sweep.info['tau'].items()})
     print(d)
     if a.record: d.record.save(a.record)
     d.html(a.out)
-    print(f"\nwith pictures: {Path(a.out).absolute()}")
+    seconds, attacked = time.monotonic()-start, sum(v for k, v in d.record.info['seconds'].items() if k != 'clean')
+    print(f"\nwith pictures: {Path(a.out).absolute()}\n{seconds:.0f} s, {attacked/seconds:.1%} of it in the attacks")
 
 def data(a):
     "Download data sets into the data folder"

@@ -332,12 +332,13 @@ def plot(study, size='laptop', attacks=('clean', 'pgd20', 'aa'), ax=None):
     arms = sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order))
     ax = ax or plt.subplots(figsize=(7, .8+.42*len(arms)), layout='constrained')[1]
     for k, attack in enumerate(attacks):
+        first = True
         for i, arm in enumerate(arms):
             v = list(100*f[(f.arm == arm) & (f.attack == attack)].accuracy)
             if not v: continue
             at, (m, half) = i+(k-(len(attacks)-1)/2)*.22, _mean(v)
             ax.plot(v, [at]*len(v), '.', color=PALETTE[k], alpha=.35, ms=6)
-            ax.errorbar(m, at, xerr=None if math.isnan(half) else half, fmt='osD^v'[k % 5], color=PALETTE[k], ms=5, capsize=2, lw=1, label=attack if i == 0 else None)
+            ax.errorbar(m, at, xerr=None if math.isnan(half) else half, fmt='osD^v'[k % 5], color=PALETTE[k], ms=5, capsize=2, lw=1, label=attack if first else None); first = False
     ax.set_yticks(range(len(arms)), arms); ax.invert_yaxis(); ax.grid(axis='x', alpha=.3)
     ax.set(xlabel=f'accuracy, % of test images ({size}); dots: seeds, bars: 95% intervals of the mean'); ax.legend(fontsize=8)
     return ax

@@ -122,9 +122,9 @@ def test_one_step_moves_both_parts():
 @pytest.mark.parametrize('arm', S.studies()['hypersphere'].arms)
 def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
     monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path))
-    tiny = S.Size('digits', partial(S.digits_net, width=2), .15, 1, .1, 256, 1, steps=1, judged=4, trusted=4, cost=.02, precision='float32')
+    tiny = S.Size('digits', partial(S.digits_net, width=2), .15, 1, .1, 256, 1, steps=1, strong=partial(pgd, steps=1), judged=4, trusted=4, cost=.02, precision='float32')
     few = Data(*(part.subset(k) for part, k in zip(get_data('digits', device='cpu', batch_size=64), (128, 20, 20))))
-    monkeypatch.setattr(S, 'get_data', lambda *_, **kw: few); monkeypatch.setattr(S, 'SIZES', dict(S.SIZES, laptop=tiny)); monkeypatch.setattr(S, 'autoattack', lambda ball: pgd(ball, 1))
+    monkeypatch.setattr(S, 'get_data', lambda *_, **kw: few); monkeypatch.setattr(S, 'SIZES', dict(S.SIZES, laptop=tiny))
     monkeypatch.setattr(S, 'trust', lambda *_, **kw: SimpleNamespace(checks=[], n=4))          # the same for all arms, and tested elsewhere
     assert S.run('hypersphere', 'laptop', seeds=[0], arms=[arm], quiet=True, device='cpu', say=lambda *_: None) == 1
     d, = S.results('hypersphere')

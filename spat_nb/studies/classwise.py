@@ -1,8 +1,11 @@
 "Does anything help the weakest class, and what do the others pay?"
+import json
 from functools import partial
+import torch
 from spat_nb.attack import gaussian, pgd
+from spat_nb.classwise import homing
 from spat_nb.learner import Checkpoint, Learner, Progress
-from spat_nb.objectives import trades
+from spat_nb.objectives import pgd_at, trades
 from spat_nb.study import Arm, Study
 from spat_nb.temperature import CFA, CFOL, DAFA, FRL, T1, WAT, biased, fit_bias, fit_power, normalised, temperature_pgd
 from spat_nb.tricks import EMA
@@ -28,8 +31,26 @@ def frl(job):
         history += Learner(net, d.train, objective, attack, epochs, lr, callbacks=calls, precision=job.precision, seed=job.seed).fit().history
     return net, history
 
+def recipe(job):
+    "images to train on -> a network trained on them by PGD-AT, for `homing`"
+    def train(images):
+        torch.manual_seed(job.seed)
+        net = job.size.net(images).to(job.device)
+        calls = [Progress(), Checkpoint(job.work/f"without-{'-'.join(map(str, images.classes))}.safetensors", config=job.config)]
+        return Learner(net, images, pgd_at, pgd(job.ball, job.size.steps), job.size.epochs, job.size.lr, callbacks=calls, precision=job.precision, seed=job.seed).fit().model
+    return train
+
+def home(model, job, record):
+    "Homing for the most frequent confusion, with a class that is rarely taken as the control"
+    C = record.confusion('pgd20').clone(); C.fill_diagonal_(-1)
+    i, j = divmod(int(C.argmax()), len(C))
+    C[i, i] = C.max()+1
+    t = homing(recipe(job), model, job.open().train, job.open().test, pgd(job.ball, 20, job.ball.eps/4), i, j, [int(C[i].argmin())], job.seed)
+    return dict(i=record.classes[i], j=record.classes[j], rows=json.loads(t.to_json(orient='records')))
+
 study = Study('classwise', 'Does anything help the weakest class, and what do the others pay?', {k: Arm(**v, attacks=taus) for k, v in {
     'PGD-AT': {},
+    'PGD-AT, homing': dict(extra=home),
     'PGD-AT + EMA': dict(callbacks=averaged),
     'PGD-AT, class temperatures (T1)': dict(make=t1),
     'PGD-AT, head normalised (I1)': dict(finish=power),

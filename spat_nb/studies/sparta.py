@@ -1,0 +1,30 @@
+"Sparta, our reconstruction from the abstract: does an activation that looks around make networks more robust, and is it the looking?"
+from functools import partial
+from torch import nn
+from spat_nb.attack import pgd
+from spat_nb.losses import margin
+from spat_nb.objectives import pgd_at
+from spat_nb.sparta import DYReLU, PSSiLU, Sparta, cut, held, off_centre, saturated
+from spat_nb.study import Arm, Study
+
+def twins(job):
+    "The margin attack, misled in no way by the gates' slope"
+    climb = pgd(job.ball, 20, job.ball.eps/4, loss=margin)
+    return dict(cut=cut(climb), held=held(climb))
+
+def gate_edges(model, job, record) -> dict:
+    "By gate: share of saturated values on at most 500 test images, share of the taps' energy off the centre"
+    return dict(saturated=saturated(model, job.open().test.tensors()[0][:500]), off_centre=off_centre(model))
+
+arm = partial(Arm, pgd_at)
+gated = partial(arm, attacks=twins, extra=gate_edges)
+study = Study('sparta', 'Does an activation that looks around make networks more robust (Sparta, our reconstruction from the abstract)?', {
+    'ReLU': arm(),
+    'SiLU': arm(slots=dict(act=nn.SiLU)),
+    'PSSiLU': arm(slots=dict(act=PSSiLU)),
+    'DY-ReLU': arm(slots=dict(act=DYReLU)),
+    'Sparta (V2)': gated(slots=dict(act=Sparta)),
+    'Sparta 1x1': gated(slots=dict(act=partial(Sparta, k=1)), note='the same machinery, but the gate sees its own place only: smoothness without space'),
+    'Sparta, shuffled': gated(slots=dict(act=partial(Sparta, shuffle=True)), note='each gate acts half a map away from where it looks'),
+    'Sparta gate-ReLU (V1d)': gated(slots=dict(act=partial(Sparta, rectify=True))),
+})
