@@ -280,6 +280,10 @@ def results(study, size='laptop') -> list: # dicts, as written
         out.append(d)
     return out
 
+def whole(study, size='laptop') -> bool:
+    "Has every arm at least one result?"
+    return {*_study(study).arms} <= {d['arm'] for d in results(study, size)}
+
 def frame(study, size='laptop'):  # pandas.DataFrame, a row per run and attack
     "arm, seed, attack, n, accuracy, lo, hi (Wilson), weakest_class, weakest, flags, seconds, parameters. ValueError where there are no results"
     import pandas as pd

@@ -27,7 +27,7 @@ def test_run_writes_what_is_read(folder):
     for v in d['attacks'].values():
         assert sum(v['class_n']) == v['n'] and sum(v['class_correct']) == v['correct'] <= v['n']
         if 'confusion' in v: assert [sum(r) for r in v['confusion']] == v['class_n'] and [r[i] for i, r in enumerate(v['confusion'])] == v['class_correct']
-    f = S.frame('toy')
+    f = S.frame('toy'); assert S.whole('toy')
     assert len(f) == 4*6 and set(f.attack) == {'clean', 'fgsm', 'pgd20', 'cw20', 'aa', 'worst'}
     t = S.table('toy')
     assert list(t.index) == ['standard', 'PGD-AT / x'] and list(t.seeds) == [2, 2] and all('±' in v for v in t.clean)
@@ -42,7 +42,7 @@ def test_run_writes_what_is_read(folder):
 def test_weights_are_kept_and_give_the_counts(folder):
     from spat_nb.evaluate import evaluate
     from spat_nb.models import load
-    go(seeds=[0], arms=['standard'])
+    go(seeds=[0], arms=['standard']); assert not S.whole('toy')
     d = S.results('toy')[0]
     r = evaluate(load(folder/'toy'/'laptop'/'weights'/'standard-s0.safetensors'), S.Job(TOY, 'standard', 'laptop', 0, CPU).open().test, 'float32', progress=False)
     assert int(r.correct().sum()) == d['attacks']['clean']['correct']

@@ -1,0 +1,78 @@
+"""What a training step of each objective costs, over the price of the passes that it makes
+
+    python bench/objectives.py                       # digits network; --cifar for a PreActResNet-18 of width 16 on random images
+
+The price list is measured in the same rounds with bare torch: a forward pass without a graph, one with the gradient for the pixels,
+one with the gradient for the weights. An objective's own price is its number of each. Prints medians of per-round ratios, and
+whether loss and weights are finite after the steps in each precision.
+"""
+from __future__ import annotations
+import argparse, copy, time
+from functools import partial
+from statistics import median
+from unittest.mock import patch
+import torch
+from torch.nn import functional as F
+from spat_nb.attack import gaussian, pgd
+from spat_nb.balls import Linf
+from spat_nb.core import PRECISIONS, fast, use_threads
+from spat_nb.hypersphere import Hypersphere, margin_ce
+from spat_nb.models import PreActResNet18, SmallCNN
+from spat_nb.objectives import alp, fgsm_rs, mart, pgd_at, standard, trades
+from spat_nb.spat import spat
+from spat_nb.tricks import awp
+
+def arms(ball, steps):
+    near, plain = pgd(ball, steps, start=gaussian()), pgd(ball, steps)
+    return {'standard': (standard, plain), 'PGD-AT': (pgd_at, plain), 'TRADES': (trades, near), 'ALP': (alp, plain), 'MART': (mart, near), 'Fast-AT': (pgd_at, fgsm_rs(ball)),
+            'PGD-AT + AWP': (awp(pgd_at), plain), 'SPAT': (partial(spat, a=.1), plain), 'SPAT-TRADES': (partial(spat, a=.1, objective=trades), near),
+            'HE': (partial(pgd_at, loss=margin_ce(.1, 10.)), plain)}
+
+def passes(net, objective, attack, x, y):
+    "How many passes of each kind one step makes: (without a graph, for the pixels, for the weights)"
+    seen, grad, forward = dict(none=0, pixels=0, weights=0), torch.autograd.grad, type(net).forward
+    def count(self, x): seen['weights' if torch.is_grad_enabled() else 'none'] += self is net; return forward(self, x)
+    def grad_(out, inputs, *a, **kw):
+        if isinstance(inputs, torch.Tensor): seen['pixels'] += 1; seen['weights'] -= 1
+        return grad(out, inputs, *a, **kw)
+    with patch('torch.autograd.grad', grad_), patch.object(type(net), 'forward', count): objective(net, x, y, attack).backward()
+    return tuple(seen.values())
+
+def clock(f):
+    t = time.perf_counter(); f()
+    return time.perf_counter()-t
+
+def bare(net, x, y):
+    "Seconds of one pass of each kind"
+    def pixels(): x_ = x.clone().requires_grad_(); torch.autograd.grad(F.cross_entropy(net(x_), y, reduction='sum'), x_)
+    def none():
+        with torch.no_grad(): net(x)
+    net.eval(); t = [clock(none), clock(pixels)]
+    net.train(); t.append(clock(lambda: F.cross_entropy(net(x), y).backward()))
+    return t
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--cifar', action='store_true'); p.add_argument('--rounds', type=int, default=9); p.add_argument('--steps', type=int, default=5)
+    p.add_argument('--batch', type=int, default=128); p.add_argument('--threads', type=int, default=1)
+    a = p.parse_args(); use_threads(a.threads); torch.manual_seed(0)
+    make, shape, ball = (partial(PreActResNet18, width=16), (3, 32, 32), Linf(8/255)) if a.cifar else (SmallCNN, (1, 8, 8), Linf(.15))
+    x, y = torch.rand(a.batch, *shape), torch.randint(10, (a.batch,))
+    nets = {'linear': make(), 'HE': make(head=partial(Hypersphere, scale=10.))}
+    own, ratios = {}, {}
+    for r in range(a.rounds+1):
+        price = {k: bare(n, x, y) for k, n in nets.items()}
+        for name, (objective, attack) in arms(ball, a.steps).items():
+            kind = 'HE' if name == 'HE' else 'linear'; net = nets[kind].train()
+            if not r: own[name] = passes(net, objective, attack, x, y); continue                 # the first round warms up
+            ratios.setdefault(name, []).append(clock(lambda: objective(net, x, y, attack).backward())/sum(n*t for n, t in zip(own[name], price[kind])))
+    print(f"{'':14}{'no graph':>9}{'pixels':>8}{'weights':>9}{'cost / own passes':>19}   finite after 3 steps")
+    for name, (objective, attack) in arms(ball, a.steps).items():
+        finite = []
+        for precision in PRECISIONS:
+            net = copy.deepcopy(nets['HE' if name == 'HE' else 'linear']); f = fast(net, precision); opt = torch.optim.SGD(net.parameters(), .1)
+            for _ in range(3): opt.zero_grad(); loss = objective(f.train(), x[:16], y[:16], attack); loss.backward(); opt.step()
+            finite.append(f"{precision} {'yes' if loss.isfinite() and all(w.isfinite().all() for w in net.parameters()) else 'NO'}")
+        print(f"{name:14}{own[name][0]:9}{own[name][1]:8}{own[name][2]:9}{median(ratios[name]):19.3f}   {', '.join(finite)}", flush=True)
+
+if __name__ == '__main__': main()
