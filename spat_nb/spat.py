@@ -51,13 +51,13 @@ def spat(
     "Semantics-preserving adversarial training, our reading of the abstract of arXiv 2009.10978: smooth the label where the examples are made"
     return objective(model, x, y, preserving(attack, a))
 
-# %% ../nbs/40_spat.ipynb #7089f1cd
+# %% ../nbs/40_spat.ipynb #5200aad2
 def flips(
     z:Tensor, # (b,c) logits
     y:Tensor, # (b,) labels
     a:float,  # in [0,1]
 ) -> dict:    # 'margin flip', 'probability flip', 'coefficient flip' -> (b,) bool
-    "Where does a logit step of the smoothed attack help the model? w + (largest | self-weighted mean | plain mean) of the wrong p < a, w their sum [derived]"
+    "Where does a logit step of the smoothed attack help the model? w + (largest | self-weighted mean | plain mean) of the wrong p < a, w their sum (our algebra)"
     wrong = z.softmax(1).scatter(1, y[:,None], 0.)
     w = wrong.sum(1)
     sizes = dict(margin=wrong.amax(1), probability=(wrong*wrong).sum(1)/w.clamp_min(1e-30), coefficient=w/(z.shape[1]-1))

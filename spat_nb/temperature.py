@@ -27,7 +27,7 @@ from .steps import apgd
 # %% auto #0
 __all__ = ['TAUS', 'log_odds', 'm_tau', 'slopeless', 'safe_ce', 'temperature_pgd', 'zero_gradients', 'tau_sweep', 'best_tau',
            'equal_budget', 'rho', 'account', 'tally', 'class_means', 'class_errors', 'at', 'Radii', 'resized', 'T1',
-           'normalised', 'biased', 'score', 'fit_power', 'fit_bias', 'trades_parts', 'EMA', 'CFA', 'CFATrades', 'WAT',
+           'normalised', 'biased', 'score', 'fit_power', 'fit_bias', 'trades_parts', 'FAWA', 'CFA', 'CFATrades', 'WAT',
            'dafa_weights', 'DAFA', 'FRL', 'CFOL']
 
 # %% ../nbs/31_temperature.ipynb #c2fbe6bb
@@ -267,9 +267,9 @@ def trades_parts(
     z,z_adv = logits(model, x),logits(model, x_adv)
     return ce(z, y),kl(z_adv, z.softmax(1)),z_adv
 
-# %% ../nbs/31_temperature.ipynb #1ae1631e
-class EMA(Callback):
-    "Average of the weights at the ends of epochs; with `least` > 0 it is FAWA: only where the worst validation class reaches `least` (Wei et al. 2023, CFA). `restore` puts it into a model"
+# %% ../nbs/31_temperature.ipynb #85c5469c
+class FAWA(Callback):
+    "Average of the weights at the ends of epochs, only where the worst validation class reaches `least` (Wei et al. 2023, CFA; that the gate looks at the raw weights is ours). `least` = 0 is the plain average. `restore` puts it into a model"
     def __init__(self,
         decay:float=.85, # share of the old average
         start:int=50,    # epochs before the first

@@ -14,7 +14,7 @@ from spat_nb.learner import Checkpoint, Learner
 from spat_nb.losses import ce, margin, tempered
 from spat_nb.models import SmallCNN
 from spat_nb.objectives import pgd_at, standard
-from spat_nb.temperature import (CFA, CFATrades, CFOL, DAFA, EMA, FRL, T1, WAT, biased, class_errors, dafa_weights, equal_budget, fit_bias,
+from spat_nb.temperature import (CFA, CFATrades, CFOL, DAFA, FAWA, FRL, T1, WAT, biased, class_errors, dafa_weights, equal_budget, fit_bias,
                                  log_odds, m_tau, normalised, resized, rho, safe_ce, slopeless, temperature_pgd, zero_gradients)
 
 slope = lambda loss, z, y: value_and_grad(lambda z: (loss(z, y),), z)[1]
@@ -107,7 +107,7 @@ def test_any_number_of_classes_and_a_killed_run(name, c, tmp_path):
     def run(epochs_now, path):
         train,valid = toy(c=c),toy(60, c, seed=1)
         m = MAKE[name](train, valid); model = linear(train)
-        class Cut(EMA):
+        class Cut(FAWA):
             order = 2
             def __init__(self): super().__init__(start=99)
             def after_epoch(self, l): l.stop = l.epoch >= epochs_now
@@ -149,5 +149,5 @@ def test_heads(nets):
 
 def test_bad_input():
     for f,words in ((lambda: temperature_pgd(Linf(.1), 0.), 'tau is 0.0'), (lambda: m_tau(math.inf), 'tau is inf'), (lambda: equal_budget(Linf(.1), 1., 19), 'at least 20'), (lambda: rho(.5, .1, 0., .1), 'divides by both'),
-                    (lambda: log_odds(torch.zeros(2, 3), torch.full((2, 3), 1/3)), 'needs labels'), (lambda: EMA().restore(None), 'nothing was averaged')):
+                    (lambda: log_odds(torch.zeros(2, 3), torch.full((2, 3), 1/3)), 'needs labels'), (lambda: FAWA().restore(None), 'nothing was averaged')):
         with pytest.raises(ValueError, match=words): f()
