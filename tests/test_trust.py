@@ -40,7 +40,7 @@ def trial(model, n=64, cost=.1, **kw): return Trial(model, *digits().test.subset
 
 @pytest.mark.parametrize('kind,width,seed', [('standard', 16, 0), ('standard', 32, 1), ('standard', 16, 2), ('pgd_at', 16, 0), ('pgd_at', 32, 1), ('trades', 16, 0), ('trades', 32, 1)])
 def test_honest_networks_raise_no_flag(kind, width, seed):
-    c = card(honest(kind, width, seed))
+    c = card(honest(kind, width, seed), n=96)
     assert c.flags == [], c
     asked = {v.gate for v in c.checks if v.verdict != 'not asked'}
     assert asked == {f'G{i}' for i in range(1, 10)}                       # and all that one model can answer was asked
@@ -83,7 +83,7 @@ def lottery(m, x):
     other = torch.ones_like(x[:1], dtype=torch.bool); other[..., 0, 0] = False
     return m(torch.where((x[:, :1, :1, :1] > .05) & other, x, x.detach()))
 
-FAULTS = {'saturated x50': (times(50.), 'G7 zero'), 'saturated x256': (times(256.), 'G7 zero'), 'tiny x.05': (times(.05), 'G8 scale'),
+FAULTS = {'saturated x50': (times(50.), 'G7 zero'), 'saturated x128': (times(128.), 'G7 zero'), 'saturated x256': (times(256.), 'G7 zero'), 'tiny x.05': (times(.05), 'G8 scale'),
           'probabilities': (lambda m, x: m(x).softmax(1), 'G1 logits'), 'rounding': (lambda m, x: m(shades(x)), 'G7 zero'), 'rounding, cut': (lambda m, x: m(shades(x.detach())), 'G7 zero'),
           'straight-through quantiser': (lambda m, x: m(x+(shades(x)-x).detach()), 'G7 true'), 'noise': (lambda m, x: m(x+.1*torch.randn_like(x)), 'G1 repeats'),
           'dropout': (lambda m, x: m(F.dropout(x, .1, True)), 'G1 repeats'), 'train mode': (awake, 'G1 mode', 'G1 alone'), 'search inside': (search, 'G1 search'),
@@ -98,7 +98,7 @@ def test_faults_of_a_model(name):
     assert {*meant} <= flagged(c), c
 
 @pytest.mark.parametrize('kind', ['pgd_at', 'trades'])
-@pytest.mark.parametrize('name', ['saturated x50', 'tiny x.05', 'probabilities', 'rounding', 'train mode', 'straight-through quantiser'])
+@pytest.mark.parametrize('name', ['saturated x50', 'saturated x256', 'tiny x.05', 'probabilities', 'rounding', 'noise', 'train mode', 'straight-through quantiser'])
 def test_faults_of_a_robust_model(kind, name):
     f, *meant = FAULTS[name]
     c = card(Wrap(copy.deepcopy(honest(kind)), f), n=48)
