@@ -24,6 +24,7 @@ SCHEMA = 1
 
 
 def digits_net(data, **slots): return SmallCNN(data.c, channels=data.shape[0], size=data.shape[1], **slots)
+def slim(data, **slots): return PreActResNet18(data.c, **{'width': 8, 'channels': data.shape[0], **slots})
 def narrow(data, **slots): return PreActResNet18(data.c, **{'width': 16, 'channels': data.shape[0], **slots})
 def full(data, **slots): return PreActResNet18(data.c, **{'width': 64, 'channels': data.shape[0], **slots})
 
@@ -43,10 +44,14 @@ class Size:
     judged: int = None       # test images under it, balanced over the classes; default: all
     trusted: int = 64        # images that the trust card looks at
     cost: float = .2         # factor of trust's effort
-    precision: str = None    # how networks run; default: bfloat16 on a GPU, else the reader's setting
+    chunk: int = None        # images that are judged at once; default: `batch`
+    precision: str = None    # how networks run on a CPU; default: the reader's setting. A GPU runs bfloat16
     compile: bool = False    # torch.compile the network, on a GPU
 
-SIZES = {'laptop': Size('digits', digits_net, .15, 12, .1, 64, 5, judged=180, precision='float32'),
+HOW = ('seeds', 'chunk', 'precision', 'compile')       # fields of `Size` that say how a run is done, not which
+
+SIZES = {'laptop': Size('digits', digits_net, .15, 12, .1, 64, 5, judged=180, chunk=256, precision='channels_last'),
+         'mini': Size('cifar10', slim, 8/255, 4, .2, 128, 3, judged=1000, precision='channels_last'),
          'small': Size('cifar10', narrow, 8/255, 8, .2, 128, 3, judged=1000),
          'paper': Size('cifar10', full, 8/255, 30, .2, 128, 3, steps=10, judged=1000, compile=True)}
 
@@ -102,9 +107,9 @@ class Job:
     @property
     def work(self): return settings().results/'.work'/self.study.name/self.size_name/self.stem
     @property
-    def config(self): return dict(arm={k: _describe(v) for k, v in vars(self.arm).items() if k != 'note'}, size={k: _describe(v) for k, v in vars(self.size).items() if k not in ('seeds', 'precision', 'compile')})
+    def config(self): return dict(arm={k: _describe(v) for k, v in vars(self.arm).items() if k != 'note'}, size={k: _describe(v) for k, v in vars(self.size).items() if k not in HOW})
     @property
-    def precision(self): return self.size.precision or ('bfloat16' if self.device and self.device.type == 'cuda' else settings().precision)
+    def precision(self): return 'bfloat16' if self.device and self.device.type == 'cuda' else self.size.precision or settings().precision
     def open(self):
         if self.data is None: self.data = get_data(self.size.data, device=self.device, batch_size=self.size.batch, seed=self.seed, **({} if self.size.valid is None else {'valid': self.size.valid}))
         return self.data
@@ -196,6 +201,7 @@ def usual(job):
 def _judge(model, job, quiet):
     "Everything that is counted of a trained network"
     size, data = job.size, job.open()
+    data = data._replace(test=data.test.with_(batch_size=size.chunk or size.batch))
     record = evaluate(model, data.test, job.precision, progress=not quiet, resume=job.work/'usual.json', **usual(job))
     part = data.test.subset(size.judged) if size.judged and size.judged < data.test.n else data.test
     aa = evaluate(model, part, job.precision, progress=not quiet, resume=job.work/'aa.json', aa=size.strong(job.ball))
