@@ -272,7 +272,7 @@ def parser():
     s = command(study)
     s.add_argument('what', choices=['list', 'status', 'run', 'table', 'plot'])
     s.add_argument('name', nargs='?', help='of the study')
-    s.add_argument('--size', default='laptop', choices=['laptop', 'small', 'paper'], help='digits in minutes, CIFAR-10 with a narrow network, CIFAR-10 with the usual one')
+    s.add_argument('--size', default='laptop', choices=['laptop', 'mini', 'small', 'paper'], help='digits in minutes, CIFAR-10 with a narrow network, CIFAR-10 with the usual one')
     s.add_argument('--budget', type=seconds, help='stop after 90s, 9m, 1.5h; what is done is kept (default: no limit)')
     s.add_argument('--whole', action='store_true', help='begin only runs that are expected to fit into the budget')
     s.add_argument('--seeds', type=int, nargs='+', help='only these (default: as many as the size asks for)')
