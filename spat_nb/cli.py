@@ -1,4 +1,4 @@
-"The console command `spat_nb`: tour, train, evaluate, diagnose, study, data"
+"The console command `spat_nb`: tour, train, evaluate, diagnose, study, zoo, data"
 from __future__ import annotations
 import argparse, hashlib, json, sys, time
 from fractions import Fraction
@@ -142,7 +142,9 @@ def opened(a):
     from spat_nb.data import get_data
     from spat_nb.models import load, model_info
     use_threads()
-    c = model_info(a.weights).get('config', {})
+    shipped = not Path(a.weights).is_file() and a.weights.count('/') == 2 and not a.weights.endswith('.safetensors')
+    if shipped: from spat_nb.zoo import load, path
+    c = model_info(path(a.weights) if shipped else a.weights).get('config', {})
     name, eps = a.data or c.get('data'), a.eps if a.eps is not None else c.get('eps')
     if not name or eps is None: raise ValueError(f"{a.weights} does not say its data set and radius; give --data and --eps.")
     device = default_device(a.device)
@@ -194,7 +196,7 @@ def data(a):
 def study(a):
     "Studies: list them, see what is done, run what is missing, show tables and plots"
     from spat_nb import study as S
-    from spat_nb.core import use_threads
+    from spat_nb.core import default_device, use_threads
     if a.what == 'list':
         for name, s in S.studies().items(): print(f"{name:12} {s.question}  ({len(s.arms)} rows: {', '.join(s.arms)})")
         return
@@ -208,9 +210,27 @@ def study(a):
         with write_aside(out) as part: part.write_bytes(png(S.plot(a.name, a.size)))
         return print(f"written: {out}")
     use_threads()
-    n = S.run(a.name, a.size, a.budget, a.device, a.seeds, a.arms, a.whole)
+    device = default_device(a.device)
+    workers = a.workers or (S.cores() if device.type == 'cpu' else 1)
+    n = S.run(a.name, a.size, a.budget, device, a.seeds, a.arms, a.whole, a.quiet, partial(print, flush=True), workers)
+    if a.quiet: return
     print(f"{n} runs finished\n\n{S.status(a.name).to_string()}")
     if S.results(a.name, a.size): print(f"\n{S.table(a.name, a.size).to_string()}")
+
+def zoo(a):
+    "Networks that come with the package: list them, show a card, ship the network of a study's run"
+    from spat_nb import zoo as Z
+    from spat_nb.core import use_threads
+    if a.what == 'list': return print(Z.table().to_string() if Z.names() else 'no network is shipped yet: spat_nb zoo ship --all')
+    if a.what == 'card':
+        if not a.study: raise ValueError(f"which network? spat_nb zoo card NAME; they are {', '.join(Z.names())}.")
+        return print(Z.card(a.study))
+    use_threads()
+    if a.all:
+        for name, what in Z.ship_all(a.again, aa=a.aa): print(f'{name:30} {what}', flush=True)
+        return
+    if not (a.study and a.arm and a.name): raise ValueError("spat_nb zoo ship needs STUDY, ARM and --name; or give --all.")
+    print(f"written: {Z.ship(a.study, a.size, a.arm, a.seed, a.name, a.aa)}\n\n{Z.card(a.name)}")
 
 def tour(a):
     "One minute: train, attack, compare"
@@ -255,7 +275,7 @@ def parser():
     s.add_argument('--out', help='folder to write to (default: in the results folder, named by the configuration)')
     s.add_argument('--again', action='store_true', help='train once more where results exist')
     for s in (command(evaluate), command(diagnose)):
-        s.add_argument('weights', help='.safetensors file that train wrote')
+        s.add_argument('weights', help='.safetensors file that train wrote, or a shipped network: digits/pgd_at/w16')
         s.add_argument('--data', help='data set (default: what it was trained on)')
         s.add_argument('--eps', type=number, help='radius (default: what it was trained with)')
         s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
@@ -278,7 +298,19 @@ def parser():
     s.add_argument('--seeds', type=int, nargs='+', help='only these (default: as many as the size asks for)')
     s.add_argument('--arms', nargs='+', help='only these rows')
     s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
+    s.add_argument('--workers', type=int, help='runs side by side, one thread each (default: as many as there are cores; 1 on a GPU)')
+    s.add_argument('--quiet', action='store_true', help='a line for each finished run, no bars')
     s.add_argument('--out', help='file of the plot')
+    s = command(zoo)
+    s.add_argument('what', nargs='?', default='list', choices=['list', 'card', 'ship'])
+    s.add_argument('study', nargs='?', help='the study whose run is shipped; the name of the network for card')
+    s.add_argument('arm', nargs='?', help='the row of that study')
+    s.add_argument('--name', help='data/method/variant, digits/pgd_at/w16 say')
+    s.add_argument('--size', default='laptop', choices=['laptop', 'mini', 'small', 'paper'], help='of the run')
+    s.add_argument('--seed', type=int, default=0, help='of the run')
+    s.add_argument('--all', action='store_true', help='ship every network of the list in spat_nb/zoo.py whose run is there')
+    s.add_argument('--again', action='store_true', help='with --all: also those that were shipped before')
+    s.add_argument('--aa', action='store_true', help='compare float16 with float32 under AutoAttack too')
     s = command(data)
     s.add_argument('names', nargs='+', help='mnist, cifar10, cifar100, svhn, stl10')
     return p

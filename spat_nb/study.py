@@ -2,7 +2,7 @@
 # A study is a `Study` of named `Arm`s in `spat_nb/studies/`; an arm says what differs from the house recipe, a `Size` says on what and
 # for how long. `run` does what is missing and goes on where it was killed; `frame`, `table` and `plot` read the files.
 from __future__ import annotations
-import contextlib, importlib, json, math, os, pkgutil, platform, re, signal, subprocess, time
+import contextlib, importlib, json, math, os, pkgutil, platform, re, signal, subprocess, sys, time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,6 +211,14 @@ def _judge(model, job, quiet):
                 trust=dict(flags=[c.name for c in card.checks if c.verdict == 'flag'], n=card.n, cost=size.cost),
                 extra=job.arm.extra(model, job, record) if job.arm.extra else {})
 
+def _begin(job):
+    "Clear away what another configuration or precision left half done"
+    mark, mine = job.work/'run.json', dict(config=job.config, precision=job.precision)
+    if mark.is_file() and json.loads(mark.read_text()) == mine: return
+    for f in job.work.iterdir():
+        if f.name != 'lock': f.unlink()
+    with write_aside(mark) as part: part.write_text(json.dumps(mine))
+
 def one(job, device, budget=None, quiet=False) -> bool:
     "Train, judge and write one run. False where another process is at it, or where it is there already"
     import shutil, spat_nb
@@ -218,6 +226,7 @@ def one(job, device, budget=None, quiet=False) -> bool:
     job.device = device
     with _alone(job.work) as mine:
         if not mine or job.done(): return False
+        _begin(job)
         start, log = time.monotonic(), job.work/'seconds.json'
         before = json.loads(log.read_text()) if log.is_file() else dict(train=0., judge=0.)
         weights, phase = job.work/'weights.safetensors', 'train'
@@ -248,19 +257,38 @@ def one(job, device, budget=None, quiet=False) -> bool:
     shutil.rmtree(job.work, ignore_errors=True)
     return True
 
-def run(name, size='laptop', budget=None, device=None, seeds=None, arms=None, whole=False, quiet=False, say=print) -> int: # runs finished
-    "Do what is missing, in order, for at most `budget` seconds; with `whole`, only runs that are expected to fit into what is left"
+def cores(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+def run(name, size='laptop', budget=None, device=None, seeds=None, arms=None, whole=False, quiet=False, say=print, workers=1) -> int: # runs finished
+    "Do what is missing, in order, for at most `budget` seconds; with `whole`, only runs that are expected to fit into what is left; `workers` processes side by side. RuntimeError where one of these fails"
     study, device, end = _study(name), default_device(device), None if budget is None else time.monotonic()+budget
-    done = 0
-    for job in jobs(study, size, seeds, arms):
-        if job.done(): continue
+    todo = jobs(study, size, seeds, arms)
+    missing, done = [j for j in todo if not j.done()], 0
+    if workers > 1 and len(missing) > 1: return _side_by_side(missing, min(workers, len(missing)), budget, device, whole)
+    for job in missing:
+        if job.done(): continue                                                          # another process was faster
         left = None if end is None else end-time.monotonic()
         took = [sum(d['seconds'].values()) for d in results(study.name, size) if d['device'].startswith('cpu') == (device.type == 'cpu')]
         if left is not None and (left <= 0 or whole and took and sorted(took)[len(took)//2] > left): break
-        say(f"{study.name}, {size}: {job.arm_name}, seed {job.seed}")
-        try: done += one(job, device, left, quiet)
+        if not quiet: say(f"{study.name}, {size}: {job.arm_name}, seed {job.seed}")
+        start = time.monotonic()
+        try: mine = one(job, device, left, quiet)
         except OutOfTime: say("the budget is spent; the same command goes on from here"); break
+        done += mine
+        if mine: say(f"{study.name}, {size}: {job.arm_name}, seed {job.seed} took {time.monotonic()-start:.0f} s; {sum(j.path.is_file() for j in todo)} of {len(todo)} runs are there")
     return done
+
+def _side_by_side(missing, workers, budget, device, whole):
+    "The same command in several processes of one thread each: a run's lock says who does it"
+    job, listed = missing[0], lambda flag, v: [flag, *map(str, v)]
+    command = [sys.executable, '-m', 'spat_nb.cli', 'study', 'run', job.study.name, '--size', job.size_name, '--device', str(device), '--workers', '1', '--quiet',
+               *listed('--seeds', sorted({j.seed for j in missing})), *listed('--arms', dict.fromkeys(j.arm_name for j in missing)), *([] if budget is None else ['--budget', f'{budget:.1f}']), *(['--whole'] if whole else [])]
+    children = [subprocess.Popen(command, env={**os.environ, 'OMP_NUM_THREADS': '1', 'SPAT_NB_THREADS': '1'}) for _ in range(workers)]
+    try: codes = [c.wait() for c in children]
+    finally:
+        for c in children: c.terminate()
+    if any(codes): raise RuntimeError(f"a worker of {job.study.name} ended with status {max(codes, key=abs)}, see above; what was done is kept, the same command goes on.")
+    return sum(j.done() for j in missing)
 
 def status(name=None):  # pandas.DataFrame: a row per study and size; runs done, runs in all, minutes that they took
     "What is done and what is missing"

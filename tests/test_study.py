@@ -67,6 +67,16 @@ def test_a_budget_loses_nothing(folder):
     again = json.loads(job().path.read_text())
     assert again['history'] == first['history'] and again['attacks'] == first['attacks'] and again['trust'] == first['trust']
 
+def test_what_another_precision_left_is_cleared_away(folder, monkeypatch):
+    job = lambda: S.Job(TOY, 'PGD-AT / x', 'laptop', 0)
+    def stop(*a): raise S.OutOfTime
+    with monkeypatch.context() as m:
+        m.setattr(S, '_judge', stop)
+        with pytest.raises(S.OutOfTime): S.one(job(), CPU, quiet=True)
+    assert (job().work/'weights.safetensors').is_file()
+    monkeypatch.setitem(S.SIZES, 'laptop', S.replace(S.SIZES['laptop'], precision='float32'))
+    assert S.one(job(), CPU, quiet=True) and json.loads(job().path.read_text())['precision'] == 'float32'
+
 def test_two_runners_do_not_meet(folder):
     job = S.Job(TOY, 'standard', 'laptop', 0)
     with S._alone(job.work) as mine:
