@@ -185,6 +185,18 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
     assert {'clean', 'pgd20', 'cw20', 'aa'} <= {*d['attacks']} and all(0 <= v <= 1 for k in ('saturated', 'off_centre') for v in d['extra'].get(k, {}).values())
     assert ('cut' in d['attacks']) == ('Sparta' in arm) and [r for r in d['history'] if 'robust' in r]
 
+def test_on_cifar_the_gates_move_from_resnet_18_to_34(monkeypatch):
+    from spat_nb.sparta import by_width, freeze
+    from spat_nb.studies import sparta_transfer as T
+    x = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8); part = get_data('digits', device='cpu').test.subset(20).with_(x=x)
+    monkeypatch.setattr(S, 'get_data', lambda *_, **kw: Data(part, part, part))
+    job = S.Job(S.studies()['sparta_transfer'], 'deeper: frozen gates', 'mini', 0, torch.device('cpu'))
+    donor, net = T.noise(job), T.deep(job, by_width(T.Sparta))
+    assert type(donor).__name__ == 'Net' and sum(1 for m in net.modules() if isinstance(m, nn.Conv2d)) > sum(1 for m in donor.modules() if isinstance(m, nn.Conv2d))+12
+    freeze(move(donor, net))
+    for a, b in zip(gates(donor).values(), gates(net).values()): assert all(torch.equal(u, v) for u, v in zip(a.state_dict().values(), b.state_dict().values()))
+    assert len(gates(net)) == 4 and net(x[:2]/255).shape == (2, 10)
+
 def test_eight_averages():
     from spat_nb.studies.sparta_transfer import eight
     d = get_data('digits', device='cpu').test; big = d.with_(x=F.pad(d.x.repeat_interleave(4, 2).repeat_interleave(4, 3), [-2]*4))      # 32 x 32, its rim cut off
