@@ -1,4 +1,4 @@
-"The console command `spat_nb`: tour, train, evaluate, diagnose, study, zoo, data"
+"The console command `spat_nb`: tour, train, evaluate, diagnose, study, zoo, data, lab, doctor"
 from __future__ import annotations
 import argparse, hashlib, json, sys, time
 from fractions import Fraction
@@ -41,10 +41,10 @@ def attacks(eps):
     from spat_nb.balls import Linf
     return dict(fgsm=fgsm(Linf(eps)), pgd20=pgd(Linf(eps), 20, eps/4))
 
-def show(record):
+def show(record, say=print):
     "The table, and each class by itself"
-    print('\n' + record.table().to_string(float_format='{:.4f}'.format))
-    print('\n' + record.class_table().to_string(float_format='{:.3f}'.format))
+    say('\n' + record.table().to_string(float_format='{:.4f}'.format))
+    say('\n' + record.class_table().to_string(float_format='{:.3f}'.format))
 
 def configure(a):
     "The whole configuration of a run, defaults filled in: it names the run, and a checkpoint of another one is refused"
@@ -54,7 +54,7 @@ def configure(a):
     c = {k: preset.get(k) if v is None else v for k, v in c.items()}
     return c | dict(precision=a.precision or settings().precision)
 
-def learner(c, data, out, device, compile=False, every=60):
+def learner(c, data, out, device, compile=False, every=60, devices=None):
     "The run that configuration `c` describes"
     import torch
     from spat_nb import objectives
@@ -69,7 +69,7 @@ def learner(c, data, out, device, compile=False, every=60):
     look = 1. if c['epochs'] > 3 or c['data'] == 'digits' else .5                # epochs between two validations
     best = Best()
     calls = [Validate(data.valid, pgd(ball, 10), every=look), best, Progress(), Checkpoint(out/'checkpoint.safetensors', every, c)]
-    return Learner(model, data.train, objective, attack, c['epochs'], c['lr'], callbacks=calls, precision=c['precision'], compile=compile, seed=c['seed']), best
+    return Learner(model, data.train, objective, attack, c['epochs'], c['lr'], callbacks=calls, precision=c['precision'], compile=compile, seed=c['seed'], devices=devices), best
 
 def finish(c, l, best, data, out, seconds):
     "Measure the network that validation chose, and write weights, record, results and plot"
@@ -78,15 +78,16 @@ def finish(c, l, best, data, out, seconds):
     from spat_nb.files import write_aside
     from spat_nb.models import save
     best.restore(l.model)
-    save(l.model, out/'weights.safetensors', data=c['data'], config=c)
     t = time.monotonic()
-    record = evaluate(l.model, data.test, c['precision'], **attacks(c['eps']))
+    record = (l.devices.evaluate if l.devices else evaluate)(l.model, data.test, c['precision'], **attacks(c['eps']))
+    if l.devices and not l.devices.first: return record                          # one process writes
+    save(l.model, out/'weights.safetensors', data=c['data'], config=c)
     record.save(out/'record.json')
     rows = json.loads(record.table().reset_index().to_json(orient='records'))
     where = next(l.model.parameters()).device
     result = dict(config=c, spat_nb=spat_nb.__version__, torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
                   device=torch.cuda.get_device_name(where) if where.type == 'cuda' else platform.processor() or platform.machine(),
-                  seconds=dict(train=round(seconds, 1), evaluate=round(time.monotonic()-t, 1)), chosen_step=best.step, history=l.history,
+                  **({'processes': l.devices.of} if l.devices else {}), seconds=dict(train=round(seconds, 1), evaluate=round(time.monotonic()-t, 1)), chosen_step=best.step, history=l.history,
                   table=rows, per_class=json.loads(record.class_table().to_json()))
     with write_aside(out/'result.json') as part: part.write_text(json.dumps(result, indent=1))
     picture(l.history, record, out/'curves.png')
@@ -106,34 +107,44 @@ def picture(history, record, path):
 def name_of(c): return f"{c['data']}-{c['objective']}-{c['model']}{'-w%d' % c['width'] if c['width'] else ''}-s{c['seed']}-{hashlib.sha1(json.dumps(c, sort_keys=True).encode()).hexdigest()[:6]}"
 
 def train(a):
-    "Train, measure, write; the same command goes on after a kill"
+    "Train, measure, write; the same command goes on after a kill. Under torchrun or accelerate launch, on many devices"
+    from spat_nb.devices import many
+    devices = many(a.device, a.timeout, a.shared_norm)
+    try: run(a, devices, print if devices is None or devices.first else lambda *_, **__: None)
+    finally:
+        if devices: devices.close()
+
+def run(a, devices, say):
+    "The command `train`, as one of many `devices` or alone; `say` prints in one process"
     from spat_nb.core import default_device, settings, use_threads
     from spat_nb.data import get_data
     from spat_nb.evaluate import Record
     c = configure(a)
     out = Path(a.out) if a.out else settings().results/name_of(c)
     if (out/'result.json').exists() and not a.again:
-        print(f"finished before: {out} (--again trains once more)")
-        return show(Record.load(out/'record.json'))
-    if a.again:
+        say(f"finished before: {out} (--again trains once more)")
+        return show(Record.load(out/'record.json'), say)
+    if devices: devices.wait()                                                   # nobody looks for files that the first one deletes or writes
+    if a.again and (devices is None or devices.first):
         for f in ('checkpoint.safetensors', 'result.json'): (out/f).unlink(missing_ok=True)
-    device = default_device(a.device)
-    data = get_data(c['data'], device=device, batch_size=c['batch'], seed=c['seed'], n=c['n'], valid=c['valid'], root=c['root'], size=c['size'])
+    if devices: devices.wait()
+    device = devices.device if devices else default_device(a.device)
+    data = get_data(c['data'], device=device, batch_size=c['batch'], seed=c['seed'], n=c['n'], valid=c['valid'], root=c['root'], size=c['size'], workers=a.workers)
     if c['n_test']: data = data._replace(test=data.test.subset(c['n_test']))
-    l, best = learner(c, data, out, device, a.compile, a.every)
+    l, best = learner(c, data, out, device, a.compile, a.every, devices)
     from spat_nb.models import count
-    print(f"{c['objective']} on {c['data']}: {data.train.n:,} images to train on, {data.valid.n:,} to choose by, {data.test.n:,} to test; "
-          f"{c['model']} with {count(l.model):,} parameters; {device}, {use_threads()} threads, {c['precision']}; into {out}", flush=True)
-    if (out/'checkpoint.safetensors').exists(): print("going on from the checkpoint of a run that was interrupted")
+    say(f"{c['objective']} on {c['data']}: {data.train.n:,} images to train on, {data.valid.n:,} to choose by, {data.test.n:,} to test; "
+        f"{c['model']} with {count(l.model):,} parameters; {f'{devices.of} processes, ' if devices else ''}{device}, {use_threads()} threads, {c['precision']}; into {out}", flush=True)
+    if (out/'checkpoint.safetensors').exists(): say("going on from the checkpoint of a run that was interrupted")
     t = time.monotonic()
     l.fit()
     record = finish(c, l, best, data, out, time.monotonic()-t)
-    (out/'checkpoint.safetensors').unlink(missing_ok=True)
-    show(record)
+    if devices is None or devices.first: (out/'checkpoint.safetensors').unlink(missing_ok=True)
+    show(record, say)
     for k in ('clean', 'pgd20'):
         lo, hi = record.interval(k)
-        print(f"{k:6} accuracy {record.accuracy(k):.2%}  (95% interval {lo:.2%} to {hi:.2%}, n = {len(record.y):,})")
-    print(f"written: {out}/weights.safetensors, result.json, record.json, curves.png")
+        say(f"{k:6} accuracy {record.accuracy(k):.2%}  (95% interval {lo:.2%} to {hi:.2%}, n = {len(record.y):,})")
+    say(f"written: {out}/weights.safetensors, result.json, record.json, curves.png")
 
 def opened(a):
     "What the weights of a command are measured by: (model, data, ball)"
@@ -232,6 +243,18 @@ def zoo(a):
     if not (a.study and a.arm and a.name): raise ValueError("spat_nb zoo ship needs STUDY, ARM and --name; or give --all.")
     print(f"written: {Z.ship(a.study, a.size, a.arm, a.seed, a.name, a.aa)}\n\n{Z.card(a.name)}")
 
+def lab(a):
+    "Open JupyterLab on a copy of the notebooks (or --playground: the playground alone)"
+    from spat_nb import lab as L
+    done = L.copy(a.folder)
+    print(L.told(done, a.folder))
+    if not a.copy_only: return L.become(L.command(a.folder, a.playground, not a.no_browser, a.port, a.ip, a.more), a.folder)
+
+def doctor(a):
+    "Say what this machine lacks, and the command that mends it"
+    from spat_nb import lab as L
+    return L.doctor()
+
 def tour(a):
     "One minute: train, attack, compare"
     from spat_nb.tour import tour
@@ -263,16 +286,19 @@ def parser():
     s.add_argument('--steps', type=int, default=5, help="steps of the training attack, each 2.5 eps/steps")
     s.add_argument('--beta', type=number, default=6., help='weight of the second term of TRADES')
     s.add_argument('--seed', type=int, default=0, help='of weights, order, augmentation and random starts')
-    s.add_argument('--n', type=int, help='train on this many images, balanced by class (default: all)')
+    s.add_argument('--n', '--images', type=int, help='train on this many images, balanced by class (default: all)')
     s.add_argument('--valid', type=int, help='held-out images that choose the checkpoint (default: by data set)')
     s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
     s.add_argument('--root', help='folder of the data; for imagefolder the one with train/ and val/ (default: the setting)')
     s.add_argument('--size', type=int, default=224, help='of imagefolder: height and width in pixels')
+    s.add_argument('--workers', type=int, default=0, help='of imagefolder: processes that read ahead, for each process that trains')
     s.add_argument('--precision', help='float32, channels_last or bfloat16 (default: the setting)')
     s.add_argument('--compile', action='store_true', help='torch.compile the network (pays on GPUs)')
     s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
     s.add_argument('--every', type=number, default=60, help='seconds between two checkpoints')
     s.add_argument('--out', help='folder to write to (default: in the results folder, named by the configuration)')
+    s.add_argument('--shared-norm', action='store_true', help='of many processes: batch norm over the whole batch, not over each share')
+    s.add_argument('--timeout', type=seconds, default=600., help='of many processes: give up one that does not answer for so long')
     s.add_argument('--again', action='store_true', help='train once more where results exist')
     for s in (command(evaluate), command(diagnose)):
         s.add_argument('weights', help='.safetensors file that train wrote, or a shipped network: digits/pgd_at/w16')
@@ -313,17 +339,28 @@ def parser():
     s.add_argument('--aa', action='store_true', help='compare float16 with float32 under AutoAttack too')
     s = command(data)
     s.add_argument('names', nargs='+', help='mnist, cifar10, cifar100, svhn, stl10')
+    s = command(lab)
+    s.add_argument('folder', nargs='?', default='spat_nb-notebooks', help='of your own; what you change in it is never overwritten')
+    s.add_argument('--copy-only', action='store_true', help='lay the notebooks there and stop')
+    s.add_argument('--playground', action='store_true', help='open the playground as a page of its own (Voila) instead of JupyterLab')
+    s.add_argument('--no-browser', action='store_true', help='open no browser: print the address')
+    s.add_argument('--port', type=int, help='port of the server')
+    s.add_argument('--ip', help='address that the server listens on')
+    s.epilog = 'Other flags of the form --ServerApp.key=value are passed on.'
+    command(doctor)
     return p
 
 def main(argv=None):
-    a = parser().parse_args(argv)
-    try: a.run(a)
-    except (ValueError, TypeError, KeyError, OSError, FloatingPointError) as e:      # what a user can mend is said in one sentence
+    p = parser()
+    a, a.more = p.parse_known_args(argv)
+    if a.more and (a.run is not lab or not all(m.startswith('--') and '=' in m for m in a.more)): p.error(f"unrecognized arguments: {' '.join(a.more)}")
+    try: status = a.run(a)
+    except (ValueError, TypeError, KeyError, OSError, FloatingPointError, ImportError) as e:      # what a user can mend is said in one sentence
         print(f"spat_nb {a.command}: {e.args[0] if isinstance(e, KeyError) and e.args else e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
-    return 0
+    return status if isinstance(status, int) else 0
 
 if __name__ == '__main__': sys.exit(main())

@@ -18,7 +18,7 @@ __all__ = ['PRECISIONS', 'TIERS', 'Settings', 'settings', 'default_device', 'use
            'rand_like', 'randn_like', 'bview', 'eval_mode', 'check_images', 'check_labels', 'check_logits', 'logits',
            'Fast', 'fast', 'bar']
 
-# %% ../nbs/00_core.ipynb #bf9465f5
+# %% ../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ('float32', 'channels_last', 'bfloat16')
 TIERS = ('laptop', 'paper')
 
@@ -27,13 +27,14 @@ class Settings:
     "The reader's settings; `settings()` fills them from the environment, settings.ini files and these defaults"
     data: Path = Path('~/.cache/spat_nb/data')    # folder that holds, or receives, the data sets
     results: Path = Path('results')               # folder that finished runs are written to
+    progress: Path = Path('.spat_nb_progress.json') # file that the exercises keep your progress in
     device: str = 'auto'                          # 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'
     precision: str = 'float32'                    # of a network's passes: one of `PRECISIONS`
     tier: str = 'laptop'                          # 'laptop' (digits, seconds) or 'paper' (CIFAR-10, a GPU)
     threads: int = 0                              # CPU threads; 0 leaves torch its own choice
 
-# %% ../nbs/00_core.ipynb #2382f057
-_RULES = {'data': ('.+', 'a folder'), 'results': ('.+', 'a folder'), 'threads': ('[0-9]+', "a whole number, 0 for torch's own choice"),
+# %% ../nbs/00_core.ipynb #a9d4d945
+_RULES = {'data': ('.+', 'a folder'), 'results': ('.+', 'a folder'), 'progress': ('.+', 'a file'), 'threads': ('[0-9]+', "a whole number, 0 for torch's own choice"),
           'device': ('auto|(cpu|cuda|mps)(:[0-9]+)?', 'auto, cpu, cuda, cuda:1 or mps'),
           'precision': ('|'.join(PRECISIONS), ', '.join(PRECISIONS)), 'tier': ('|'.join(TIERS), ' or '.join(TIERS))}
 
@@ -49,9 +50,9 @@ def _known(key, source):
     raise ValueError(f"unknown setting {key!r} in {source}; {f'did you mean {near[0]!r}?' if near else 'known are ' + ', '.join(_RULES) + '.'}")
 
 def _parse(key, text, source, base):
-    "The value of setting `key` from its `text`; relative folders are taken from `base`"
+    "The value of setting `key` from its `text`; relative paths are taken from `base`"
     text = _valid(key, text.strip(), source)
-    if key in ('data', 'results'): return Path(os.path.abspath(base/os.path.expanduser(text)))
+    if key in ('data', 'results', 'progress'): return Path(os.path.abspath(base/os.path.expanduser(text)))
     return int(text) if key == 'threads' else text
 
 # %% ../nbs/00_core.ipynb #afdd7140

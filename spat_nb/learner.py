@@ -42,7 +42,7 @@ class Callback:
     def state(self): return {}         # tensors, numbers, texts, and lists and dicts of them
     def load(self, state): vars(self).update(state)
 
-# %% ../nbs/22_learner.ipynb #f16bbbec
+# %% ../nbs/22_learner.ipynb #ba72ef30
 class Learner:
     "Minimise `objective(model, x, y, attack)` over `train`"
     def __init__(self,
@@ -58,6 +58,7 @@ class Learner:
         precision:str=None,      # how the network runs, one of `PRECISIONS`; default: the reader's setting
         compile:bool=False,      # torch.compile the network (pays on GPUs)
         seed:int=0,              # of all randomness that has no generator of its own
+        devices=None,            # `devices.many()`: this process is one of many; None: the only one
     ):
         self.model,self.train,self.objective,self.attack = model,train,objective,attack
         self.epochs,self.lr,self.schedule,self.seed = epochs,lr,schedule,seed
@@ -66,6 +67,8 @@ class Learner:
         self.net,self.opt = fast(model, self.precision, compile),opt(model.parameters(), lr=lr)
         self.epoch = self.batch = 0                   # the batch that comes next
         self.stop,self.history,self.losses = False,[],[]
+        self.devices = devices
+        if devices: devices.join(self)
 
     def __call__(self, event):
         for c in self.callbacks: getattr(c, event)(self)
@@ -96,7 +99,8 @@ class Learner:
         self.model.train()
         loss = self.objective(self.net, x, y, self.attack)
         self.opt.zero_grad()
-        loss.backward()
+        if self.devices: loss = self.devices.backward(self.model, loss)
+        else: loss.backward()
         self.opt.step()
         self.losses.append(loss.detach().float())     # since the last row of the history
 
@@ -104,6 +108,10 @@ class Learner:
     def total(self): return self.epochs*len(self.train)              # steps of the whole run
     @property
     def done(self): return self.epoch*len(self.train) + self.batch   # steps done
+
+    def evaluate(self, data, **attacks):
+        "A `Record` of the network as it stands"
+        return (self.devices.evaluate if self.devices else evaluate)(self.model, data, self.precision, progress=False, **attacks)
 
     def log(self, **row):
         "Add a row to the history: mean loss since the last one, and `row`"
@@ -120,7 +128,7 @@ class Learner:
         else: what = f"a weight is not finite after step {self.done} of {self.total}"
         raise FloatingPointError(f"{what}; lower lr (highest {self.lr:g}) or use precision='float32' (now {self.precision}).") from None
 
-# %% ../nbs/22_learner.ipynb #132e7aef
+# %% ../nbs/22_learner.ipynb #a9fb4906
 class Validate(Callback):
     "Clean and robust accuracy on held-out images, into the history. ValueError where `every` is not above 0"
     def __init__(self,
@@ -133,7 +141,7 @@ class Validate(Callback):
     def after_step(self, l):
         looks = lambda done: int(done/(self.every*len(l.train)) + 1e-9)
         if looks(l.done) == looks(l.done-1) and l.done < l.total: return
-        r = evaluate(l.model, self.data, l.precision, progress=False, robust=self.attack)
+        r = l.evaluate(self.data, robust=self.attack)
         l.log(clean=r.accuracy('clean'), robust=r.accuracy('robust'))
         l('after_validate')
 
@@ -161,7 +169,7 @@ class EarlyStop(Callback):
         v = [r[self.key] for r in l.history if self.key in r]
         l.stop = l.stop or len(v)-1-v.index(max(v)) >= self.patience
 
-# %% ../nbs/22_learner.ipynb #25d52c3e
+# %% ../nbs/22_learner.ipynb #5f971cc1
 def _streams(l):
     "The generators that the attacks of a run draw from"
     attacks = [l.attack, *(getattr(c, 'attack', None) for c in l.callbacks)]
@@ -220,11 +228,12 @@ class Checkpoint(Callback):
     def after_epoch(self, l): self.write(l)
     def write(self, l):
         l.check()                                     # never over a good file
-        save_tree(self.path, dict(facts=self.facts(l), model=l.model.state_dict(), opt=l.opt.state_dict(), epoch=l.epoch, batch=l.batch, stop=l.stop, history=l.history,
+        if not l.devices or l.devices.first: save_tree(self.path, dict(   # one process writes for all
+                  facts=self.facts(l), model=l.model.state_dict(), opt=l.opt.state_dict(), epoch=l.epoch, batch=l.batch, stop=l.stop, history=l.history,
                   losses=torch.stack(l.losses) if l.losses else torch.zeros(0), callbacks=[c.state() for c in self.keepers(l)], rng=_get_rng(l)))
         self.at = time.monotonic()
 
-# %% ../nbs/22_learner.ipynb #d29fb0d8
+# %% ../nbs/22_learner.ipynb #c2ac76d0
 class Progress(Callback):
     "A bar over the whole run and a line for each validation; without a terminal, a line now and then"
     def __init__(self,
@@ -238,8 +247,8 @@ class Progress(Callback):
                        bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}', disable=None if self.show is None else not self.show)
         if l.done: self.say(f"going on at epoch {l.done/len(l.train):.2f}")
     def after_step(self, l):
-        if self.bar.update(len(l.x)): self.bar.set_postfix_str(f'loss {self.loss(l):.3f}{self.last}', refresh=False)   # shown, so asked for
-        elif self.bar.disable and time.monotonic()-self.at >= self.every:
+        if self.bar.update(round(l.done*self.size)-self.bar.n): self.bar.set_postfix_str(f'loss {self.loss(l):.3f}{self.last}', refresh=False)   # shown, so asked for
+        elif self.bar.disable and l.done > self.seen and time.monotonic()-self.at >= self.every:
             now = time.monotonic()
             pace = (now-self.at)/(l.done-self.seen)                          # seconds for a step, of late
             self.at,self.seen = now,l.done

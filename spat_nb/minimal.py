@@ -19,7 +19,7 @@ from .losses import margin, missed
 # %% auto #0
 __all__ = ['reach', 'Nearest', 'norms', 'rival', 'deepfool', 'cw', 'fab', 'within', 'robust_curve']
 
-# %% ../nbs/14_minimal.ipynb #317bb555
+# %% ../nbs/14_minimal.ipynb #061a4768
 def reach(
     x:Tensor,  # (b,...) points inside the box
     g:Tensor,  # (b,...) slope w of a linear function at each point
@@ -31,13 +31,12 @@ def reach(
     a,m = g.flatten(1).abs(),torch.where(g > 0, ball.hi-x, x-ball.lo).flatten(1)
     top = a.amax(1, keepdim=True).clamp_min(torch.finfo(a.dtype).tiny)
     a,r = a/top,r/top                                                     # slopes of any size: 1e-30 is as good as 1
-    s = ball.ascent(a)
-    q,order = torch.where(s > 0, m/s, 0).clamp_max(1e20).sort(1)          # the t at which each pixel is out of room
-    done,free = ((a*v).gather(1, order) for v in (m, s))
-    done,free = done.cumsum(1)-done,free.flip(1).cumsum(1).flip(1)        # rise of those that are, slope of those that are not
-    k = (done + q*free < r).sum(1, keepdim=True)                          # pixels out of room at the wanted rise
-    i = k.clamp_max(q.shape[1]-1)
-    t = torch.where(k > i, q[:,-1:], (r-done.gather(1, i))/free.gather(1, i))
+    s,t,further = ball.ascent(a),torch.zeros_like(r),torch.ones_like(r, dtype=torch.bool)
+    while further.any():                                                  # ends: pixels run out of room, and never get it back
+        free = t*s < m
+        slope,done = (torch.where(c, a*v, 0).sum(1, keepdim=True) for c,v in ((free, s), (~free, m)))
+        more = torch.where(slope > 0, (r-done)/slope, t)                  # where those that still move would arrive by themselves
+        further,t = more > t,torch.maximum(more, t)
     d = torch.minimum(t*s, m).view_as(x)*g.sign()
     return torch.where(d.isfinite(), d, 0)
 

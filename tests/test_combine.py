@@ -1,5 +1,4 @@
 "Everything combines: every objective with every head and every activation, by arguments"
-import itertools
 from functools import partial
 import pytest, torch
 from spat_nb.attack import gaussian, pgd

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 NBS = Path(__file__).parents[1]/'nbs'
-HANDWRITTEN = {'vision': ''}                                     # modules without a notebook, and where they stand
+HANDWRITTEN = {'vision': '', 'study': '89', 'zoo': '89'}         # modules without a notebook, and where they stand: studies above all papers
 
 def rooms():
     "Module -> name of its notebook; the folder's order is the order of the house"
@@ -33,7 +33,7 @@ def faults(source, room, rooms):
 def test_every_room_imports_downwards():
     found = rooms()
     assert len(found) >= 10
-    bad = {m: f for m,room in found.items() if room and (f := list(faults((NBS.parent/'spat_nb'/f'{m}.py').read_text(), room, found)))}
+    bad = {m: f for m,room in found.items() if m not in HANDWRITTEN and (f := list(faults((NBS.parent/'spat_nb'/f'{m}.py').read_text(), room, found)))}
     assert not bad, bad
 
 @pytest.mark.parametrize('source,room,n', [('from .attack import pgd', '10_balls', 1), ('from spat_nb.attack import pgd', '20_evaluate', 0), ('import spat_nb.spat', '50_hypersphere', 1),

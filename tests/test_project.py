@@ -5,8 +5,8 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 NOTEBOOKS = sorted((TOP/'nbs').glob('*.ipynb'))
-ROOMS = ('core', 'exercise', 'files', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'steps', 'minimal', 'queries', 'autoattack', 'evaluate', 'trust', 'learner', 'objectives',
-         'classwise', 'temperature', 'spat', 'hypersphere', 'prototypes', 'sparta', 'tricks', 'study')
+ROOMS = ('core', 'exercise', 'files', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'steps', 'minimal', 'queries', 'autoattack', 'evaluate', 'trust', 'learner', 'objectives', 'devices',
+         'classwise', 'temperature', 'spat', 'hypersphere', 'prototypes', 'sparta', 'tricks', 'study', 'zoo')
 
 @pytest.fixture(scope='module')
 def copy(tmp_path_factory):

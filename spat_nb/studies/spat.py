@@ -2,6 +2,7 @@
 from dataclasses import replace
 from functools import partial
 import torch
+from safetensors.torch import load_file, save_file
 from spat_nb.attack import pgd
 from spat_nb.core import eval_mode, generator, logits
 from spat_nb.files import write_aside
@@ -16,13 +17,13 @@ SWEEP = (.1, .2, .3)
 def witness(job):
     "A PGD-AT network of another seed that judges the images of all arms; trained once for each size, then read"
     size, data = job.size, job.open()
-    path = job.home.parent.parent/'.work'/'spat'/job.size_name/f'witness-{size.epochs}-{size.steps}-{size.eps:.4f}.pt'
+    path = job.home.parent.parent/'.work'/'spat'/job.size_name/f'witness-{size.epochs}-{size.steps}-{size.eps:.4f}.safetensors'
     torch.manual_seed(1000)
     net = size.net(data.train).to(job.device)
-    if path.is_file(): net.load_state_dict(torch.load(path, map_location=job.device, weights_only=True)); return net
+    if path.is_file(): net.load_state_dict(load_file(path)); return net
     Learner(net, data.train, pgd_at, pgd(job.ball, size.steps), size.epochs, size.lr, precision=job.precision, seed=1000).fit()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_aside(path) as part: torch.save(net.state_dict(), part)
+    with write_aside(path) as part: save_file(net.state_dict(), part)
     return net
 
 def measures(model, judge, x, x_adv, y) -> dict:

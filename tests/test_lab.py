@@ -1,0 +1,131 @@
+"The notebooks in a reader's folder, what the wheel carries, and the doctor"
+import json, os, re, subprocess, sys, tomllib, zipfile
+from pathlib import Path
+import pytest
+from spat_nb import lab
+from spat_nb.cli import main
+from spat_nb.core import settings
+
+TOP = Path(__file__).parents[1]
+NAMES = {p.name for p in (TOP/'nbs').glob('*.ipynb')}
+
+def tree(d): return {p.relative_to(d).as_posix(): p.read_bytes() for p in Path(d).rglob('*') if p.is_file() and p.name != lab.MANIFEST}
+
+def edit(path):
+    nb = json.loads(path.read_text()); nb['cells'][0]['source'] = ['my own words']
+    path.write_text(json.dumps(nb))
+    return path.read_bytes()
+
+def test_three_times_into_one_folder(tmp_path, capsys):
+    "Fresh, as it was, and changed by the reader: what he wrote is still there, and nothing lies about"
+    d = tmp_path/'mine'
+    assert main(['lab', str(d), '--copy-only']) == 0
+    first = tree(d)
+    assert NAMES <= {*first} and 'playground.ipynb' in first and first['13_steps.ipynb'] == (TOP/'nbs/13_steps.ipynb').read_bytes()
+    assert main(['lab', str(d), '--copy-only']) == 0
+    assert tree(d) == first and 'as they were' in capsys.readouterr().out
+    mine = edit(d/'13_steps.ipynb'); (d/'my own.txt').write_text('notes'); (d/'12_attack.ipynb').unlink()
+    assert main(['lab', str(d), '--copy-only']) == 0
+    assert tree(d) == first | {'13_steps.ipynb': mine, 'my own.txt': b'notes'}          # a deleted one is there again
+    assert '1 files new' in (out := capsys.readouterr().out) and '1 files changed by you and kept' in out
+
+def test_a_newer_version_goes_beside_what_the_reader_changed(tmp_path):
+    old, new = ({'a.ipynb': b'a' + v, 'b.ipynb': b'b' + v, 'c.ipynb': b'c', 'results/s/r.json': b'{}' + v} for v in (b'1', b'2'))
+    lab.copy(tmp_path, old, '1')
+    (tmp_path/'a.ipynb').write_bytes(b'mine'); (tmp_path/'results/s/r.json').write_bytes(b'my own run')
+    done = lab.copy(tmp_path, new, '2')
+    assert {k: how for k, (how, _) in done.items()} == {'a.ipynb': 'beside', 'b.ipynb': 'updated', 'c.ipynb': 'same', 'results/s/r.json': 'kept'}
+    want = {'a.ipynb': b'mine', 'a.new-2.ipynb': b'a2', 'b.ipynb': b'b2', 'c.ipynb': b'c', 'results/s/r.json': b'my own run'}
+    assert tree(tmp_path) == want and 'a.new-2.ipynb' in lab.told(done, tmp_path)
+    assert lab.copy(tmp_path, new, '2')['a.ipynb'][0] == 'kept' and tree(tmp_path) == want      # once is enough
+    (tmp_path/'a.new-2.ipynb').write_bytes(b'mine too')
+    assert lab.copy(tmp_path, new | {'a.ipynb': b'a3'}, '2')['a.ipynb'][1].name == 'a.new-2-2.ipynb' and (tmp_path/'a.new-2.ipynb').read_bytes() == b'mine too'
+
+@pytest.mark.parametrize('manifest', [None, '', '[]', '{"files": 3}'])
+def test_without_a_manifest_everything_that_differs_is_the_readers(tmp_path, manifest):
+    (tmp_path/'a.ipynb').write_bytes(b'mine')
+    if manifest is not None: (tmp_path/lab.MANIFEST).write_text(manifest)
+    assert lab.copy(tmp_path, {'a.ipynb': b'a', 'b.ipynb': b'b'}, '1')['a.ipynb'][0] == 'beside'
+    assert tree(tmp_path) == {'a.ipynb': b'mine', 'a.new-1.ipynb': b'a', 'b.ipynb': b'b'}
+
+def test_notebooks_there_find_the_recorded_runs(tmp_path, monkeypatch):
+    "Even where a folder above has settings of its own"
+    from spat_nb import study
+    for k in ('SPAT_NB_RESULTS', 'SPAT_NB_DATA'): monkeypatch.delenv(k, raising=False)
+    (tmp_path/'settings.ini').write_text('[spat_nb]\nresults = elsewhere\n')
+    want = study.results('spat')
+    lab.copy(tmp_path/'mine'); monkeypatch.chdir(tmp_path/'mine')
+    assert settings().results == tmp_path/'mine'/'results' and study.results('spat') == want and len(want) >= 40
+    assert {k for k in tree(tmp_path/'mine') if k.endswith('.safetensors')} == set()
+
+@pytest.mark.parametrize('where,says', [('nbs', 'belongs to spat_nb itself'), ('pyproject.toml', 'is a file')])
+def test_folders_that_will_not_do(where, says, capsys):
+    assert main(['lab', str(TOP/where), '--copy-only']) == 1
+    err = capsys.readouterr().err
+    assert says in err and err.count('\n') == 1
+
+def test_the_wheel_carries_notebooks_results_weights_and_every_module(tmp_path):
+    "Built from a copy without network; setuptools alone does it"
+    import shutil
+    for name in ('nbs', 'spat_nb', 'results'): shutil.copytree(TOP/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '_proc', 'weights' if name == 'results' else ''))
+    for name in ('pyproject.toml', 'README.md', 'LICENSE'): shutil.copy(TOP/name, tmp_path)
+    subprocess.run([sys.executable, '-c', 'import setuptools.build_meta as b; b.build_wheel("out")'], cwd=tmp_path, check=True, capture_output=True)
+    wheel, = (tmp_path/'out').glob('*.whl')
+    have = {*zipfile.ZipFile(wheel).namelist()}
+    assert {f'spat_nb/notebooks/{n}' for n in NAMES} <= have
+    assert {p.relative_to(TOP).as_posix() for p in (TOP/'spat_nb').rglob('*.py')} <= have, 'a package is missing in pyproject.toml, [tool.setuptools] packages'
+    assert {f'spat_nb/notebooks/{p.relative_to(TOP).as_posix()}' for p in (TOP/'results').glob('[a-z]*/laptop/*.json')} <= have
+    assert {p.relative_to(TOP).as_posix() for p in (TOP/'spat_nb/weights').rglob('*.*')} <= have
+    assert not [n for n in have if '.work' in n or '/results/' in n and not n.endswith('.json')]
+    assert wheel.stat().st_size < 10e6
+    zipfile.ZipFile(wheel).extractall(tmp_path/'site')                       # used from there, away from the checkout
+    code = "import spat_nb.lab as L, spat_nb.cli as c; print(L.notebooks(), L.results()); c.main(['lab', 'mine', '--copy-only'])"
+    said = subprocess.run([sys.executable, '-c', code], cwd=tmp_path/'out', check=True, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(tmp_path/'site')}).stdout
+    assert str(tmp_path/'site'/'spat_nb'/'notebooks') in said and f'{len(NAMES)+1} notebooks' in said
+    assert [*(tmp_path/'out'/'mine'/'results').glob('spat/laptop/*.json')]
+
+def test_what_is_started(monkeypatch):
+    import importlib.util
+    c = lab.command('x', browser=False, port=8901, more=['--ServerApp.token=t'])
+    assert c[1:3] == ['-m', 'jupyterlab'] and {'--no-browser', '--port=8901', '--ServerApp.token=t'} <= {*c} and c[-1] == 'index.ipynb'
+    if importlib.util.find_spec('voila'):
+        c = lab.command('x', playground=True, port=8902); assert c[1:3] == ['-m', 'voila'] and '--port=8902' in c and c[-1] == 'playground.ipynb'
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ValueError, match=r'jupyterlab is not installed; run: .* -m pip install "spat_nb\[lab\]"'): lab.command('x')
+
+def test_flags_of_jupyter_are_passed_on_and_others_refused(monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(lab, 'become', lambda args, folder: started.append((args, folder)))
+    assert main(['lab', str(tmp_path), '--no-browser', '--port', '9', '--ServerApp.token=t']) == 0
+    assert {'--no-browser', '--port=9', '--ServerApp.token=t'} <= {*started[0][0]}
+    for args in (['lab', str(tmp_path), '--nonsense'], ['tour', '--ServerApp.token=t']):
+        with pytest.raises(SystemExit): main(args)
+    assert len(started) == 1
+
+def test_doctor_says_what_is_there(capsys):
+    assert main(['doctor']) == 0
+    out = capsys.readouterr().out
+    for name in ('Python', 'torch', 'torchvision', 'GPU', 'precision', 'threads', 'data folder', 'digits', 'cifar10', 'jupyterlab', 'ipywidgets', 'fastcore', 'notebooks'): assert re.search(rf'^(ok|note|missing) +{name} ', out, re.M), name
+    assert 'Everything essential is here.' in out
+
+def test_doctor_names_the_mend(monkeypatch, tmp_path, capsys):
+    "Optional things missing: status 0 with their command; essential ones, or a setting that cannot be read: status 1"
+    import importlib.metadata as md
+    version = md.version
+    gone = lambda *names: monkeypatch.setattr(md, 'version', lambda n: (_ for _ in ()).throw(md.PackageNotFoundError(n)) if n in names else version(n))
+    monkeypatch.setenv('SPAT_NB_DATA', str(tmp_path))
+    gone('jupyterlab'); assert main(['doctor']) == 0
+    assert re.search(r'missing +jupyterlab +not installed\n +-> .*pip install "spat_nb\[lab\]"', out := capsys.readouterr().out) and '-> spat_nb data cifar10' in out
+    (tmp_path/'cifar-10-batches-py').mkdir(); gone('pandas'); assert main(['doctor']) == 1
+    out = capsys.readouterr().out
+    assert re.search(r'BROKEN +pandas +not installed\n +-> .*pip install "pandas"', out) and re.search(r'ok +cifar10', out) and '1 essential thing is broken' in out
+    gone(); monkeypatch.setenv('SPAT_NB_PRECISION', 'float9'); assert main(['doctor']) == 1
+    assert re.search(r"BROKEN +settings +precision is 'float9'", capsys.readouterr().out)
+    assert lab.doctor(print, {'x': lambda: 1/0}) == 1 and 'could not be looked at (ZeroDivisionError' in capsys.readouterr().out
+
+def test_the_extra_is_enough():
+    "What notebooks and playground import beyond the package stands in the extra `lab`"
+    extra = tomllib.loads((TOP/'pyproject.toml').read_text())['project']['optional-dependencies']['lab']
+    assert {'jupyterlab', 'ipywidgets', 'fastcore', 'voila'} <= {re.match(r'\w+', r)[0] for r in extra}
+    pinned = {l.split('==')[0].lower() for l in (TOP/'constraints.txt').read_text().splitlines() if '==' in l}
+    assert {'voila', 'websockets'} <= pinned
