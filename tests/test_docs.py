@@ -1,8 +1,9 @@
 """The docs site: built once into a temporary folder, then every page is walked; in a browser too where there is one."""
-import ast, functools, http.server, importlib.util, json, os, re, shutil, subprocess, sys, threading, warnings
+import ast, functools, importlib.util, json, os, re, shutil, subprocess, sys, warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import pytest
+from browser import WHY, chromium, executable, served
 
 bs4 = pytest.importorskip('bs4', reason="the extra `docs` is not installed")
 pytest.importorskip('myst_nb', reason="the extra `docs` is not installed")
@@ -77,7 +78,7 @@ def api_faults(page, room, defs):
         if len(ast.get_docstring(d) or '') and not head.find_parent('dl').select('dd'): yield f'{page.name}: {d.name} without its docstring'
 
 def order_faults(contents, notebooks):
-    listed = [n for _,ns in docs.floors(contents) for n in ns]
+    listed = [n for _,ns in docs.floors(contents) for n in ns if not n.endswith('.md')]
     yield from (f'{n} is twice in _quarto.yml' for n in {n for n in listed if listed.count(n) > 1})
     yield from (f'{n} is in _quarto.yml but not in nbs/' for n in dict.fromkeys(listed) if n not in notebooks)
     yield from (f'{n} is in nbs/ but not in _quarto.yml' for n in notebooks if n not in listed)
@@ -89,38 +90,32 @@ def notebooks(): return sorted(p.stem for p in NBS.glob('*.ipynb') if p.stem[0] 
 def test_every_notebook_is_in_the_sidebar(): assert not list(order_faults(contents(), notebooks()))
 
 def look(site, patience=20000):
-    "All pages on a phone's width in Chromium, dark mode: mathematics drawn, no error, nothing fetched, no sideways scrolling; then a search"
-    exe = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    try: from playwright.sync_api import Error as PlaywrightError, sync_playwright
-    except ImportError: exe = None
-    if not exe: return warnings.warn('no Chromium with Playwright here: the pages were walked, but not looked at in a browser')
-    flags = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
-    faults,server = [],http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=site))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    base = f'http://127.0.0.1:{server.server_port}/'
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=exe, args=flags.split())
+    "All pages in Chromium, dark on a phone's width, then light on a desktop's: mathematics drawn, no error, nothing fetched, no sideways scrolling; then a search"
+    if not executable(): return warnings.warn(f'{WHY}: the pages were walked, but not looked at in a browser')
+    from playwright.sync_api import Error as PlaywrightError
+    faults = []
+    with served(site) as base, chromium() as browser:
         tab = browser.new_page(viewport={'width': 390, 'height': 844}, color_scheme='dark')
         tab.on('console', lambda m: m.type == 'error' and faults.append(f'{tab.url}: console {m.text}'))
         tab.on('pageerror', lambda e: faults.append(f'{tab.url}: {e}'))
         tab.on('request', lambda r: r.url.startswith((base, 'data:', 'blob:')) or faults.append(f'{tab.url}: fetches {r.url}'))
+        def fits(page, width, theme):
+            tab.set_viewport_size({'width': width, 'height': 844}); tab.emulate_media(color_scheme=theme)
+            if (w := tab.evaluate('document.documentElement.scrollWidth')) > width: faults.append(f'{page.name}: {w} pixels wide on a screen of {width}')
+            try: tab.wait_for_function('t => document.documentElement.dataset.theme == t', arg=theme, timeout=min(patience, 3000))
+            except PlaywrightError: faults.append(f'{page.name}: not {theme}')
         for page in sorted(site.glob('*.html')):
             tab.goto(base + page.name)
             n = tab.locator('.math').count()
             try: tab.wait_for_function('n => document.querySelectorAll(".math mjx-container").length >= n', arg=n, timeout=patience)
             except PlaywrightError: faults.append(f'{page.name}: {tab.locator(".math mjx-container").count()} of {n} formulas drawn')
             for e in tab.locator('mjx-merror').all(): faults.append(f'{page.name}: TeX error {e.get_attribute("title") or e.inner_text()}')
-            if (w := tab.evaluate('document.documentElement.scrollWidth')) > 390: faults.append(f'{page.name}: {w} pixels wide on a phone of 390')
-            if tab.evaluate('document.documentElement.dataset.theme') != 'dark': faults.append(f'{page.name}: not dark')
+            for width,theme in ((390, 'dark'), (1280, 'light')): fits(page, width, theme)
+            tab.set_viewport_size({'width': 390, 'height': 844}); tab.emulate_media(color_scheme='dark')
         tab.goto(base + 'search.html?q=attack')
         try: tab.wait_for_selector('#search-results li a', timeout=patience)
         except PlaywrightError: faults.append('a search for "attack" finds nothing')
-        browser.close()
-    server.shutdown()
     return faults
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args): pass
 
 def test_site(tmp_path):
     site,before = tmp_path/'site',sorted(p.name for p in NBS.iterdir())
@@ -133,10 +128,46 @@ def test_site(tmp_path):
         faults += api_faults(site/f'{nb}.html', room, defs)
     soup = read(site/f'{notebooks()[-2]}.html')
     linked = [Path(a['href']).stem for a in soup.select('nav.bd-links a') if a['href'] != '#']
-    order = [n for _,ns in docs.floors(contents()) for n in ns if n not in ('index', notebooks()[-2])]
+    order = [Path(n).stem for _,ns in docs.floors(contents()) for n in ns if n not in ('index', notebooks()[-2])]
     assert [n for n in linked if n in order] == order
+    api = {a['href'] for a in read(site/'api.html').select('article a[href]')}
+    for nb in notebooks():
+        room,defs = exported(NBS/f'{nb}.ipynb')
+        assert {f'{nb}.html#spat_nb.{room}.{d.name}' for d in defs} <= api, nb
+        assert read(site/f'{nb}.html').find('a', href=docs.colab_url(docs.website(), nb)), nb
+        colab,plain = (json.loads(p.read_text())['cells'] for p in (site/f'colab/{nb}.ipynb', NBS/f'{nb}.ipynb'))
+        assert '%pip install' in colab[0]['source'] and 'took' in colab[-1]['source'] and [c['id'] for c in colab[1:-1]] == [c['id'] for c in plain]
+        assert not any('.ipynb)' in c['source'] for c in colab[1:-1] if c['cell_type'] == 'markdown')
     assert (site/'_static/mathjax/tex-chtml-full.js').stat().st_size > 1e6 and len(list((site/'_static/mathjax').rglob('*.woff'))) > 20
     assert not faults + (look(site) or []), '\n'.join(faults)
+
+def test_the_defence_of_the_guide_is_as_short_as_it_says():
+    "Its definitions, imports and comments included, and they stand alone: the slots take them as they are"
+    import torch
+    from spat_nb.attack import fgsm
+    from spat_nb.balls import Linf
+    from spat_nb.models import SmallCNN
+    cell = next(s for c in json.loads((NBS/'guide_own_defence.ipynb').read_text())['cells'] if 'def squeezed' in (s := ''.join(c['source'])))
+    assert len([l for l in cell.splitlines() if l.strip()]) <= 20
+    exec(cell, own := {})
+    net = SmallCNN(classes=10, channels=1, head=own['Cosine'])
+    loss = own['squeezed'](net, torch.rand(8, 1, 8, 8), torch.arange(8), fgsm(Linf(.1))); loss.backward()
+    assert loss > 0 and net.head.scale.grad.abs() > 0 and all(p.grad is not None for p in net.parameters())
+
+def test_the_citation_names_this_version():
+    import spat_nb
+    cff = yaml.safe_load((ROOT/'CITATION.cff').read_text())
+    assert cff['version'] == spat_nb.__version__ and f'{{{spat_nb.__version__}}}' in (NBS/'cite.md').read_text()
+    assert cff['repository-code'] == docs.website()['repo-url'] and cff['url'] == docs.website()['site-url'] and {'cff-version', 'message', 'title', 'authors'} <= {*cff}
+
+def test_the_colab_copy(tmp_path):
+    docs.colab({**docs.website(), 'sidebar': {'contents': ['12_attack.ipynb']}}, tmp_path)
+    nb,cells = (json.loads(p.read_text())['cells'] for p in (tmp_path/'colab/12_attack.ipynb', NBS/'12_attack.ipynb'))
+    assert len(nb) == len(cells)+2 and '%pip install -q "spat_nb[lab] @ git+https://github.com/spat-nb/spat_nb"' in nb[0]['source']
+    env = dict(clock=0., time=__import__('time')); exec(nb[-1]['source'], env)                     # says the time
+    links = [l for c in nb if c['cell_type'] == 'markdown' for l in re.findall(r'\]\(([^)#]*)', c['source'])]
+    assert any(l.startswith('https://spat-nb.github.io/spat_nb/') for l in links) and not any(l.endswith('.ipynb') for l in links)
+    assert docs.colab_url(docs.website(), 'x') == 'https://colab.research.google.com/github/spat-nb/spat_nb/blob/colab/x.ipynb'
 
 # ---- a check that cannot fail is none: each fault, planted
 GOOD = '''<html><body><h1 id="top">A</h1><a href="#top">a</a><a href="https://x.org">b</a><img src="i.png" alt="a curve">
@@ -168,7 +199,7 @@ def test_browser_finds(tmp_path):
     bad = '<div style="width:900px">wide</div><span class="math">x</span><script src="gone.js"></script>'
     for name,body in (('p', bad), ('search', 'nothing')): (tmp_path/f'{name}.html').write_text(f'<html data-theme="dark"><body>{body}</body></html>')
     faults = look(tmp_path, patience=500)
-    if faults is None: pytest.skip('no Chromium with Playwright here')
+    if faults is None: pytest.skip(WHY)
     for text in ('pixels wide', '0 of 1 formulas', 'console', 'finds nothing'): assert any(text in f for f in faults), (text, faults)
 
 @pytest.fixture

@@ -128,3 +128,18 @@ def test_every_study_says_what_it_is():
         for a in s.arms:
             text = json.dumps(S.Job(s, a, 'laptop', 0).config)
             assert '<lambda>' not in text and ' at 0x' not in text, (name, a)
+
+@pytest.mark.slow
+def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):
+    "A run of the same seed lies within the 95% intervals of the committed one, under every attack"
+    from spat_nb.core import settings
+    from spat_nb.evaluate import wilson
+    job = lambda: S.Job(S.studies()['baseline'], 'standard', 'laptop', 0, CPU)
+    there = json.loads((settings().results/'baseline'/'laptop'/'standard-s0.json').read_text())
+    assert there['config'] == job().config
+    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path)); monkeypatch.setenv('TQDM_DISABLE', '1')
+    assert S.one(job(), CPU, quiet=True)
+    new = json.loads(job().path.read_text())
+    for k in ('clean', 'fgsm', 'pgd20', 'cw20', 'aa'):
+        lo, hi = wilson(there['attacks'][k]['correct'], there['attacks'][k]['n'])
+        assert new['attacks'][k]['n'] == there['attacks'][k]['n'] and lo <= new['attacks'][k]['correct']/new['attacks'][k]['n'] <= hi, k

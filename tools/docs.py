@@ -2,8 +2,9 @@
 
 nbdev prepares the notebooks: what is hidden goes, an API card follows each export. Where Quarto is installed it renders them
 (`nbdev-docs`); elsewhere, or with --sphinx, Sphinx with MyST-NB does, into pages that need no network. Outputs are those that
-the notebooks hold, nothing is executed. Order and look of both come from _quarto.yml."""
-import argparse, html, importlib, importlib.util, inspect, itertools, os, re, shutil, sys, tempfile, time
+the notebooks hold, nothing is executed. Order and look of both come from _quarto.yml. The page `api` is made here, and so are the copies
+in colab/ that a browser can run: Colab opens notebooks from GitHub only, so the workflow docs.yml puts them on the branch `colab`."""
+import argparse, html, importlib, importlib.util, inspect, itertools, json, os, re, shutil, sys, tempfile, time
 from pathlib import Path
 import yaml
 
@@ -14,10 +15,14 @@ NBS = ROOT/'nbs'
 def website(): return yaml.safe_load((ROOT/'_quarto.yml').read_text())['website']
 
 def floors(contents):
-    "[(caption, [notebook, ...]), ...] in reading order; the caption of notebooks outside a section is ''"
+    "[(caption, [notebook or page.md, ...]), ...] in reading order; the caption of what stands outside a section is ''"
     for c in contents:
-        if isinstance(c, dict) and 'section' in c: yield c['section'],[Path(f).stem for f in c['contents']]
-        else: yield '',[Path(c if isinstance(c, str) else c['href']).stem]
+        if isinstance(c, dict) and 'section' in c: yield c['section'],[f.removesuffix('.ipynb') for f in c['contents']]
+        else: yield '',[(c if isinstance(c, str) else c['href']).removesuffix('.ipynb')]
+
+def order(site):
+    "Notebooks in reading order"
+    return [n for _,names in floors(site['sidebar']['contents']) for n in names if not n.endswith('.md')]
 
 def toctrees(contents):
     "The sidebar, as hidden tables of contents at the end of the first page"
@@ -82,10 +87,59 @@ def sphinx_card(obj, name, module):
     return '\n'.join([f':::::{{py:{kind}}} {name}{call}', f':module: spat_nb.{module}', '', doc, '', *tables, ':::::'])
 CARD = re.compile(r'^:::::\{py:\w+\} (\w+)\(.*\n:module: (\S+)', re.M)
 
+# ---- the page `api`: every module, every public name, one line each
+def first(obj): return prose(re.split(r'\n\s*\n|(?<=[.:]) ', inspect.cleandoc(obj.__doc__ or ''))[0].replace('\n', ' '))
+
+def rooms(site):
+    "(module, notebook) of each notebook that exports, in reading order"
+    for n in order(site):
+        cells = [''.join(c['source']) for c in json.loads((NBS/f'{n}.ipynb').read_text())['cells'] if c['cell_type'] == 'code']
+        if any(re.search(r'^#\|\s*exports?\s*$', c, re.M) for c in cells):
+            yield next(m[1] for c in cells for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', c, re.M)] if m),n
+
+def api(site, link=lambda name, room, nb: f'#spat_nb.{room}.{name}'):
+    "The API by module, as Markdown; `link` says where a card is"
+    yield '# API by module\n\nEvery public name of the package, one line each; a name leads to its card, below the code that it describes.'
+    for room,nb in rooms(site):
+        m = importlib.import_module(f'spat_nb.{room}')
+        there = [(n, getattr(m, n)) for n in m.__all__ if n[0] != '_' and (inspect.isclass(getattr(m, n)) or inspect.isfunction(getattr(m, n)))]
+        yield f'## spat_nb.{room}\n\n{first(m)}: [{nb}]({nb}.ipynb).\n\n' + table(('name', 'meaning'), [(f'[`{n}`]({link(n, room, nb)})', first(o)) for n,o in there])
+    yield '## Written by hand\n\n' + table(('module', 'meaning'), [(f'`spat_nb.{n}`', first(importlib.import_module(f'spat_nb.{n}'))) for n in ('study', 'zoo', 'lab', 'tour', 'cli')])
+
+# ---- Colab: notebooks stay as they are, their copies get a cell before and a cell behind
+INSTALL = """# Colab: install the package, and lay out the results and settings that notebooks read (about two minutes)
+import time
+%pip install -q "spat_nb[lab] @ git+{repo}"
+from spat_nb import lab
+lab.copy('.'); clock = time.time()"""
+TOOK = "print(f'This notebook took {{time.time()-clock:.0f}} s here{known}.')"
+
+def seconds(): return json.loads(f.read_text()) if (f := ROOT/'docs/seconds.json').exists() else {}
+def colab_url(site, name): return f"{site['repo-url'].replace('https://github.com', 'https://colab.research.google.com/github')}/blob/colab/{name}.ipynb"
+
+def for_colab(site, name):
+    "The notebook as Colab gets it; links to other notebooks lead to the site"
+    nb,known = json.loads((NBS/f'{name}.ipynb').read_text()),seconds().get(name)
+    def cell(id, source): return dict(cell_type='code', id=id, metadata={}, execution_count=None, outputs=[], source=source)
+    for c in nb['cells']:
+        if c['cell_type'] == 'markdown': c['source'] = re.sub(r'\]\((\w+)\.ipynb', rf"]({site['site-url']}\1.html", ''.join(c['source']))
+    took = TOOK.format(known=f', {known} s on one core of the machine that made these pages' if known else '')
+    nb['cells'] = [cell('colab-install', INSTALL.format(repo=site['repo-url'])), *nb['cells'], cell('colab-time', took)]
+    return json.dumps(nb, indent=1)
+
+def colab(site, out):
+    (out/'colab').mkdir(exist_ok=True)
+    for n in order(site): (out/f'colab/{n}.ipynb').write_text(for_colab(site, n))
+
+def badge(name):
+    "The line below a notebook's title"
+    return f'[Open in Colab]({colab_url(website(), name)})' + (f' · runs in {s} s on one core' if (s := seconds().get(name)) else '')
+
 # ---- nbdev's processing
 def filters(card, drop=()):
     """nbdev's filters, with two differences. Exported source stays in sight: the code is what is taught. And the cards come from the
     package: nbdev's own way executes every cell that has an import, without the cells before it."""
+    from fastcore.nbio import mk_cell
     from nbdev import processors as p
     class Cards(p.Processor):
         def begin(self):
@@ -105,6 +159,8 @@ def filters(card, drop=()):
             for c in nb.cells:
                 if c.cell_type == 'code': c.source = re.sub(r'^#\|\s*export\s*$', '#| exports', c.source, flags=re.M)
             super().__call__(nb)
+            top = next((i+1 for i,c in enumerate(nb.cells) if c.cell_type == 'raw'), 0)
+            nb.cells.insert(top, mk_cell(badge(Path(nb.path_).stem), 'markdown'))
             return nb
     return Site
 
@@ -114,19 +170,22 @@ def build_quarto():
     import nbdev.quarto, nbdev.serve
     nbdev.serve.FilterDefaults = filters(quarto_card)
     shutil.rmtree(ROOT/'_proc', ignore_errors=True)
+    (NBS/'api.md').write_text('\n\n'.join(api(website(), lambda name, room, nb: f'{nb}.ipynb#{name.lower()}')))
     try: nbdev.quarto.nbdev_docs.__wrapped__(n_workers=0)
-    finally: (NBS/'nbdev.yml').unlink(missing_ok=True)           # nbdev writes it; _quarto.yml says all that it says
+    finally:
+        for f in ('nbdev.yml', 'api.md'): (NBS/f).unlink(missing_ok=True)    # nbdev writes the first; _quarto.yml says all that it says
+    colab(website(), ROOT/'_docs')
 
 # ---- from nbdev's cells to valid ones that MyST-NB reads
 def clean(nb, names):
-    "A valid notebook, with links on the names in backticks that have a card"
+    "A valid notebook, with links on the names in backticks that have a card, and links to the published site's own pages made local"
     from nbdev.doclinks import NbdevLookup
     from nbformat.v4 import new_markdown_cell, new_notebook
     class Links(NbdevLookup):
         def doc(self, sym): return names.get(sym.split('.')[0])
     res = new_notebook(metadata={'kernelspec': dict(name='python3', display_name='python3', language='python')})
     for i,c in enumerate(nb.cells):
-        md = lambda: heading(c.source) if c.cell_type == 'raw' else c.source
+        md = lambda: heading(c.source) if c.cell_type == 'raw' else re.sub(rf"\({re.escape(website()['site-url'])}(\w+)\.html", r'(\1.md', c.source)
         res.cells.append(code_cell(c) if c.cell_type == 'code' else new_markdown_cell(Links().linkify(md())))
         res.cells[-1].id = f'c{i}'
     return res
@@ -186,12 +245,12 @@ def conf(site, static):
 
 def build_sphinx(out):
     from fastcore.nbio import read_nb
-    site = website(); order = [n for _,ns in floors(site['sidebar']['contents']) for n in ns]
-    missing = [n for n in order if not (NBS/f'{n}.ipynb').exists()]
+    site = website(); names = order(site)
+    missing = [n for n in names if not (NBS/f'{n}.ipynb').exists()]
     if missing: sys.exit(f'_quarto.yml lists notebooks that do not exist in nbs/: {", ".join(missing)}')
     if out != ROOT/'_docs' and out.exists() and any(out.iterdir()) and not (out/'searchindex.js').exists(): sys.exit(f'{out} holds other files')
     prepare = filters(sphinx_card, drop=('insert_warning', 'add_links', 'add_fold'))()
-    nbs = {n: prepare(read_nb(NBS/f'{n}.ipynb')) for n in order}
+    nbs = {n: prepare(read_nb(NBS/f'{n}.ipynb')) for n in names}
     own = {n: {name: f'#{room}.{name}' for c in nb.cells for name,room in CARD.findall(c.source)} for n,nb in nbs.items()}
     known = {k:v for d in reversed(own.values()) for k,v in d.items()}
     from sphinx.application import Sphinx
@@ -201,6 +260,7 @@ def build_sphinx(out):
         src,static = Path(tmp)/'src',Path(tmp)/'static'
         shutil.copytree(NBS, src, ignore=shutil.ignore_patterns('*.ipynb', '.*', '_*', '*.yml'))
         static.mkdir(); mathjax(static); shutil.copy(ROOT/'docs/site.css', static)
+        if 'api.md' in str(site['sidebar']): (src/'api.md').write_text('\n\n'.join(api(site)))
         for n,nb in nbs.items():
             nb = clean(nb, {**known, **own[n]})
             if n == 'index': nb.cells.append(nbformat.v4.new_markdown_cell('\n\n'.join(toctrees(site['sidebar']['contents']))))
@@ -210,6 +270,7 @@ def build_sphinx(out):
             app.build()
         if app.statuscode: sys.exit('the site has warnings (above); nothing was written')
         shutil.rmtree(out, ignore_errors=True); shutil.copytree(Path(tmp)/'html', out, ignore=shutil.ignore_patterns('.buildinfo'))
+    colab(site, out)
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -1,21 +1,30 @@
 """Run the notebooks from top to bottom and store their outputs, then clean them: `python tools/outputs.py [NAME ...]`
 
-A notebook is replaced only when it ran to its end. Prints the seconds each took; more than 60 is a fault.
+A notebook is replaced only when it ran to its end. Prints the seconds each took; more than 60 is a fault. docs/seconds.json keeps
+the processor time of each on one core, for the site: other work on the machine does not change it.
 """
-import os, subprocess, sys, time
+import json, os, resource, subprocess, sys, time
 from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NBS, LIMIT = Path(__file__).parents[1]/'nbs', 60
+SECONDS = NBS.parent/'docs/seconds.json'
+
+def spent(): u = resource.getrusage(resource.RUSAGE_CHILDREN); return u.ru_utime+u.ru_stime
+def note(name, seconds):
+    "Keep the processor time of a notebook"
+    known = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
+    SECONDS.write_text(json.dumps(dict(sorted({**known, name: max(1, round(seconds))}.items())), indent=1) + '\n')
 
 def run(path):
     "Execute the notebook at `path` in place; returns the seconds it took"
     nb = nbformat.read(path, as_version=4)
-    t = time.monotonic()
+    t,cpu = time.monotonic(),spent()
     NotebookClient(nb, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(NBS)}}).execute()
     seconds = time.monotonic()-t
+    note(path.stem, spent()-cpu)
     part = path.with_name(f'.{path.name}.part')
     nbformat.write(nb, part)
     os.replace(part, path)

@@ -1,0 +1,64 @@
+"""What a reader sees: JupyterLab runs a notebook from top to bottom, and a slider of the playground changes a picture.
+The site's pages are looked at in test_docs.py, which builds them."""
+import json, os, subprocess, sys, time, urllib.error, urllib.request
+from contextlib import contextmanager
+import pytest
+from browser import WHY, chromium, executable, free_port
+
+pytest.importorskip('jupyterlab', reason="the extra `lab` is not installed")
+pytest.importorskip('voila', reason="the extra `lab` is not installed")
+pytestmark = pytest.mark.skipif(executable() is None, reason=WHY)
+WAIT = 180                                                       # seconds; a busy machine is slow
+
+def answers(url):
+    try: return urllib.request.urlopen(url, timeout=5).status == 200
+    except (urllib.error.URLError, OSError): return False
+
+@contextmanager
+def lab(folder, *flags):
+    "`spat_nb lab` in a folder of its own, and with settings of its own; its address"
+    port,own = free_port(),folder/'.jupyter'
+    env = {**os.environ, 'SPAT_NB_PROGRESS': str(folder/'progress.json'), 'TQDM_DISABLE': '1', 'JUPYTER_CONFIG_DIR': str(own), 'IPYTHONDIR': str(own), 'JUPYTERLAB_SETTINGS_DIR': str(own), 'JUPYTERLAB_WORKSPACES_DIR': str(own)}
+    args = [sys.executable, '-m', 'spat_nb.cli', 'lab', str(folder/'mine'), '--no-browser', '--port', str(port), *flags]
+    with open(folder/'log', 'w') as log, subprocess.Popen(args, env=env, stdout=log, stderr=log) as p:
+        try: yield f'http://localhost:{port}',lambda: p.poll() is None or pytest.fail((folder/'log').read_text()[-2000:])
+        finally:
+            p.terminate()
+            try: p.wait(20)
+            except subprocess.TimeoutExpired: p.kill()
+
+def until(true, alive, what):
+    end = time.monotonic()+WAIT
+    while not true():
+        alive(); time.sleep(.5)
+        assert time.monotonic() < end, what
+
+def test_jupyterlab_runs_a_notebook_from_top_to_bottom(tmp_path):
+    path = tmp_path/'mine/00_files.ipynb'
+    def code(): return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code' and ''.join(c['source']).strip()]
+    with lab(tmp_path, '--ServerApp.token=t') as (url,alive), chromium() as browser:
+        until(lambda: answers(f'{url}/api/status?token=t'), alive, 'JupyterLab does not answer')
+        assert not any(c['execution_count'] for c in code())
+        tab = browser.new_page(viewport={'width': 1280, 'height': 900}); tab.set_default_timeout(1000*WAIT)
+        tab.goto(f'{url}/lab/tree/{path.name}?token=t')
+        tab.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')")
+        tab.locator('.jp-Notebook .jp-Cell').first.click()
+        tab.get_by_role('menuitem', name='Run', exact=True).click()
+        tab.get_by_role('menuitem', name='Run All Cells', exact=True).click()
+        def done(): tab.keyboard.press('Control+s'); tab.wait_for_timeout(1000); return code()[-1]['execution_count']
+        until(done, alive, f'still running after {WAIT} s')
+        errors = [o for c in code() for o in c['outputs'] if o['output_type'] == 'error']
+    assert not errors, errors[0]['evalue']
+    assert all(c['execution_count'] for c in code())
+
+def test_a_slider_of_the_playground_changes_the_picture(tmp_path):
+    with lab(tmp_path, '--playground') as (url,alive), chromium() as browser:
+        until(lambda: 'running at' in (tmp_path/'log').read_text(), alive, 'Voila does not answer')
+        tab = browser.new_page(viewport={'width': 1280, 'height': 900}); tab.set_default_timeout(1000*WAIT)
+        tab.goto(url); tab.wait_for_selector('.playground img.playground-picture'); tab.wait_for_selector('.playground-words')
+        picture,said = tab.locator('.playground-picture').first,tab.locator('.playground-words').first
+        before,words = picture.get_attribute('src'),said.inner_text()
+        tab.locator('.playground-eps .noUi-handle').first.focus(); tab.keyboard.press('ArrowRight')
+        until(lambda: picture.get_attribute('src') != before, alive, 'the picture stays as it was')
+        assert picture.evaluate('e => e.naturalWidth') > 100
+        assert words and not tab.locator('.playground-error').count()
