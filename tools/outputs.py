@@ -22,7 +22,7 @@ def run(path):
     "Execute the notebook at `path` in place; returns the seconds it took"
     nb = nbformat.read(path, as_version=4)
     t,cpu = time.monotonic(),spent()
-    NotebookClient(nb, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(NBS)}}).execute()
+    NotebookClient(nb, timeout=600, store_widget_state=False, kernel_name='python3', resources={'metadata': {'path': str(NBS)}}).execute()
     seconds = time.monotonic()-t
     note(path.stem, spent()-cpu)
     part = path.with_name(f'.{path.name}.part')
