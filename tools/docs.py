@@ -88,7 +88,7 @@ def sphinx_card(obj, name, module):
 CARD = re.compile(r'^:::::\{py:\w+\} (\w+)\(.*\n:module: (\S+)', re.M)
 
 # ---- the page `api`: every module, every public name, one line each
-def first(obj): return prose(re.split(r'\n\s*\n|(?<=[.:]) ', inspect.cleandoc(obj.__doc__ or ''))[0].replace('\n', ' '))
+def first(obj): return prose(re.split(r'\n\s*\n|(?<=\.) (?=[A-Z])', inspect.cleandoc(obj.__doc__ or ''))[0].replace('\n', ' ').rstrip('.:'))
 
 def rooms(site):
     "(module, notebook) of each notebook that exports, in reading order"
@@ -102,8 +102,8 @@ def api(site, link=lambda name, room, nb: f'#spat_nb.{room}.{name}'):
     yield '# API by module\n\nEvery public name of the package, one line each; a name leads to its card, below the code that it describes.'
     for room,nb in rooms(site):
         m = importlib.import_module(f'spat_nb.{room}')
-        there = [(n, getattr(m, n)) for n in m.__all__ if n[0] != '_' and (inspect.isclass(getattr(m, n)) or inspect.isfunction(getattr(m, n)))]
-        yield f'## spat_nb.{room}\n\n{first(m)}: [{nb}]({nb}.ipynb).\n\n' + table(('name', 'meaning'), [(f'[`{n}`]({link(n, room, nb)})', first(o)) for n,o in there])
+        there = [(n, getattr(m, n)) for n in m.__all__ if n[0] != '_' and (inspect.isclass(o := inspect.unwrap(getattr(m, n))) or inspect.isfunction(o))]
+        yield f'## spat_nb.{room}\n\n{first(m)}. Notebook: [{nb}]({nb}.ipynb)\n\n' + table(('name', 'meaning'), [(f'[`{n}`]({link(n, room, nb)})', first(o)) for n,o in there])
     yield '## Written by hand\n\n' + table(('module', 'meaning'), [(f'`spat_nb.{n}`', first(importlib.import_module(f'spat_nb.{n}'))) for n in ('study', 'zoo', 'lab', 'tour', 'cli')])
 
 # ---- Colab: notebooks stay as they are, their copies get a cell before and a cell behind
@@ -216,7 +216,8 @@ def clean_output(o):
     text = lambda v: ''.join(v) if isinstance(v, list) else v
     keys = 'output_type name text data metadata execution_count ename evalue traceback'.split()
     o = {k: text(v) if k == 'text' else v for k,v in o.items() if k in keys}
-    if 'data' in o: o |= dict(data={k: text(v) for k,v in o['data'].items()}, metadata=o.get('metadata', {}))
+    page = lambda k,v: re.sub(r'\]\((\w+)\.ipynb', r'](\1.html', v) if k == 'text/markdown' else v     # Sphinx takes an output's links as they are
+    if 'data' in o: o |= dict(data={k: page(k, text(v)) for k,v in o['data'].items()}, metadata=o.get('metadata', {}))
     if o['output_type'] == 'execute_result': o.setdefault('execution_count', None)
     return nbformat.from_dict(o)
 
