@@ -3,8 +3,8 @@
     python bench/objectives.py                       # digits network; --cifar for a PreActResNet-18 of width 16 on random images
 
 The price list is measured right before and right after each step with bare torch, in CPU seconds: a forward pass without a graph, one with the gradient for the pixels,
-one with the gradient for the weights. An objective's own price is its number of each. Prints medians of per-round ratios, the
-ratio of the least times (which a busy machine disturbs less), and whether loss and weights are finite after the steps in each precision.
+one with the gradient for the weights. An objective's own price is its number of each. Prints medians of per-round ratios, and
+whether loss and weights are finite after the steps in each precision.
 """
 from __future__ import annotations
 import argparse, copy, time
@@ -59,7 +59,7 @@ def main():
     make, shape, ball = (partial(PreActResNet18, width=16), (3, 32, 32), Linf(8/255)) if a.cifar else (SmallCNN, (1, 8, 8), Linf(.15))
     x, y = torch.rand(a.batch, *shape), torch.randint(10, (a.batch,))
     nets = {'linear': make(), 'HE': make(head=partial(Hypersphere, scale=10.))}
-    own, ratios, took, price = {}, {}, {}, {}
+    own, ratios = {}, {}
     for r in range(a.rounds+1):
         for name, (objective, attack) in arms(ball, a.steps).items():
             kind = 'HE' if name == 'HE' else 'linear'; net = nets[kind].train()
@@ -67,11 +67,8 @@ def main():
             def step(): net.train(); objective(net, x, y, attack).backward()
             before, cost, after = bare(net, x, y), clock(step), bare(net, x, y)                  # a machine's speed drifts: the price is asked on both sides
             ratios.setdefault(name, []).append(cost/sum(n*(t+u)/2 for n, t, u in zip(own[name], before, after)))
-            took.setdefault(name, []).append(cost); price.setdefault(kind, []).extend([before, after])
-    print(f"{'':14}{'no graph':>9}{'pixels':>8}{'weights':>9}{'cost / own passes':>19}{'least / least':>15}")
-    for name in ratios:
-        least = min(took[name])/sum(n*min(t) for n, t in zip(own[name], zip(*price['HE' if name == 'HE' else 'linear'])))
-        print(f"{name:14}{own[name][0]:9}{own[name][1]:8}{own[name][2]:9}{median(ratios[name]):19.3f}{least:15.3f}", flush=True)
+    print(f"{'':14}{'no graph':>9}{'pixels':>8}{'weights':>9}{'cost / own passes':>19}")
+    for name in ratios: print(f"{name:14}{own[name][0]:9}{own[name][1]:8}{own[name][2]:9}{median(ratios[name]):19.3f}", flush=True)
     print("\nfinite after 3 steps")
     for name, (objective, attack) in arms(ball, a.steps).items():
         finite = []
