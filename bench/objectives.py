@@ -2,14 +2,13 @@
 
     python bench/objectives.py                       # digits network; --cifar for a PreActResNet-18 of width 16 on random images
 
-The price list is measured right before and right after each step with bare torch, in CPU seconds: a forward pass without a graph, one with the gradient for the pixels,
-one with the gradient for the weights. An objective's own price is its number of each. Prints medians of per-round ratios, and
-whether loss and weights are finite after the steps in each precision.
+A step's passes are counted (forward without a graph, with the gradient for the pixels, with the gradient for the weights), and the same number of each runs in bare torch:
+step, bare, bare, step, in CPU seconds. Prints medians and quartiles of the ratio over the rounds, and whether loss and weights are finite after the steps in each precision.
 """
 from __future__ import annotations
 import argparse, copy, time
 from functools import partial
-from statistics import median
+from statistics import median, quantiles
 from unittest.mock import patch
 import torch
 from torch.nn import functional as F
@@ -42,35 +41,37 @@ def clock(f):
     t = time.process_time(); f()
     return time.process_time()-t
 
-def bare(net, x, y):
-    "Seconds of one pass of each kind"
-    def pixels(): x_ = x.clone().requires_grad_(); torch.autograd.grad(F.cross_entropy(net(x_), y, reduction='sum'), x_)
-    def none():
+def bare(net, x, y, none, pixels, weights):
+    "The same number of passes of each kind in plain torch, one after another"
+    net.eval()
+    for _ in range(none):
         with torch.no_grad(): net(x)
-    net.eval(); t = [clock(none), clock(pixels)]
-    net.train(); t.append(clock(lambda: F.cross_entropy(net(x), y).backward()))
-    return t
+    for _ in range(pixels): x_ = x.clone().requires_grad_(); torch.autograd.grad(F.cross_entropy(net(x_), y, reduction='sum'), x_)
+    net.train()
+    for _ in range(weights): F.cross_entropy(net(x), y).backward()
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--cifar', action='store_true'); p.add_argument('--rounds', type=int, default=9); p.add_argument('--steps', type=int, default=5)
-    p.add_argument('--batch', type=int, default=128); p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--batch', type=int, default=128); p.add_argument('--only', nargs='+', help='only these objectives'); p.add_argument('--threads', type=int, default=1)
     a = p.parse_args(); use_threads(a.threads); torch.manual_seed(0)
     make, shape, ball = (partial(PreActResNet18, width=16), (3, 32, 32), Linf(8/255)) if a.cifar else (SmallCNN, (1, 8, 8), Linf(.15))
     x, y = torch.rand(a.batch, *shape), torch.randint(10, (a.batch,))
+    todo = {k: v for k, v in arms(ball, a.steps).items() if not a.only or k in a.only}
     nets = {'linear': make(), 'HE': make(head=partial(Hypersphere, scale=10.))}
     own, ratios = {}, {}
     for r in range(a.rounds+1):
-        for name, (objective, attack) in arms(ball, a.steps).items():
+        for name, (objective, attack) in todo.items():
             kind = 'HE' if name == 'HE' else 'linear'; net = nets[kind].train()
             if not r: own[name] = passes(net, objective, attack, x, y); continue                 # the first round warms up
             def step(): net.train(); objective(net, x, y, attack).backward()
-            before, cost, after = bare(net, x, y), clock(step), bare(net, x, y)                  # a machine's speed drifts: the price is asked on both sides
-            ratios.setdefault(name, []).append(cost/sum(n*(t+u)/2 for n, t, u in zip(own[name], before, after)))
-    print(f"{'':14}{'no graph':>9}{'pixels':>8}{'weights':>9}{'cost / own passes':>19}")
-    for name in ratios: print(f"{name:14}{own[name][0]:9}{own[name][1]:8}{own[name][2]:9}{median(ratios[name]):19.3f}", flush=True)
+            def same(): bare(net, x, y, *own[name])
+            one, two, three, four = clock(step), clock(same), clock(same), clock(step)   # there and back: a machine's drift falls on both alike
+            ratios.setdefault(name, []).append((one+four)/(two+three))
+    print(f"{'':14}{'no graph':>9}{'pixels':>8}{'weights':>9}{'cost / own passes':>19}{'quartiles':>15}")
+    for name in ratios: print(f"{name:14}{own[name][0]:9}{own[name][1]:8}{own[name][2]:9}{median(ratios[name]):19.3f}{'{:.3f} {:.3f}'.format(*quantiles(ratios[name], n=4)[::2]):>15}", flush=True)
     print("\nfinite after 3 steps")
-    for name, (objective, attack) in arms(ball, a.steps).items():
+    for name, (objective, attack) in todo.items():
         finite = []
         for precision in PRECISIONS:
             net = copy.deepcopy(nets['HE' if name == 'HE' else 'linear']); f = fast(net, precision); opt = torch.optim.SGD(net.parameters(), .1)

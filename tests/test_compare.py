@@ -23,9 +23,14 @@ def test_every_seed_counts_once_and_comes_from_the_fuller_study(write):
     assert [(d['study'], d['attacks']['aa']['correct']) for d in g['laptop', 'A'].values()] == [('two', 140), ('two', 141)]
     assert {*g['laptop', 'A'][0]['twins']} == {'one', 'two'} and {*g['laptop', 'A'][1]['twins']} == {'two'}
 
-def test_what_differs_in_training_or_judging_is_another_row(write):
-    write(result('one', 'A', 0, 170, 100), result('two', 'A', 0, 170, 100, lr='.2'), result('three', 'A', 0, 170, 100, judged='90'))
+def test_what_differs_in_training_or_attacks_is_another_row(write):
+    write(result('one', 'A', 0, 170, 100), result('two', 'A', 0, 170, 100, lr='.2'), result('three', 'A', 0, 170, 100, strong='weak'))
     assert len(C.leaderboard(names=('one', 'two', 'three'))) == 3
+
+def test_a_run_counts_where_it_was_judged_on_most_images(write):
+    write(*(result('one', 'A', s, 51, 30, n=60, judged='60') for s in range(3)), result('two', 'A', 0, 170, 100))
+    t = C.leaderboard(names=('one', 'two'))
+    assert len(t) == 1 and t.aa[0] == pytest.approx((100/180+.5+.5)/3) and t.aa_n[0] == 60 and t.studies[0] == 'two, one'
 
 def test_names_are_a_majority(write):
     write(*(result(n, a, 0, 170, 100) for n, a in (('one', 'ReLU'), ('two', 'PGD-AT'), ('three', 'PGD-AT'))))
