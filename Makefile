@@ -5,9 +5,9 @@ V         := .venv
 PY        := $(V)/bin/python
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
-.PHONY: help setup lab tour test quick docs bench data outputs export clean
+.PHONY: help setup lab tour test quick docs bench data outputs export clean new-user
 help:           ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 $(V)/.ready: pyproject.toml constraints.txt
 	@echo "== setting up $(V) (about two minutes the first time)"
@@ -22,9 +22,11 @@ lab: setup      ## open JupyterLab on the index
 	cd nbs && ../$(V)/bin/jupyter lab $(ROOT_FLAG) $(LAB_FLAGS) index.ipynb
 tour: setup     ## one minute: train, attack, compare; writes tour.html
 	$(PY) -m spat_nb.cli tour
-test: setup     ## lint, notebooks and tests
+test: setup     ## lint, spelling, notebooks and tests
 	@echo "== lint"
 	$(V)/bin/ruff check
+	@echo "== spelling"
+	$(V)/bin/codespell *.md *.cff Makefile settings.ini pyproject.toml nbs docs spat_nb tests tools bench
 	@echo "== notebooks, each from top to bottom"
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"
@@ -41,5 +43,7 @@ export: setup   ## notebooks to spat_nb/
 	$(V)/bin/nbdev-export
 outputs: setup  ## run all notebooks and store their outputs
 	$(PY) tools/outputs.py
+new-user: setup ## what a new user does, from the wheel alone in clean folders; the seconds of each step (ARGS=--pip)
+	$(PY) tools/new_user.py $(ARGS)
 clean:          ## what was built; the environment and the data stay
 	rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis .ruff_cache tour.html

@@ -248,7 +248,8 @@ def lab(a):
     from spat_nb import lab as L
     done = L.copy(a.folder)
     print(L.told(done, a.folder))
-    if not a.copy_only: return L.become(L.command(a.folder, a.playground, not a.no_browser, a.port, a.ip, a.more), a.folder)
+    if a.copy_only: print(f"Open them: spat_nb lab {a.folder}")
+    else: return L.become(L.command(a.folder, a.playground, not a.no_browser, a.port, a.ip, a.more), a.folder)
 
 def doctor(a):
     "Say what this machine lacks, and the command that mends it"

@@ -17,7 +17,7 @@ from .files import write_aside
 from .learner import Best, Callback, Checkpoint, Learner, Progress, Validate
 from .losses import margin
 from .models import PreActResNet18, SmallCNN, save
-from .objectives import pgd_at
+from .objectives import pgd_at, standard
 from .trust import trust
 
 SCHEMA = 1
@@ -116,6 +116,10 @@ class Job:
     def net(self, **slots):
         torch.manual_seed(self.seed)
         return self.size.net(self.open().train, **{**self.arm.slots, **slots}).to(self.device)
+    def third(self, epochs):
+        "A network with the usual head, trained without attacks, the same for all arms of a seed: for transfer"
+        torch.manual_seed(1000+self.seed)
+        return Learner(self.size.net(self.open().train).to(self.device), self.open().train, standard, epochs=max(1, epochs), lr=self.size.lr, precision=self.precision, seed=1000+self.seed).fit().model.eval()
     def look(self): return Validate(self.open().valid, pgd(self.ball, 10))
     def done(self):
         "Is there a result of just this configuration?"

@@ -32,7 +32,7 @@ images that an attacker had just made worse for it: <b>PGD adversarial training<
 <h2>How they were trained</h2>
 {curves}
 <h2>Where next</h2>
-<p><code>make lab</code> opens the notebooks; start with <code>index.ipynb</code>. The same on real photographs:
+<p><code>spat_nb lab</code> opens the notebooks (in a checkout: <code>make lab</code>); start with <code>index.ipynb</code>. The same on real photographs:
 <code>spat_nb train --data cifar10 --objective pgd_at --width 16 --epochs 2 --precision channels_last</code>.</p>
 </body></html>
 """

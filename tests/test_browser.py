@@ -1,13 +1,15 @@
-"""What a reader sees: JupyterLab runs a notebook from top to bottom, and a slider of the playground changes a picture.
+"""What a reader sees: `make lab` opens JupyterLab, a notebook runs there from top to bottom, and a slider of the playground changes a picture.
 The site's pages are looked at in test_docs.py, which builds them."""
-import json, os, subprocess, sys, time, urllib.error, urllib.request
+import json, os, shutil, signal, subprocess, sys, time, urllib.error, urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 import pytest
 from browser import WHY, chromium, executable, free_port
 
 pytest.importorskip('jupyterlab', reason="the extra `lab` is not installed")
 pytest.importorskip('voila', reason="the extra `lab` is not installed")
 pytestmark = pytest.mark.skipif(executable() is None, reason=WHY)
+TOP = Path(__file__).parents[1]
 WAIT = 180                                                       # seconds; a busy machine is slow
 
 def answers(url):
@@ -15,17 +17,27 @@ def answers(url):
     except (urllib.error.URLError, OSError): return False
 
 @contextmanager
-def lab(folder, *flags):
-    "`spat_nb lab` in a folder of its own, and with settings of its own; its address"
-    port,own = free_port(),folder/'.jupyter'
+def running(args, folder, port):
+    "The address of the server that `args` starts, with settings of its own in `folder`, and a check that it lives. All that it started ends with it"
+    own = folder/'.jupyter'
     env = {**os.environ, 'SPAT_NB_PROGRESS': str(folder/'progress.json'), 'TQDM_DISABLE': '1', 'JUPYTER_CONFIG_DIR': str(own), 'IPYTHONDIR': str(own), 'JUPYTERLAB_SETTINGS_DIR': str(own), 'JUPYTERLAB_WORKSPACES_DIR': str(own)}
-    args = [sys.executable, '-m', 'spat_nb.cli', 'lab', str(folder/'mine'), '--no-browser', '--port', str(port), *flags]
-    with open(folder/'log', 'w') as log, subprocess.Popen(args, env=env, stdout=log, stderr=log) as p:
+    with open(folder/'log', 'w') as log, subprocess.Popen(args, env=env, stdout=log, stderr=log, start_new_session=True) as p:
         try: yield f'http://localhost:{port}',lambda: p.poll() is None or pytest.fail((folder/'log').read_text()[-2000:])
         finally:
-            p.terminate()
+            os.killpg(p.pid, signal.SIGTERM)
             try: p.wait(20)
-            except subprocess.TimeoutExpired: p.kill()
+            except subprocess.TimeoutExpired: os.killpg(p.pid, signal.SIGKILL)
+
+def playground(folder):
+    "`spat_nb lab --playground` in a folder of its own"
+    return running([sys.executable, '-m', 'spat_nb.cli', 'lab', str(folder/'mine'), '--playground', '--no-browser', '--port', str(port := free_port())], folder, port)
+
+def make_lab(folder, *names):
+    "`make lab` in a copy of the checkout with the notebooks `names`; its environment is the one of this test, and is not set up again (-o)"
+    for name in ('Makefile', 'pyproject.toml', 'constraints.txt'): shutil.copy(TOP/name, folder)
+    (folder/'nbs').mkdir(); (folder/'.venv').symlink_to(sys.prefix)
+    for name in names: shutil.copy(TOP/'nbs'/name, folder/'nbs')
+    return running(['make', '-C', folder, '-o', '.venv/.ready', 'lab', f'LAB_FLAGS=--no-browser --port={(port := free_port())} --ServerApp.token=t'], folder, port)
 
 def until(true, alive, what):
     end = time.monotonic()+WAIT
@@ -33,10 +45,11 @@ def until(true, alive, what):
         alive(); time.sleep(.5)
         assert time.monotonic() < end, what
 
-def test_jupyterlab_runs_a_notebook_from_top_to_bottom(tmp_path):
-    path = tmp_path/'mine/00_files.ipynb'
+@pytest.mark.skipif(shutil.which('make') is None, reason='no make here')
+def test_make_lab_runs_a_notebook_from_top_to_bottom(tmp_path):
+    path = tmp_path/'nbs/00_files.ipynb'
     def code(): return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code' and ''.join(c['source']).strip()]
-    with lab(tmp_path, '--ServerApp.token=t') as (url,alive), chromium() as browser:
+    with make_lab(tmp_path, 'index.ipynb', path.name) as (url,alive), chromium() as browser:
         until(lambda: answers(f'{url}/api/status?token=t'), alive, 'JupyterLab does not answer')
         assert not any(c['execution_count'] for c in code())
         tab = browser.new_page(viewport={'width': 1280, 'height': 900}); tab.set_default_timeout(1000*WAIT)
@@ -52,7 +65,7 @@ def test_jupyterlab_runs_a_notebook_from_top_to_bottom(tmp_path):
     assert all(c['execution_count'] for c in code())
 
 def test_a_slider_of_the_playground_changes_the_picture(tmp_path):
-    with lab(tmp_path, '--playground') as (url,alive), chromium() as browser:
+    with playground(tmp_path) as (url,alive), chromium() as browser:
         until(lambda: 'running at' in (tmp_path/'log').read_text(), alive, 'Voila does not answer')
         tab = browser.new_page(viewport={'width': 1280, 'height': 900}); tab.set_default_timeout(1000*WAIT)
         tab.goto(url); tab.wait_for_selector('.playground img.playground-picture'); tab.wait_for_selector('.playground-words')

@@ -60,11 +60,13 @@ def site_faults(site):
         if re.search(r'(url\(|@import)\s*["\']?(https?:)?//', css.read_text()): yield f'{css.name}: external url in a style sheet'
 
 def exported(nb):
-    "(module, [public functions and classes]) of a notebook"
+    "module -> its public functions and classes, of a notebook"
     cells = [''.join(c['source']) for c in json.loads(nb.read_text())['cells'] if c['cell_type'] == 'code']
-    room = next((m[1] for c in cells for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', c, re.M)] if m), None)
-    trees = [ast.parse(c) for c in cells if re.search(r'^#\|\s*exports?\s*$', c, re.M)]
-    return room,[d for t in trees for d in t.body if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and d.name[0] != '_']
+    room,found = next((m[1] for c in cells for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', c, re.M)] if m), None),{}
+    for c in cells:
+        if not (m := re.search(r'^#\|[ ]*exports?(?:[ ]+(\w+))?[ ]*$', c, re.M)): continue
+        found.setdefault(m[1] or room, []).extend(d for d in ast.parse(c).body if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and d.name[0] != '_')
+    return found
 
 def api_faults(page, room, defs):
     "Each exported name has its card; a function's arguments stand in its table or, without comments, in its signature"
@@ -121,16 +123,14 @@ def test_site(tmp_path):
     assert sorted(p.name for p in NBS.iterdir()) == before, 'the build left files in nbs/'
     faults = list(site_faults(site))
     for nb in notebooks():
-        room,defs = exported(NBS/f'{nb}.ipynb')
-        faults += api_faults(site/f'{nb}.html', room, defs)
+        for room,defs in exported(NBS/f'{nb}.ipynb').items(): faults += api_faults(site/f'{nb}.html', room, defs)
     soup = read(site/f'{notebooks()[-2]}.html')
     linked = [Path(a['href']).stem for a in soup.select('nav.bd-links a') if a['href'] != '#']
     order = [Path(n).stem for _,ns in docs.floors(contents()) for n in ns if n not in ('index', notebooks()[-2])]
     assert [n for n in linked if n in order] == order
     api = {a['href'] for a in read(site/'api.html').select('article a[href]')}
     for nb in notebooks():
-        room,defs = exported(NBS/f'{nb}.ipynb')
-        assert {f'{nb}.html#spat_nb.{room}.{d.name}' for d in defs} <= api, nb
+        assert {f'{nb}.html#spat_nb.{room}.{d.name}' for room,defs in exported(NBS/f'{nb}.ipynb').items() for d in defs} <= api, nb
         assert read(site/f'{nb}.html').find('a', href=docs.colab_url(docs.website(), nb)), nb
         colab,plain = (json.loads(p.read_text())['cells'] for p in (site/f'colab/{nb}.ipynb', NBS/f'{nb}.ipynb'))
         assert '%pip install' in colab[0]['source'] and 'took' in colab[-1]['source'] and [c['id'] for c in colab[1:-1]] == [c['id'] for c in plain]

@@ -9,7 +9,7 @@ from spat_nb.exercise import Progress, judge, predict, progress
 
 NBS = Path(__file__).parents[1]/'nbs'
 NOTEBOOKS = [p for p in sorted(NBS.glob('[0-9]*.ipynb')) if '## Exercises' in p.read_text(encoding='utf-8')]
-JUDGES = {'judge', 'check_attack', 'judge_me'}                   # the last is room 21's own, with a model for its attack
+JUDGES = {'judge', 'check_attack', 'judge_me'}                   # the last is room 25's own, with a model for its attack
 
 # ---- what a notebook says
 def calls(tree, names): return [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in names]

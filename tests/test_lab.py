@@ -1,5 +1,5 @@
 "The notebooks in a reader's folder, what the wheel carries, and the doctor"
-import json, os, re, subprocess, sys, tomllib, zipfile
+import importlib.util, json, os, re, subprocess, sys, tomllib, zipfile
 from pathlib import Path
 import pytest
 from spat_nb import lab
@@ -7,6 +7,8 @@ from spat_nb.cli import main
 from spat_nb.core import settings
 
 TOP = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location('new_user', TOP/'tools/new_user.py')
+new_user = importlib.util.module_from_spec(spec); spec.loader.exec_module(new_user)
 NAMES = {p.name for p in (TOP/'nbs').glob('*.ipynb')}
 
 def tree(d): return {p.relative_to(d).as_posix(): p.read_bytes() for p in Path(d).rglob('*') if p.is_file() and p.name != lab.MANIFEST}
@@ -66,11 +68,7 @@ def test_folders_that_will_not_do(where, says, capsys):
 
 def test_the_wheel_carries_notebooks_results_weights_and_every_module(tmp_path):
     "Built from a copy without network; setuptools alone does it"
-    import shutil
-    for name in ('nbs', 'spat_nb', 'results'): shutil.copytree(TOP/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '_proc', 'weights' if name == 'results' else ''))
-    for name in ('pyproject.toml', 'README.md', 'LICENSE'): shutil.copy(TOP/name, tmp_path)
-    subprocess.run([sys.executable, '-c', 'import setuptools.build_meta as b; b.build_wheel("out")'], cwd=tmp_path, check=True, capture_output=True)
-    wheel, = (tmp_path/'out').glob('*.whl')
+    wheel = new_user.wheel(tmp_path/'out')
     have = {*zipfile.ZipFile(wheel).namelist()}
     assert {f'spat_nb/notebooks/{n}' for n in NAMES} <= have
     assert {p.relative_to(TOP).as_posix() for p in (TOP/'spat_nb').rglob('*.py')} <= have, 'a package is missing in pyproject.toml, [tool.setuptools] packages'
@@ -129,3 +127,9 @@ def test_the_extra_is_enough():
     assert {'jupyterlab', 'ipywidgets', 'fastcore', 'voila'} <= {re.match(r'\w+', r)[0] for r in extra}
     pinned = {l.split('==')[0].lower() for l in (TOP/'constraints.txt').read_text().splitlines() if '==' in l}
     assert {'voila', 'websockets'} <= pinned
+
+def test_what_make_new_user_relies_on():
+    "The notebooks that it runs are there, and the exercises that it answers say what it replaces, once; the whole is too long for a test"
+    assert {f'{n}.ipynb' for n in (*new_user.FIRST, new_user.ANSWERED)} <= NAMES
+    source = '\n'.join(''.join(c['source']) for c in json.loads((TOP/f'nbs/{new_user.ANSWERED}.ipynb').read_text())['cells'])
+    for name, (old, *_) in new_user.ANSWERS.items(): assert f"name='{name}'" in source and (not old or source.count(old) == 1), name

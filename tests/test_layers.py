@@ -7,11 +7,12 @@ NBS = Path(__file__).parents[1]/'nbs'
 HANDWRITTEN = {'vision': '', 'study': '89', 'zoo': '89'}         # modules without a notebook, and where they stand: studies above all papers
 
 def rooms():
-    "Module -> name of its notebook; the folder's order is the order of the house"
+    "Module -> name of its notebook, by `default_exp` or by `export NAME`; the folder's order is the order of the house"
     found = dict(HANDWRITTEN)
     for p in NBS.glob('[0-9][0-9]_*.ipynb'):
         src = ''.join(''.join(c['source']) + '\n' for c in json.loads(p.read_text())['cells'])
-        if m := re.search(r'^#\| default_exp (\w+)', src, flags=re.M): found[m.group(1)] = p.stem
+        for m in re.findall(r'^#\| (?:default_exp|exports?) (\w+)', src, flags=re.M):
+            assert found.setdefault(m, p.stem) == p.stem, f'{m} is exported by {found[m]} and by {p.stem}'
     return found
 
 def imports(source):
@@ -35,6 +36,10 @@ def test_every_room_imports_downwards():
     assert len(found) >= 10
     bad = {m: f for m,room in found.items() if m not in HANDWRITTEN and (f := list(faults((NBS.parent/'spat_nb'/f'{m}.py').read_text(), room, found)))}
     assert not bad, bad
+
+def test_a_notebook_may_make_two_modules():
+    found = rooms()
+    assert found['trust'] == found['faults'] == '21_trust' and (NBS.parent/'spat_nb/faults.py').is_file()
 
 @pytest.mark.parametrize('source,room,n', [('from .attack import pgd', '10_balls', 1), ('from spat_nb.attack import pgd', '20_evaluate', 0), ('import spat_nb.spat', '50_hypersphere', 1),
                                            ('from . import spat', '50_hypersphere', 1), ('from .nothing import x', '90_compare', 1), ('def f():\n    from .attack import pgd', '03_models', 1)])

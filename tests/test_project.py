@@ -1,11 +1,11 @@
 "What is generated is what the notebooks say, notebooks are clean, and imports are light"
-import filecmp, json, os, shutil, subprocess, sys
+import filecmp, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[1]
 NOTEBOOKS = sorted((TOP/'nbs').glob('*.ipynb'))
-ROOMS = ('core', 'exercise', 'files', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'steps', 'minimal', 'queries', 'autoattack', 'evaluate', 'trust', 'learner', 'objectives', 'devices',
+ROOMS = ('core', 'exercise', 'files', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'steps', 'minimal', 'queries', 'autoattack', 'evaluate', 'trust', 'faults', 'lineup', 'learner', 'objectives', 'devices',
          'classwise', 'temperature', 'spat', 'hypersphere', 'prototypes', 'sparta', 'tricks', 'study', 'zoo')
 
 @pytest.fixture(scope='module')
@@ -16,9 +16,13 @@ def copy(tmp_path_factory):
     for name in ('pyproject.toml', '_quarto.yml', 'settings.ini'): shutil.copy(TOP/name, d/name)
     return d
 
-def command(name, cwd): subprocess.run([str(Path(sys.executable).with_name(name))], cwd=cwd, check=True, capture_output=True)
+def command(name, cwd):
+    env = {k: v for k,v in os.environ.items() if k != 'IN_TEST'}     # nbdev's commands do nothing where it is set
+    return subprocess.run([str(Path(sys.executable).with_name(name))], cwd=cwd, env=env, check=True, capture_output=True)
 
 def test_export_would_change_nothing(copy):
+    stale = copy/'spat_nb'/'balls.py'
+    stale.write_text(stale.read_text()+'# an edit by hand')                # that the export works at all
     command('nbdev-export', copy)
     ours = {p.name for p in (TOP/'spat_nb').glob('*.py')}
     assert ours == {p.name for p in (copy/'spat_nb').glob('*.py')}
@@ -29,6 +33,18 @@ def test_notebooks_are_clean(copy):
     command('nbdev-clean', copy)
     dirty = [p.name for p in NOTEBOOKS if json.loads(p.read_text()) != json.loads((copy/'nbs'/p.name).read_text())]
     assert not dirty, f"run `nbdev-clean`: {dirty}"
+
+def text(path): return ''.join(''.join(c['source'])+'\n' for c in json.loads(path.read_text())['cells'])
+
+def test_map_has_every_notebook_and_its_minutes():
+    "A row each, with the minutes of its box; a floor's minutes are the sum of its rows"
+    rows = re.findall(r'^\| (?:\*\*.*?\*\*, (\d+) min )?\| \[.*?\]\((\w+)\.ipynb\) \|.*\| (\d+) \|$', text(TOP/'nbs'/'index.ipynb'), flags=re.M)
+    assert {name: int(m) for _,name,m in rows} == {p.stem: int(re.search(r'\*\*Minutes\*\* (\d+)', text(p))[1]) for p in NOTEBOOKS if p.stem != 'index'}
+    floors = []
+    for total,_,m in rows:
+        if total: floors.append([int(total), 0])
+        floors[-1][1] += int(m)
+    assert all(a == b for a,b in floors) and len(floors) > 5
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_is_stored_whole(path):

@@ -91,11 +91,10 @@ CARD = re.compile(r'^:::::\{py:\w+\} (\w+)\(.*\n:module: (\S+)', re.M)
 def first(obj): return prose(re.split(r'\n\s*\n|(?<=\.) (?=[A-Z])', inspect.cleandoc(obj.__doc__ or ''))[0].replace('\n', ' ').rstrip('.:'))
 
 def rooms(site):
-    "(module, notebook) of each notebook that exports, in reading order"
+    "(module, notebook) of each notebook that exports, in reading order; its own module first, then those of `#| export NAME`"
     for n in order(site):
-        cells = [''.join(c['source']) for c in json.loads((NBS/f'{n}.ipynb').read_text())['cells'] if c['cell_type'] == 'code']
-        if any(re.search(r'^#\|\s*exports?\s*$', c, re.M) for c in cells):
-            yield next(m[1] for c in cells for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', c, re.M)] if m),n
+        code = '\n'.join(''.join(c['source']) for c in json.loads((NBS/f'{n}.ipynb').read_text())['cells'] if c['cell_type'] == 'code')
+        if re.search(r'^#\|[ ]*exports?\b', code, re.M): yield from ((m, n) for m in dict.fromkeys(re.findall(r'^#\|[ ]*(?:default_exp|exports?)[ ]+(\w+)', code, re.M)))
 
 def api(site, link=lambda name, room, nb: f'#spat_nb.{room}.{name}'):
     "The API by module, as Markdown; `link` says where a card is"
@@ -143,21 +142,22 @@ def filters(card, drop=()):
     from nbdev import processors as p
     class Cards(p.Processor):
         def begin(self):
-            room = next((c.directives_['default_exp'] for c in self.nb.cells if 'default_exp' in c.directives_), None)
+            rooms = dict.fromkeys(v for k in ('default_exp', 'exports') for c in self.nb.cells if (v := c.directives_.get(k)))
             runs = [list(r) for _,r in itertools.groupby(self.nb.cells, lambda c: getattr(c, 'has_sd', False))]
             self.nb.cells = [c for r in runs for c in (reversed(r) if getattr(r[0], 'has_sd', False) else r)]  # nbdev's stand last first
-            self.room,self.env = room,vars(importlib.import_module(f'spat_nb.{room}')) if room else {}
+            self.rooms = {r: vars(importlib.import_module(f'spat_nb.{r}')) for r in rooms}
         def cell(self, cell):
             m = cell.cell_type == 'code' and re.search(r'^show_doc\(([\w.]+)', cell.source, re.M)
             if not m: return
             for k in ('outputs', 'execution_count'): cell.pop(k, None)
-            cell.update(cell_type='markdown', source=card(eval(m[1], dict(self.env)), m[1], self.room))
+            room = next(r for r,env in self.rooms.items() if m[1].partition('.')[0] in env)
+            cell.update(cell_type='markdown', source=card(eval(m[1], dict(self.rooms[room])), m[1], room))
     class Site(p.FilterDefaults):
         def base_procs(self):
             return [Cards if o is p.exec_show_docs else o for o in super().base_procs() if o.__name__ not in ('clean_show_doc', 'mv_exports', *drop)]
         def __call__(self, nb):
             for c in nb.cells:
-                if c.cell_type == 'code': c.source = re.sub(r'^#\|\s*export\s*$', '#| exports', c.source, flags=re.M)
+                if c.cell_type == 'code': c.source = re.sub(r'^#\|\s*export\b', '#| exports', c.source, flags=re.M)
             super().__call__(nb)
             top = next((i+1 for i,c in enumerate(nb.cells) if c.cell_type == 'raw'), 0)
             nb.cells.insert(top, mk_cell(badge(Path(nb.path_).stem), 'markdown'))

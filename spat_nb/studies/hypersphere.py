@@ -4,9 +4,8 @@ from functools import partial
 import torch
 from spat_nb.attack import gaussian, pgd
 from spat_nb.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce
-from spat_nb.learner import Learner
 from spat_nb.losses import ce, tempered
-from spat_nb.objectives import standard, trades, pgd_at
+from spat_nb.objectives import pgd_at, trades
 from spat_nb.steps import apgd
 from spat_nb.study import Arm, Study
 
@@ -18,16 +17,10 @@ def scales(job):
     attacks = {**at_taus(job.ball, (.1, .5, 2., 5.)), 'apgd_ce x0.1': apgd(job.ball, loss=tempered(ce, .1))}
     return {k: a for k, a in attacks.items() if k != 'margin'}       # every run has it as cw20
 
-def third(job):
-    "A network trained without attacks, the same for all arms of a seed"
-    torch.manual_seed(1000+job.seed)
-    net = job.size.net(job.open().train).to(job.device)
-    return Learner(net, job.open().train, standard, epochs=max(1, job.size.epochs//3), lr=job.size.lr, precision=job.precision, seed=1000+job.seed).fit().model.eval()
-
 def extra(model, job, record):
     "Of at most 500 test images: accuracy of a third network on those made for this one; geometric mean of the gradient ratio"
     x, y = job.open().test.subset(min(500, job.open().test.n)).tensors()
-    z, other = pgd(job.ball, 20, job.ball.eps/4)(model, x, y), third(job)
+    z, other = pgd(job.ball, 20, job.ball.eps/4)(model, x, y), job.third(job.size.epochs//3)
     with torch.no_grad(): transfer = (other(z).argmax(1) == y).double().mean().item()
     r = gradient_ratio(model, x, y, pgd(job.ball, 10)).values()
     return dict(transfer=transfer, ratio=math.exp(sum(map(math.log, r))/len(r)))

@@ -1,10 +1,8 @@
 "What fixed prototypes are worth without and with adversarial training, under attacks that match their rule"
 from functools import partial
-import torch
 from spat_nb.attack import pgd
 from spat_nb.balls import Linf
 from spat_nb.evaluate import evaluate
-from spat_nb.learner import Learner
 from spat_nb.losses import ce, margin
 from spat_nb.objectives import pgd_at, standard
 from spat_nb.prototypes import Prototypes, Transfer, pull, refutation
@@ -23,12 +21,6 @@ def matched(job):
     metric = k.get('metric', k.get('rule'))
     return {n: a for n, a in refutation(job.ball, metric, ce if metric == 'l2' else pull).items() if n not in ('ce', 'margin')}
 
-def third(job):
-    "A network trained with the usual head and without attacks, the same for all arms of a seed"
-    torch.manual_seed(1000+job.seed)
-    net = job.size.net(job.open().train).to(job.device)
-    return Learner(net, job.open().train, standard, epochs=max(1, job.size.epochs//2), lr=job.size.lr, precision=job.precision, seed=1000+job.seed).fit().model.eval()
-
 def noise(model, job, few):
     "Share of the images that are answered right wherever 10,000 draws in the ball lead"
     x, y = (t.repeat_interleave(100, 0) for t in few.tensors())
@@ -41,7 +33,7 @@ def extra(model, job, record):
     curve = lambda make: {str(k): at(part, a=make(k/255))['a'] for k in RADII}
     head = job.arm.slots.get('head'); metric = head and head.keywords.get('metric', head.keywords.get('rule'))
     own = {} if metric is None else {'training loss': curve(lambda e: refutation(Linf(e), metric, ce if metric == 'l2' else pull)['training loss'])}
-    return {**at(part, transfer=Transfer(pgd(job.ball, 20, job.ball.eps/4, loss=margin), third(job))), 'noise': noise(model, job, test.subset(min(20, test.n))),
+    return {**at(part, transfer=Transfer(pgd(job.ball, 20, job.ball.eps/4, loss=margin), job.third(job.size.epochs//2))), 'noise': noise(model, job, test.subset(min(20, test.n))),
             'margin': curve(lambda e: pgd(Linf(e), 20, e/4, loss=margin)), **own}
 
 arm = partial(Arm, attacks=matched, extra=extra)
