@@ -20,13 +20,13 @@ from .study import SIZES, _mean, results, studies
 __all__ = ['CLAIMS', 'recipe', 'gather', 'leaderboard', 'Table', 'show', 'front', 'plot', 'against', 'Claim', 'gain', 'judged',
            'card']
 
-# %% ../nbs/90_compare.ipynb #0c2cf213
+# %% ../nbs/90_compare.ipynb #7a61558f
 def recipe(
     d:dict, # a result, as `study.results` gives it
 ) -> str:   # equal for runs that differ in the seed, the study's name or what was measured in addition
     "The training and the attacks of a run, as text; not on how many images it was judged"
     kept = lambda part, *out: {k: v for k,v in d['config'][part].items() if k not in out}
-    return json.dumps([d['size'], kept('arm', 'attacks', 'extra'), kept('size', 'judged', 'trusted', 'cost')], sort_keys=True)
+    return json.dumps([d['size'], kept('arm', 'attacks', 'extra'), kept('size', 'judged', 'tested', 'trusted', 'cost')], sort_keys=True)
 
 def _fits(d, data):
     "Is it a run on `data`, at the size's own radius? An arm that brings other data is told by its text"
@@ -46,7 +46,7 @@ def gather(
         for d in (d for n in (studies() if names is None else names) for d in results(n, s) if _fits(d, data)): runs.setdefault((s, recipe(d)), []).append(d)
     out = {}
     for (s,_),ds in runs.items():
-        most = lambda n: (max(d['attacks']['aa']['n'] for d in ds if d['study'] == n), sum(d['study'] == n for d in ds))
+        most = lambda n: (*(max(d['attacks'][k]['n'] for d in ds if d['study'] == n) for k in ('aa', 'clean')), sum(d['study'] == n for d in ds))
         where = sorted(dict.fromkeys(d['study'] for d in ds), key=most, reverse=True)
         name = Counter(arm for _,arm in dict.fromkeys((d['study'], d['arm']) for d in ds)).most_common(1)[0][0]
         if (s, name) in out: name = f'{name} ({where[0]})'                       # another recipe has taken the name

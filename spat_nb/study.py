@@ -42,6 +42,7 @@ class Size:
     valid: int = None        # held-out images that choose the checkpoint; default: the data set's own
     strong: Callable = autoattack # (ball) -> the strongest attack, called 'aa'
     judged: int = None       # test images under it, balanced over the classes; default: all
+    tested: int = None       # test images under all else, likewise
     trusted: int = 64        # images that the trust card looks at
     cost: float = .2         # factor of trust's effort
     chunk: int = None        # images that are judged at once; default: `batch`
@@ -107,7 +108,7 @@ class Job:
     @property
     def work(self): return settings().results/'.work'/self.study.name/self.size_name/self.stem
     @property
-    def config(self): return dict(arm={k: _describe(v) for k, v in vars(self.arm).items() if k != 'note'}, size={k: _describe(v) for k, v in vars(self.size).items() if k not in HOW})
+    def config(self): return dict(arm={k: _describe(v) for k, v in vars(self.arm).items() if k != 'note'}, size={k: _describe(v) for k, v in vars(self.size).items() if k not in HOW and (k, v) != ('tested', None)})
     @property
     def precision(self): return 'bfloat16' if self.device and self.device.type == 'cuda' else self.size.precision or settings().precision
     def open(self):
@@ -206,9 +207,9 @@ def _judge(model, job, quiet):
     "Everything that is counted of a trained network"
     size, data = job.size, job.open()
     data = data._replace(test=data.test.with_(batch_size=size.chunk or size.batch))
-    record = evaluate(model, data.test, job.precision, progress=not quiet, resume=job.work/'usual.json', **usual(job))
-    part = data.test.subset(size.judged) if size.judged and size.judged < data.test.n else data.test
-    aa = evaluate(model, part, job.precision, progress=not quiet, resume=job.work/'aa.json', aa=size.strong(job.ball))
+    some = lambda n: data.test.subset(n) if n and n < data.test.n else data.test
+    record = evaluate(model, some(size.tested), job.precision, progress=not quiet, resume=job.work/'usual.json', **usual(job))
+    aa = evaluate(model, some(size.judged), job.precision, progress=not quiet, resume=job.work/'aa.json', aa=size.strong(job.ball))
     card = trust(model, data.test.subset(min(size.trusted, data.test.n)), job.ball, n=size.trusted, cost=size.cost, progress=not quiet)
     strong = _counts(aa)
     return dict(classes=list(record.classes), attacks={**_counts(record), **{k: v for k, v in strong.items() if k != 'clean'}}, notes=[*record.notes, *aa.notes],

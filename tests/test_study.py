@@ -47,6 +47,14 @@ def test_weights_are_kept_and_give_the_counts(folder):
     r = evaluate(load(folder/'toy'/'laptop'/'weights'/'standard-s0.safetensors'), S.Job(TOY, 'standard', 'laptop', 0, CPU).open().test, 'float32', progress=False)
     assert int(r.correct().sum()) == d['attacks']['clean']['correct']
 
+def test_fewer_images_where_attacks_are_many(folder, monkeypatch):
+    "`tested` images under the usual attacks, `judged` under the strongest; a size without it has the configuration that it had before"
+    some = S.Study('toy', '?', {'standard': S.Arm(standard, change=dict(tested=40))}, TOY.sizes)
+    assert S.Job(some, 'standard', 'laptop', 0).config['size']['tested'] == '40' and 'tested' not in S.Job(TOY, 'standard', 'laptop', 0).config['size']
+    monkeypatch.setattr(S, '_study', lambda name: some); go(seeds=[0])
+    n = {k: v['n'] for k, v in S.results('toy')[0]['attacks'].items()}
+    assert n['clean'] == n['cw20'] == 40 and n['aa'] == 10
+
 def test_a_changed_arm_is_run_again(folder, monkeypatch):
     go(seeds=[0], arms=['standard'])
     changed = S.Study('toy', '?', {**TOY.arms, 'standard': S.Arm(standard, change=dict(lr=.05))}, TOY.sizes)

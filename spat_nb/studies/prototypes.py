@@ -45,4 +45,4 @@ study = Study('prototypes', 'Do prototypes that are far apart make networks robu
     'simplex': arm(standard, slots=dict(head=corners)),
     'prototypes + AT': arm(partial(pgd_at, loss=pull), partial(pgd, loss=margin), slots=dict(head=paper), note=f'the training attack climbs the margin: cross-entropy has no slope. {blunt}'),
     'simplex + AT': arm(pgd_at, slots=dict(head=corners)),
-})
+}, sizes={'mini': dict(tested=1000)})        # the matched attacks are many

@@ -27,4 +27,4 @@ study = Study('sparta', 'Does an activation that looks around make networks more
     'Sparta 1x1': gated(slots=dict(act=partial(Sparta, k=1)), note='the same machinery, but the gate sees its own place only: smoothness without space'),
     'Sparta, shuffled': gated(slots=dict(act=partial(Sparta, shuffle=True)), note='each gate acts half a map away from where it looks'),
     'Sparta gate-ReLU (V1d)': gated(slots=dict(act=partial(Sparta, rectify=True))),
-})
+}, sizes={'mini': dict(tested=1000)})
