@@ -177,7 +177,7 @@ def against(
         rows.append(dict(arm=k, diff=m, lo=m-half, hi=m+half, seeds=len(v), verdict='better' if m > half else 'worse' if m < -half else 'not told apart', flags=', '.join(sorted({f for d in runs[k].values() for f in d['trust']['flags']}))))
     return pd.DataFrame(rows, columns=['arm', 'diff', 'lo', 'hi', 'seeds', 'verdict', 'flags']).sort_values('diff', ascending=False, kind='stable').reset_index(drop=True)
 
-# %% ../nbs/90_compare.ipynb #979eb40c
+# %% ../nbs/90_compare.ipynb #2f857e2b
 @dataclass(frozen=True)
 class Claim:
     "A claim as a number per seed that must lie above a mark"
@@ -206,7 +206,7 @@ def _spat(paper='SPAT (our reading)', S='SPAT a=.1', B='PGD-AT'):
     yield Claim(paper, 'its images keep their meaning, beyond being weaker', 'an independent network keeps the label: SPAT - PGD of its strength, points', 'spat', (B,), lambda d: 100*(seen('0.1', 'kept', d)-seen('matched 0.1', 'kept', d)))
     yield Claim(paper, 'they are less ambiguous', 'entropy of that network: PGD of the same strength - SPAT, nats', 'spat', (B,), lambda d: seen('matched 0.1', 'entropy', d)-seen('0.1', 'entropy', d))
     yield Claim(paper, 'it perturbs shared pixels', 'shared-pixel index M3: SPAT - PGD', 'spat', (B,), lambda d: seen('0.1', 'M3', d)-seen('PGD', 'M3', d))
-    for k in (B, 'outer smoothing .1', 'matched strength'): yield gain(paper, 'it improves robustness', 'spat', S, k)
+    for k,more in {B: '', 'outer smoothing .1': ', beyond smoothing labels', 'matched strength': ', beyond being weaker'}.items(): yield gain(paper, f'it improves robustness{more}', 'spat', S, k)
     yield Claim(paper, 'and not under PGD alone', 'pgd20 less aa: PGD-AT - SPAT, points', 'spat', (S, B), lambda s, b: _acc(b, 'pgd20')-_acc(b, 'aa')-_acc(s, 'pgd20')+_acc(s, 'aa'))
     yield Claim(paper, 'classes whose steps help the model more often gain more (ours)', 'correlation over classes: flip rate and gain under aa', 'spat', (S, B), _follow)
 
