@@ -3,9 +3,8 @@
     python bench/objectives.py                       # digits network; --cifar for a PreActResNet-18 of width 16 on random images
 
 A step's passes are counted (forward without a graph, with the gradient for the pixels, with the gradient for the weights), and the same number of each runs in bare torch:
-step, bare, bare, step, in CPU seconds. On a CPU, glibc's allocator gives the memory of
-a second graph back to the system after each step and asks for it again; MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=20000000000 in front of the command
-leaves that out. Prints medians and quartiles of the ratio over the rounds, and whether loss and weights are finite after the steps in each precision.
+step, bare, bare, step, in CPU seconds. Memory that the allocator
+gives back and asks for again counts; on Linux MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=20000000000 in front of the command lets glibc keep it. Prints medians and quartiles of the ratio over the rounds, and whether loss and weights are finite after the steps in each precision.
 """
 from __future__ import annotations
 import argparse, copy, time

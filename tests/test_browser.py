@@ -45,7 +45,6 @@ def until(true, alive, what):
         alive(); time.sleep(.5)
         assert time.monotonic() < end, what
 
-@pytest.mark.skipif(shutil.which('make') is None, reason='no make here')
 def test_make_lab_runs_a_notebook_from_top_to_bottom(tmp_path):
     path = tmp_path/'nbs/00_files.ipynb'
     def code(): return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code' and ''.join(c['source']).strip()]
