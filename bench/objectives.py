@@ -3,8 +3,7 @@
     python bench/objectives.py                       # digits network; --cifar for a PreActResNet-18 of width 16 on random images
 
 A step's passes are counted (forward without a graph, with the gradient for the pixels, with the gradient for the weights), and the same number of each runs in bare torch:
-step, bare, bare, step, in CPU seconds. Memory that the allocator
-gives back and asks for again counts; on Linux MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=20000000000 in front of the command lets glibc keep it. Prints medians and quartiles of the ratio over the rounds, and whether loss and weights are finite after the steps in each precision.
+step, bare, bare, step, in CPU seconds, with memory kept from step to step as the commands of spat_nb have it (--return-memory: as it comes). Prints medians and quartiles of the ratio over the rounds, and whether loss and weights are finite after the steps in each precision.
 """
 from __future__ import annotations
 import argparse, copy, time
@@ -15,7 +14,7 @@ import torch
 from torch.nn import functional as F
 from spat_nb.attack import gaussian, pgd
 from spat_nb.balls import Linf
-from spat_nb.core import PRECISIONS, fast, use_threads
+from spat_nb.core import PRECISIONS, fast, keep_memory, use_threads
 from spat_nb.hypersphere import Hypersphere, margin_ce
 from spat_nb.models import PreActResNet18, SmallCNN
 from spat_nb.objectives import alp, fgsm_rs, mart, pgd_at, standard, trades
@@ -55,7 +54,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--cifar', action='store_true'); p.add_argument('--rounds', type=int, default=9); p.add_argument('--steps', type=int, default=5)
     p.add_argument('--batch', type=int, default=128); p.add_argument('--only', nargs='+', help='only these objectives'); p.add_argument('--threads', type=int, default=1)
-    a = p.parse_args(); use_threads(a.threads); torch.manual_seed(0)
+    p.add_argument('--return-memory', action='store_true', help='let the C library hand memory back to the system')
+    a = p.parse_args(); use_threads(a.threads); a.return_memory or keep_memory(); torch.manual_seed(0)
     make, shape, ball = (partial(PreActResNet18, width=16), (3, 32, 32), Linf(8/255)) if a.cifar else (SmallCNN, (1, 8, 8), Linf(.15))
     x, y = torch.rand(a.batch, *shape), torch.randint(10, (a.batch,))
     todo = {k: v for k, v in arms(ball, a.steps).items() if not a.only or k in a.only}

@@ -116,10 +116,10 @@ def train(a):
 
 def run(a, devices, say):
     "The command `train`, as one of many `devices` or alone; `say` prints in one process"
-    from spat_nb.core import default_device, settings, use_threads
+    from spat_nb.core import default_device, settings
     from spat_nb.data import get_data
     from spat_nb.evaluate import Record
-    c = configure(a)
+    c, threads = configure(a), settle()
     out = Path(a.out) if a.out else settings().results/name_of(c)
     if (out/'result.json').exists() and not a.again:
         say(f"finished before: {out} (--again trains once more)")
@@ -134,7 +134,7 @@ def run(a, devices, say):
     l, best = learner(c, data, out, device, a.compile, a.every, devices)
     from spat_nb.models import count
     say(f"{c['objective']} on {c['data']}: {data.train.n:,} images to train on, {data.valid.n:,} to choose by, {data.test.n:,} to test; "
-        f"{c['model']} with {count(l.model):,} parameters; {f'{devices.of} processes, ' if devices else ''}{device}, {use_threads()} threads, {c['precision']}; into {out}", flush=True)
+        f"{c['model']} with {count(l.model):,} parameters; {f'{devices.of} processes, ' if devices else ''}{device}, {threads} threads, {c['precision']}; into {out}", flush=True)
     if (out/'checkpoint.safetensors').exists(): say("going on from the checkpoint of a run that was interrupted")
     t = time.monotonic()
     l.fit()
@@ -146,13 +146,19 @@ def run(a, devices, say):
         say(f"{k:6} accuracy {record.accuracy(k):.2%}  (95% interval {lo:.2%} to {hi:.2%}, n = {len(record.y):,})")
     say(f"written: {out}/weights.safetensors, result.json, record.json, curves.png")
 
+def settle():
+    "What a command that computes sets for its process: threads, and memory that is kept from step to step; gives the number of threads"
+    from spat_nb.core import keep_memory, use_threads
+    keep_memory()
+    return use_threads()
+
 def opened(a):
     "What the weights of a command are measured by: (model, data, ball)"
     from spat_nb.balls import Linf
-    from spat_nb.core import default_device, use_threads
+    from spat_nb.core import default_device
     from spat_nb.data import get_data
     from spat_nb.models import load, model_info
-    use_threads()
+    settle()
     shipped = not Path(a.weights).is_file() and a.weights.count('/') == 2 and not a.weights.endswith('.safetensors')
     if shipped: from spat_nb.zoo import load, path
     c = model_info(path(a.weights) if shipped else a.weights).get('config', {})
@@ -207,7 +213,7 @@ def data(a):
 def study(a):
     "Studies: list them, see what is done, run what is missing, show tables and plots"
     from spat_nb import study as S
-    from spat_nb.core import default_device, use_threads
+    from spat_nb.core import default_device
     if a.what == 'list':
         for name, s in S.studies().items(): print(f"{name:12} {s.question}  ({len(s.arms)} rows: {', '.join(s.arms)})")
         return
@@ -220,7 +226,7 @@ def study(a):
         out = Path(a.out or f'{a.name}-{a.size}.png')
         with write_aside(out) as part: part.write_bytes(png(S.plot(a.name, a.size)))
         return print(f"written: {out}")
-    use_threads()
+    settle()
     device = default_device(a.device)
     workers = a.workers or (S.cores() if device.type == 'cpu' else 1)
     n = S.run(a.name, a.size, a.budget, device, a.seeds, a.arms, a.whole, a.quiet, partial(print, flush=True), workers)
@@ -231,12 +237,11 @@ def study(a):
 def zoo(a):
     "Networks that come with the package: list them, show a card, ship the network of a study's run"
     from spat_nb import zoo as Z
-    from spat_nb.core import use_threads
     if a.what == 'list': return print(Z.table().to_string() if Z.names() else 'no network is shipped yet: spat_nb zoo ship --all')
     if a.what == 'card':
         if not a.study: raise ValueError(f"which network? spat_nb zoo card NAME; they are {', '.join(Z.names())}.")
         return print(Z.card(a.study))
-    use_threads()
+    settle()
     if a.all:
         for name, what in Z.ship_all(a.again, aa=a.aa): print(f'{name:30} {what}', flush=True)
         return

@@ -18,7 +18,7 @@ from .core import bview, check_labels, check_logits, eval_mode, logits
 from .losses import ce, dlr_targeted, missed
 
 # %% auto #0
-__all__ = ['momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apgd', 'Targeted', 'apgd_t']
+__all__ = ['TOGETHER', 'momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apgd', 'in_turn', 'Targeted', 'apgd_t']
 
 # %% ../nbs/13_steps.ipynb #1e88d092
 def momentum(
@@ -93,10 +93,24 @@ def apgd(
     if isinstance(ball, L1): raise ValueError(f"ball is {ball}; APGD for L1 is another algorithm (Croce & Hein 2021), which is not here; use pgd(L1({ball.eps:g}), steps, restarts=5).")
     return Attack(ball, steps, **{'lr': 2*ball.eps, 'loss': loss, 'start': rim, 'step': partial(adaptive, rho=rho), 'best': True, **kw})
 
-# %% ../nbs/13_steps.ipynb #c71cb749
+# %% ../nbs/13_steps.ipynb #8bb1c0a2
+TOGETHER = 2**18 # pixels that one pass over several targets may hold: 4096 digits, 85 images of CIFAR-10
+
+def in_turn(
+    ks:Tensor,         # (b,m) targets of each image in the order in which they are tried; (b,m,w) if one try has w of them
+    x:Tensor,          # (b,...) images
+    standing:Callable, # () -> (n,) numbers of the images that still stand; asked anew before each deal
+):                     # yields i (n,), j (n*r,): i repeated r times, and k (n*r,) or (n*r,w): the targets of j
+    "Deal out the targets column by column to the images that still stand, several columns at once where these images are few"
+    while ks.shape[1] and len(i := standing()):
+        r = min(max(1, TOGETHER//(len(i)*x[0].numel())), ks.shape[1])
+        yield i,i.repeat(r),ks[i,:r].transpose(0, 1).flatten(0, 1)
+        ks = ks[:,r:]
+
+# %% ../nbs/13_steps.ipynb #f4d94336
 @dataclass(frozen=True)
 class Targeted:
-    "`attack` towards one wrong class after another, the most likely first, each only on the samples that still stand; keeps each sample's worst point"
+    "`attack` towards one wrong class after another (`in_turn`), the most likely first, each only on the samples that still stand; keeps each sample's worst point"
     attack: Attack                # its loss is replaced
     targets: int = 9              # wrong classes to try, from the 2nd ranked on
     loss: Callable = dlr_targeted # t (b,) -> loss(z, y)
@@ -113,11 +127,11 @@ class Targeted:
         with eval_mode(model), torch.no_grad(): z = check_logits(logits(model, x), len(x))
         check_labels(y, c=z.shape[1])
         kept = x,torch.full_like(z[:,0], -torch.inf),missed(z, y)
-        for t in z.topk(min(self.targets+1, z.shape[1]), 1).indices.T[1:]:
-            i = (~kept[2]).nonzero()[:,0]
-            if not len(i): break
-            new = replace(self.attack, loss=self.loss(t[i])).run(model, x[i], y[i])
-            kept = tuple(k.index_put((i,), n) for k,n in zip(kept, worst(new, tuple(k[i] for k in kept))))
+        ranked = z.topk(min(self.targets+1, z.shape[1]), 1).indices[:,1:]
+        for i,j,t in in_turn(ranked, x, lambda: (~kept[2]).nonzero()[:,0]):
+            new = replace(self.attack, loss=self.loss(t)).run(model, x[j], y[j])
+            for one in zip(*(v.split(len(i)) for v in new)):
+                kept = tuple(k.index_put((i,), n) for k,n in zip(kept, worst(one, tuple(k[i] for k in kept))))
         return kept
 
 def apgd_t(

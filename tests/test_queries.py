@@ -278,3 +278,10 @@ def test_a_plain_batch_class(digits):
         while len(i := ask.live): ask(ball.uniform(x[i], generator), i)
     x_adv,used = BlackBox(Linf(.1), lottery, 5, generator=generator(0)).run(net, x, y)
     assert Linf(.1).inside(x_adv, x).all() and used.max() == 5
+
+def test_the_model_keeps_its_own_tensor():
+    "A model may answer with a tensor that it goes on using"
+    answers = torch.tensor([[2., 0., 1.]]).repeat(5, 1)
+    f = lambda x: answers[:len(x)]
+    x_adv,used = square(Linf(.1), 10).run(f, torch.rand(5, 1, 4, 4), torch.zeros(5, dtype=torch.long))
+    assert (used == 10).all() and torch.equal(answers, torch.tensor([[2., 0., 1.]]).repeat(5, 1))

@@ -156,3 +156,19 @@ def test_steps_compose_with_other_slots():
     assert checkpoints(100)[-1] == 99
     with pytest.raises(ValueError, match='APGD for L1 is another algorithm'): apgd(L1(3.))
     with pytest.raises(ValueError, match='targets is 0'): apgd_t(Linf(.1), targets=0)
+
+@pytest.mark.parametrize('name', NETS)
+def test_targets_side_by_side_find_what_they_find_one_by_one(name, monkeypatch):
+    "In float64 and without random starts: FAB finds the same distances, and whom APGD-T fools one by one, it fools side by side"
+    import spat_nb.steps as steps
+    from spat_nb.minimal import fab
+    net,x,y,eps,_ = case(name, 40)
+    net,x = net.double(),x.double()
+    still = apgd_t(Linf(eps), 10, 9, start=at_x)
+    found = []
+    for together in (steps.TOGETHER, 1):
+        monkeypatch.setattr(steps, 'TOGETHER', together)
+        found.append((still.run(net, x, y)[2], fab(Linf, 8, targets=9, restarts=1)(net, x, y)))
+    (a,fa),(b,fb) = found
+    assert torch.equal(a, b) and 0 < a.sum() < len(a)
+    assert torch.allclose(fa, fb, atol=1e-9)
