@@ -70,6 +70,7 @@ class Arm:
     finish: Callable = None       # (model, job) -> the model that is judged: a head fitted on validation images, say
     attacks: Callable = None      # (job) -> {name: attack}: further attacks of the final judgement
     extra: Callable = None        # (model, job, record) -> JSON values that are kept as 'extra'
+    best: str = 'robust'          # validation accuracy that chooses the checkpoint: under PGD-10, or 'clean' where nobody trains against attacks
     note: str = ''                # what a reader should know of the row
 
 @dataclass(frozen=True)
@@ -108,7 +109,10 @@ class Job:
     @property
     def work(self): return settings().results/'.work'/self.study.name/self.size_name/self.stem
     @property
-    def config(self): return dict(arm={k: _describe(v) for k, v in vars(self.arm).items() if k != 'note'}, size={k: _describe(v) for k, v in vars(self.size).items() if k not in HOW and (k, v) != ('tested', None)})
+    def config(self):
+        later = [('tested', None), ('best', 'robust')]              # fields that came after the first results, and what these were made with
+        told = lambda o, *but: {k: _describe(v) for k, v in vars(o).items() if k not in but and (k, v) not in later}
+        return dict(arm=told(self.arm, 'note'), size=told(self.size, *HOW))
     @property
     def precision(self): return 'bfloat16' if self.device and self.device.type == 'cuda' else self.size.precision or settings().precision
     def open(self):
@@ -179,7 +183,7 @@ def _commit():
 def _learn(job, quiet):
     "(network, history, chosen step) of an arm by the house recipe"
     size, arm, data = job.size, job.arm, job.open()
-    best = Best()
+    best = Best(arm.best)
     objective, train = arm.make(job) if arm.make else (arm.objective, data.train)
     more = [*([objective] if isinstance(objective, Callback) else ()), *(arm.callbacks(job) if arm.callbacks else ())]
     look = [] if any(getattr(c, 'look', None) for c in more) else [job.look()]          # an average of weights is looked at instead

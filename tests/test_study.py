@@ -55,6 +55,17 @@ def test_fewer_images_where_attacks_are_many(folder, monkeypatch):
     n = {k: v['n'] for k, v in S.results('toy')[0]['attacks'].items()}
     assert n['clean'] == n['cw20'] == 40 and n['aa'] == 10
 
+def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
+    "The first look with the highest value; and the field that came later leaves the configuration of all other arms as it was"
+    arms = {k: S.Arm(standard, best=k, change=dict(epochs=4, lr=.3)) for k in ('clean', 'robust')}
+    monkeypatch.setattr(S, '_study', lambda _: S.Study('toy', '', arms, {'laptop': TINY}))
+    S.run('toy', device='cpu', quiet=True, say=lambda *_: None, seeds=[0])
+    for k in arms:
+        d = json.loads((folder/'toy'/'laptop'/f'{k}-s0.json').read_text())
+        looks = [r for r in d['history'] if k in r]
+        assert len(looks) == 4 and d['chosen_step'] == max(looks, key=lambda r: r[k])['step'] and ('best' in d['config']['arm']) == (k == 'clean')
+    assert len({json.loads(p.read_text())['chosen_step'] for p in (folder/'toy'/'laptop').glob('*.json')}) == 2
+
 def test_a_changed_arm_is_run_again(folder, monkeypatch):
     go(seeds=[0], arms=['standard'])
     changed = S.Study('toy', '?', {**TOY.arms, 'standard': S.Arm(standard, change=dict(lr=.05))}, TOY.sizes)

@@ -12,7 +12,7 @@ def fast(ball, steps): return fgsm_rs(ball)
 near = partial(pgd, start=gaussian())
 
 study = Study('baseline', 'How robust are the usual ways of training, in one recipe?', {
-    'standard': Arm(standard),
+    'standard': Arm(standard, best='clean'),
     'PGD-AT': Arm(pgd_at),
     'TRADES': Arm(partial(trades, beta=6.), near),
     'MART': Arm(partial(mart, beta=5.), near),
