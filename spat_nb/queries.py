@@ -18,11 +18,11 @@ from .core import bview, check_images, check_labels, check_logits, eval_mode, lo
 from .losses import margin, missed
 
 # %% auto #0
-__all__ = ['rows', 'Oracle', 'BlackBox', 'side', 'stripes', 'blot', 'bump', 'tiles', 'shift', 'Squares', 'square', 'estimate',
+__all__ = ['those', 'Oracle', 'BlackBox', 'side', 'stripes', 'blot', 'bump', 'tiles', 'shift', 'Squares', 'square', 'estimate',
            'adam', 'Climb', 'spsa', 'blocks', 'Rays', 'rays']
 
-# %% ../nbs/15_queries.ipynb #3f4bb575
-def rows(
+# %% ../nbs/15_queries.ipynb #3438afd0
+def those(
     v:Tensor, # (b,...)
     i:Tensor, # (k,) int64, rising numbers
 ) -> Tensor:  # (k,...); `v` itself where these are all
@@ -53,7 +53,7 @@ class Oracle:
     ) -> tuple:   # logits (k,c), loss (k,), won (k,) bool
         "One question each: what does the model say? Nothing is kept"
         self.used[i] += 1
-        a,y = logits(self.model, z),rows(self.y, i)
+        a,y = logits(self.model, z),those(self.y, i)
         if not hasattr(self, 'z'): check_labels(y, c=check_logits(a, len(z)).shape[1])
         return a,self.loss(a, y),getattr(self.loss, 'won', missed)(a, y)
     def __call__(self,
@@ -62,7 +62,7 @@ class Oracle:
     ):
         "One question each; keep the attempts that fool the model or raise the loss"
         self.z[i],v,won = self.look(z, i)
-        up = (won | (v > rows(self.val, i))).nonzero()[:,0]
+        up = (won | (v > those(self.val, i))).nonzero()[:,0]
         for old,new in ((self.best, z), (self.val, v), (self.won, won)): old[i[up]] = new[up]
 
 # %% ../nbs/15_queries.ipynb #7ef055b0
@@ -191,7 +191,7 @@ def shift(
     d = rest.scatter(2, here.expand_as(held), new/size(new).sqrt().clamp_min(1e-12)*spare.sqrt())
     return x + ball.eps*ball.ascent(d).view_as(x)
 
-# %% ../nbs/15_queries.ipynb #61a436eb
+# %% ../nbs/15_queries.ipynb #42217b67
 @dataclass(frozen=True)
 class Squares:
     "Random search with square proposals, smaller and smaller ones (Andriushchenko et al. 2020, algorithm 1)"
@@ -203,8 +203,8 @@ class Squares:
         i,t = ask.live,0
         if len(i): ask(ball.project(start(x[i], ball, generator), x[i]), i)
         while len(i := ask.live):
-            s,x0 = side(t, self.horizon or ask.queries-2, self.p, x),rows(x, i)
-            ask(ball.project(propose(rows(ask.best, i), x0, s, ball, generator), x0), i); t += 1
+            s,x0 = side(t, self.horizon or ask.queries-2, self.p, x),those(x, i)
+            ask(ball.project(propose(those(ask.best, i), x0, s, ball, generator), x0), i); t += 1
 
 def square(
     ball:Ball,         # Linf or L2

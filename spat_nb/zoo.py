@@ -26,6 +26,8 @@ SHELF = [ # study, size, arm, seed (where its run is missing: the next one that 
     ('prototypes', 'laptop', 'prototypes', 0, 'digits/prototypes/w16'),
     ('prototypes', 'laptop', 'simplex + AT', 0, 'digits/simplex_at/w16'),
     ('sparta', 'laptop', 'Sparta (V2)', 0, 'digits/sparta/w16'),
+    ('prototypes', 'mini', 'standard', 0, 'cifar10/standard/w8'),
+    ('prototypes', 'mini', 'prototypes', 0, 'cifar10/prototypes/w8'),
     *[('combine', size, arm, 0, f'cifar10/{name}/{w}') for size, w in (('mini', 'w8'), ('small', 'w16')) for arm, name in (
         ('PGD-AT', 'pgd_at'), ('SPAT', 'spat'), ('HE', 'he'), ('SPAT + HE', 'spat_he'), ('PGD-AT + AWP + EMA', 'pgd_at_awp_ema'), ('HE + AWP + EMA', 'he_awp_ema'))]]
 
