@@ -93,8 +93,8 @@ def apgd(
     if isinstance(ball, L1): raise ValueError(f"ball is {ball}; APGD for L1 is another algorithm (Croce & Hein 2021), which is not here; use pgd(L1({ball.eps:g}), steps, restarts=5).")
     return Attack(ball, steps, **{'lr': 2*ball.eps, 'loss': loss, 'start': rim, 'step': partial(adaptive, rho=rho), 'best': True, **kw})
 
-# %% ../nbs/13_steps.ipynb #8bb1c0a2
-TOGETHER = 2**18 # pixels that one pass over several targets may hold: 4096 digits, 85 images of CIFAR-10
+# %% ../nbs/13_steps.ipynb #e5ac9fdb
+TOGETHER = 2**18 # numbers that the images of one pass over several targets may hold: 4096 digits, 85 images of CIFAR-10
 
 def in_turn(
     ks:Tensor,         # (b,m) targets of each image in the order in which they are tried; (b,m,w) if one try has w of them

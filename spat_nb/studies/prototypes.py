@@ -11,7 +11,6 @@ from spat_nb.study import Arm, Study
 paper = partial(Prototypes, points='repulsive', rule='dot', metric='linf', width=100)    # as in the official code, CIFAR-10
 control = partial(Prototypes, points='random', rule='dot', metric='linf', width=100)
 corners = partial(Prototypes, points='simplex', rule='l2', scale=3.)
-blunt = 'checkpoints are chosen by PGD-10 on cross-entropy, which is blind to these logits: here that is nearly the clean accuracy'
 RADII = (2, 4, 8, 16, 32, 64, 128)                                                       # of 255
 DRAWS = 100                                                                              # of noise, for each of 100 copies of 20 images
 
@@ -44,6 +43,6 @@ study = Study('prototypes', 'Do prototypes that are far apart make networks robu
     'prototypes': plain(partial(standard, loss=pull), slots=dict(head=paper)),
     'random prototypes': plain(partial(standard, loss=pull), slots=dict(head=control), note='the control: the same without repulsion'),
     'simplex': plain(standard, slots=dict(head=corners)),
-    'prototypes + AT': arm(partial(pgd_at, loss=pull), partial(pgd, loss=margin), slots=dict(head=paper), note=f'the training attack climbs the margin: cross-entropy has no slope. {blunt}'),
+    'prototypes + AT': arm(partial(pgd_at, loss=pull), partial(pgd, loss=margin), slots=dict(head=paper), note='the training attack climbs the margin: cross-entropy has no slope. Checkpoints are chosen by PGD-10 on cross-entropy, which is blind to these logits: here that is nearly the clean accuracy'),
     'simplex + AT': arm(pgd_at, slots=dict(head=corners)),
 }, sizes={'mini': dict(tested=1000)})        # the matched attacks are many
