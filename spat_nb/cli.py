@@ -13,7 +13,7 @@ PRESETS = {
     'default': dict(model='preact18', eps=8/255, epochs=8, lr=.2, batch=128),
 }
 OBJECTIVES = ('standard', 'pgd_at', 'trades')
-MODELS = ('small', 'preact18', 'preact34', 'wrn28', 'wrn34')
+MODELS = ('small', 'preact10', 'preact18', 'preact34', 'wrn28', 'wrn34')
 
 
 def number(text):
@@ -33,7 +33,7 @@ def build(name, data, width):
     ch, h, _ = data.shape
     if name == 'small': return models.SmallCNN(classes=data.c, width=width or 16, channels=ch, size=h)
     if name.startswith('wrn'): return models.WideResNet(depth=int(name[3:]), widen=width or 10, classes=data.c, channels=ch)
-    return {'preact18': models.PreActResNet18, 'preact34': models.PreActResNet34}[name](classes=data.c, width=width or 64, channels=ch)
+    return {'preact10': models.PreActResNet10, 'preact18': models.PreActResNet18, 'preact34': models.PreActResNet34}[name](classes=data.c, width=width or 64, channels=ch)
 
 def attacks(eps):
     "What every run is measured by; a step is a quarter of the radius, 2/255 for 8/255"

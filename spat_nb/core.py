@@ -150,13 +150,13 @@ def bview(
     "View per-sample values so that they broadcast against `x`"
     return v.view(-1, *[1]*(x.ndim-1))
 
-# %% ../nbs/00_core.ipynb #3bc3b6ca
+# %% ../nbs/00_core.ipynb #9aa43371
 @contextmanager
 def eval_mode(
     model:nn.Module, # left as it was found, each submodule by itself; other callables are passed through
 ):
     "Put `model` in eval mode for a while"
-    was = {m: m.training for m in model.modules()} if isinstance(model, nn.Module) else {}
+    was = {m: m.training for m in model.modules() if hasattr(m, 'training')} if isinstance(model, nn.Module) else {}   # a frozen TorchScript module has none
     if was: model.eval()
     try: yield model
     finally:
@@ -222,7 +222,7 @@ def logits(
     if w.device != x.device: raise ValueError(f"x is on {x.device} but the model is on {w.device}; use x.to('{w.device}').")
     return _full(model(x.to(w.dtype)))
 
-# %% ../nbs/00_core.ipynb #18b773dd
+# %% ../nbs/00_core.ipynb #f5e68a34
 class Fast(nn.Module):
     "Another way to run `model`, with the same weights: channels-last, and in `dtype` where one is given. Float32 in, float32 out"
     def __init__(self,
@@ -230,7 +230,7 @@ class Fast(nn.Module):
         dtype:torch.dtype=None,  # of autocast; None leaves float32
     ):
         super().__init__()
-        self.model,self.dtype,self.training = model.to(memory_format=torch.channels_last),dtype,model.training
+        self.model,self.dtype,self.training = model.to(memory_format=torch.channels_last),dtype,getattr(model, 'training', False)
     def forward(self, x):
         x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
         with torch.autocast(x.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None): return _full(self.model(x))

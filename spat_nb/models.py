@@ -13,7 +13,8 @@ from .files import load_tree, save_tree
 
 # %% auto #0
 __all__ = ['CIFAR', 'DIGITS', 'ARCHITECTURES', 'Normalize', 'activation', 'conv', 'PreActBlock', 'count', 'Net', 'SmallCNN',
-           'PreActResNet18', 'PreActResNet34', 'WideResNet', 'model_config', 'save', 'model_info', 'load']
+           'PreActResNet18', 'PreActResNet34', 'PreActResNet10', 'WideResNet', 'model_config', 'save', 'model_info',
+           'load']
 
 # %% ../nbs/03_models.ipynb #e313c71c
 CIFAR  = (.4914, .4822, .4465), (.2470, .2435, .2616)      # mean and standard deviation of the pixels
@@ -151,7 +152,7 @@ def SmallCNN(
         body += [conv(ni, no, 3, 1 if i < n-halvings else 2), nn.BatchNorm2d(no), activation(act, no)]; ni = no
     return Net(nn.Sequential(*body), ni, classes, head, channels, mean, std)
 
-# %% ../nbs/03_models.ipynb #c6f96192
+# %% ../nbs/03_models.ipynb #d8730b6e
 def _resnet(stem, widths, blocks, act, channels):
     "Stem, then `blocks[s]` blocks of `widths[s]` channels for each stage s (all but the first halve the map), then bn-act"
     layers,ni = [conv(channels, stem)],stem
@@ -184,6 +185,19 @@ def PreActResNet34(
 ) -> Net:
     "The same with 3, 4, 6 and 3 blocks"
     return Net(_resnet(width, [width*m for m in (1, 2, 4, 8)], (3, 4, 6, 3), act, channels), 8*width, classes, head, channels, mean, std)
+
+@_architecture
+def PreActResNet10(
+    classes:int=10,  # number of logits
+    width:int=64,    # channels of the first stage; the last has 8 times as many
+    act=nn.ReLU,     # factory of the 9 activations
+    head=nn.Linear,  # factory `head(d, classes)`
+    channels:int=3,  # of the images
+    mean=None,       # of the pixels, see `Normalize`
+    std=None,        # their deviation, likewise
+) -> Net:
+    "The same with one block in each stage, for machines without a GPU"
+    return Net(_resnet(width, [width*m for m in (1, 2, 4, 8)], (1, 1, 1, 1), act, channels), 8*width, classes, head, channels, mean, std)
 
 @_architecture
 def WideResNet(

@@ -351,15 +351,18 @@ def _mean(v, level=.95):
     return m, t.ppf((1+level)/2, n-1)*sd/math.sqrt(n)
 
 def table(study, size='laptop', attacks=('clean', 'pgd20', 'cw20', 'aa'), weakest='cw20'):  # pandas.DataFrame, a row per arm
-    "Percent, mean over seeds ± half of Student's 95% interval: each attack, the weakest class under the attack `weakest`; seeds, flags of the trust cards"
+    "Percent, mean over seeds ± half of Student's 95% interval (one seed: [Wilson's 95% interval over its images]): each attack, the weakest class under the attack `weakest`; seeds, flags of the trust cards"
     import pandas as pd
     f, order = frame(study, size), list(_study(study).arms)
-    show = lambda v: '{:.1f} ± {:.1f}'.format(*(100*a for a in _mean(list(v)))).replace(' ± nan', '')
+    def show(g, column='accuracy'):
+        m, half = (100*v for v in _mean(list(g[column])))
+        if len(g) == 1: return f'{m:.1f}'+(' [{:.1f}, {:.1f}]'.format(100*g.lo.item(), 100*g.hi.item()) if column == 'accuracy' else '')
+        return f'{m:.1f} ± {half:.1f}'
     rows = {}
     for arm in sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order)):
         g = f[f.arm == arm]
         flags = sorted({k for t in g['flags'] for k in t.split(', ') if k})
-        rows[arm] = {**{k: show(g[g.attack == k].accuracy) for k in attacks if (g.attack == k).any()}, f'weakest class, {weakest}': show(g[g.attack == weakest].weakest), 'seeds': g.seed.nunique(), 'flags': ', '.join(flags)}
+        rows[arm] = {**{k: show(g[g.attack == k]) for k in attacks if (g.attack == k).any()}, f'weakest class, {weakest}': show(g[g.attack == weakest], 'weakest'), 'seeds': g.seed.nunique(), 'flags': ', '.join(flags)}
     return pd.DataFrame(rows).T.rename_axis('arm')
 
 def compare(study, a, b, attack='aa', size='laptop', column='accuracy') -> tuple: # mean of a-b over the seeds that both have, lowest and highest plausible value, number of seeds

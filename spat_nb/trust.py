@@ -111,13 +111,13 @@ def check(
 
 def _skip(gate, why): return [check(k, note=why) for k in RULES if k.split()[0] == gate]
 
-# %% ../nbs/21_trust.ipynb #992be8eb
+# %% ../nbs/21_trust.ipynb #0344608e
 def _state(model):
     "Copies of what an attack must leave alone"
     if not isinstance(model, nn.Module): return {}
     copies = lambda vs: [None if v is None else v.detach().clone() for v in vs]
     ps = list(model.parameters())
-    return {'mode': [m.training for m in model.modules()], 'weights': copies(ps), 'statistics': copies(model.buffers()), '.grad': copies(p.grad for p in ps), 'requires_grad': [p.requires_grad for p in ps]}
+    return {'mode': [getattr(m, 'training', False) for m in model.modules()], 'weights': copies(ps), 'statistics': copies(model.buffers()), '.grad': copies(p.grad for p in ps), 'requires_grad': [p.requires_grad for p in ps]}
 
 def _changed(before, after):
     "Names of what differs"

@@ -54,6 +54,18 @@ def test_an_honest_attack_keeps_the_rules(attack):
     c = card(honest('pgd_at'), attack, getattr(attack, 'ball', BALL))
     assert 'G1' not in c.flags and c.claim == 'yours'
 
+@pytest.mark.filterwarnings('ignore:.torch.jit:DeprecationWarning')
+def test_a_frozen_torchscript_network_is_judged_like_its_source():
+    "torch.jit.freeze leaves a module that knows no `training`"
+    net = honest('pgd_at')
+    frozen = torch.jit.freeze(torch.jit.script(copy.deepcopy(net)))
+    part, look = digits().test.subset(64), lambda m, precision: evaluate(m, digits().test.subset(64), precision, progress=False, pgd=pgd(BALL, 5))
+    assert not hasattr(frozen, 'training') and not hasattr(frozen, 'weight')
+    for precision in ('float32', 'channels_last'):
+        a, b = look(net, precision), look(frozen, precision)
+        assert a.accuracy('clean') == b.accuracy('clean') and abs(a.accuracy('pgd')-b.accuracy('pgd')) <= 1/part.n and a.accuracy('pgd') < a.accuracy('clean')
+    assert card(frozen).flags == card(net).flags == []
+
 # ---- planted faults of a model
 
 class Wrap(nn.Module):

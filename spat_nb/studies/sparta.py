@@ -3,6 +3,7 @@ from functools import partial
 from torch import nn
 from spat_nb.attack import pgd
 from spat_nb.losses import margin
+from spat_nb.models import PreActResNet10
 from spat_nb.objectives import pgd_at
 from spat_nb.sparta import DYReLU, PSSiLU, Sparta, cut, held, off_centre, saturated
 from spat_nb.study import Arm, Study
@@ -16,6 +17,10 @@ def gate_edges(model, job, record) -> dict:
     "By gate: share of saturated values on at most 500 test images, share of the taps' energy off the centre"
     return dict(saturated=saturated(model, job.open().test.tensors()[0][:500]), off_centre=off_centre(model))
 
+def short(data, **slots):
+    "Half the blocks of the other studies' network: a gate takes about as long as a convolution"
+    return PreActResNet10(data.c, **{'width': 8, 'channels': data.shape[0], **slots})
+
 arm = partial(Arm, pgd_at)
 gated = partial(arm, attacks=twins, extra=gate_edges)
 study = Study('sparta', 'Does an activation that looks around make networks more robust (Sparta, our reconstruction from the abstract)?', {
@@ -27,4 +32,4 @@ study = Study('sparta', 'Does an activation that looks around make networks more
     'Sparta 1x1': gated(slots=dict(act=partial(Sparta, k=1)), note='the same machinery, but the gate sees its own place only: smoothness without space'),
     'Sparta, shuffled': gated(slots=dict(act=partial(Sparta, shuffle=True)), note='each gate acts half a map away from where it looks'),
     'Sparta gate-ReLU (V1d)': gated(slots=dict(act=partial(Sparta, rectify=True))),
-}, sizes={'mini': dict(tested=1000)})
+}, sizes={'mini': dict(tested=1000, net=short)})
