@@ -52,7 +52,7 @@ class Size:
 HOW = ('seeds', 'chunk', 'precision', 'compile')       # fields of `Size` that say how a run is done, not which
 
 SIZES = {'laptop': Size('digits', digits_net, .15, 12, .1, 64, 5, judged=180, chunk=256, precision='channels_last'),
-         'mini': Size('cifar10', slim, 8/255, 4, .2, 128, 3, judged=1000, precision='channels_last'),
+         'mini': Size('cifar10', slim, 8/255, 4, .2, 128, 3, judged=1000, chunk=256, precision='channels_last'),
          'small': Size('cifar10', narrow, 8/255, 8, .2, 128, 3, judged=1000),
          'paper': Size('cifar10', full, 8/255, 30, .2, 128, 3, steps=10, judged=1000, compile=True)}
 
