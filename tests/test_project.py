@@ -6,7 +6,7 @@ import pytest
 TOP = Path(__file__).parents[1]
 NOTEBOOKS = sorted((TOP/'nbs').glob('*.ipynb'))
 ROOMS = ('core', 'exercise', 'files', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'steps', 'minimal', 'queries', 'autoattack', 'evaluate', 'trust', 'faults', 'lineup', 'learner', 'objectives', 'devices',
-         'classwise', 'temperature', 'spat', 'hypersphere', 'prototypes', 'sparta', 'tricks', 'study', 'zoo')
+         'classwise', 'temperature', 'fairness', 'spat', 'hypersphere', 'prototypes', 'sparta', 'tricks', 'study', 'zoo')
 
 @pytest.fixture(scope='module')
 def copy(tmp_path_factory):

@@ -4,10 +4,11 @@ from functools import partial
 import torch
 from spat_nb.attack import gaussian, pgd
 from spat_nb.classwise import homing
+from spat_nb.fairness import CFA, CFOL, DAFA, FRL, T1, WAT, biased, fit_bias, fit_power, normalised
 from spat_nb.learner import Checkpoint, Learner, Progress
 from spat_nb.objectives import pgd_at, trades
 from spat_nb.study import Arm, Study
-from spat_nb.temperature import CFA, CFOL, DAFA, FRL, T1, WAT, biased, fit_bias, fit_power, normalised, temperature_pgd
+from spat_nb.temperature import temperature_pgd
 from spat_nb.tricks import EMA
 
 TRADES = dict(objective=partial(trades, beta=6.), attack=partial(pgd, start=gaussian()))
