@@ -108,7 +108,7 @@ def share_norms(
         m.__class__ = SharedNorm
     return model
 
-# %% ../nbs/24_devices.ipynb #c3bf0b2c
+# %% ../nbs/24_devices.ipynb #b83383b5
 class Devices(Callback):
     "What one of many processes does beside the loop. All of them make the same Learner; `many` makes this"
     order = 2                                                # after the checkpoint
@@ -141,10 +141,12 @@ class Devices(Callback):
         (loss*part).backward()
         kept = [b for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None for b in (m.running_mean, m.running_var)]
         ps = [p for p in model.parameters() if p.requires_grad]
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in ps]
-        sent = [loss.detach()*part, *(b*part for b in kept), *grads]
+        used,grads = [p.grad is not None for p in ps],[torch.zeros_like(p) if p.grad is None else p.grad for p in ps]
+        sent = [loss.detach()*part, *(b*part for b in kept), *grads, loss.new_tensor(used)]
         back = self.sum(torch.cat([t.flatten() for t in sent])).split([t.numel() for t in sent])
         for t,v in zip([*kept, *grads], back[1:]): t.copy_(v.view_as(t))
+        if not all(used):                                    # a weight that no image of this share has used: take the others' gradient; where nobody has one, it has none
+            for p,g,n in zip(ps, grads, back[-1].tolist()): p.grad = g if n else None
         return back[0].view(())
 
     def sum(self, x):

@@ -17,10 +17,17 @@ from spat_nb.objectives import Free, Replay, mart, pgd_at, trades
 ball = Linf(.15)
 class Grads(Callback):
     def __init__(self): self.g, self.loss = [], []
-    def after_step(self, l): self.g.append(torch.cat([p.grad.flatten() for p in l.model.parameters()])); self.loss.append(l.losses[-1])
+    def after_step(self, l): self.g.append(torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in l.model.parameters()])); self.loss.append(l.losses[-1])
 def bare():
     torch.manual_seed(int(os.environ.get('RANK', 0)))                            # the others must get the first one's weights
     return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(72, 10)).double()
+class Rare(nn.Module):
+    "One layer for bright images only, which not every share holds, and one for none"
+    def __init__(self): super().__init__(); self.usual, self.bright, self.idle = bare(), nn.Linear(64, 10).double(), nn.Linear(2, 2).double(); self.skipped = 0
+    def forward(self, x):
+        z, few = self.usual(x), x.mean((1, 2, 3)) > .35
+        self.skipped += self.training and not few.any()
+        return z + torch.zeros_like(z).index_put((few.nonzero()[:, 0],), self.bright(x[few].flatten(1))) if few.any() else z
 def norm(): torch.manual_seed(0); return SmallCNN(width=4)
 @cache
 def digits(): return get_data('digits', device='cpu', batch_size=50)
@@ -36,6 +43,8 @@ def gradients(out):
         kept[name] = dict(g=g.g, loss=g.loss, weights=l.model.state_dict(), history=l.history)
     free, g = Free(ball), Grads()
     l = learn(bare(), free, None, free, g, train=Replay(some(), 2), epochs=1).fit()
+    rare, seen = Rare(), Grads(); made = learn(rare, pgd_at, plain, seen, train=digits().train.subset(140).with_(batch_size=4), epochs=1).fit()
+    kept['pgd_at rare'] = dict(g=seen.g, loss=seen.loss, weights=made.model.state_dict(), skipped=[rare.skipped], idle=[rare.idle.weight.grad is None])
     return {**kept, 'free bare': dict(g=g.g, loss=g.loss, weights=l.model.state_dict(), history=l.history)}
 
 class Count(TorchDispatchMode):
