@@ -1,6 +1,6 @@
 "The console command `spat_nb`: tour, train, evaluate, diagnose, study, zoo, data, lab, doctor"
 from __future__ import annotations
-import argparse, hashlib, json, sys, time
+import argparse, hashlib, json, os, sys, time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -360,7 +360,10 @@ def main(argv=None):
     p = parser()
     a, a.more = p.parse_known_args(argv)
     if a.more and (a.run is not lab or not all(m.startswith('--') and '=' in m for m in a.more)): p.error(f"unrecognized arguments: {' '.join(a.more)}")
-    try: status = a.run(a)
+    try: status = a.run(a); sys.stdout.flush()
+    except BrokenPipeError:                                                                       # the reader has gone, `| head` say: nothing to complain of
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141                                                                                # as of a process that the signal ended
     except (ValueError, TypeError, KeyError, OSError, FloatingPointError, ImportError) as e:      # what a user can mend is said in one sentence
         print(f"spat_nb {a.command}: {e.args[0] if isinstance(e, KeyError) and e.args else e}", file=sys.stderr)
         return 1

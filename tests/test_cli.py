@@ -111,3 +111,9 @@ def test_tour(tmp_path, capsys):
 def _pgd(said, name):
     row = next(l for l in said.splitlines() if l.startswith(name))
     return float(re.findall(r'([\d.]+)%  \[', row)[2])
+
+def test_a_reader_who_goes_away_is_no_fault():
+    "spat_nb study list | head -1"
+    p = subprocess.Popen([sys.executable, '-m', 'spat_nb.cli', 'study', 'list'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p.stdout.close()
+    assert p.stderr.read() == '' and p.wait() == 141
