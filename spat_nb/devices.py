@@ -51,7 +51,7 @@ class Share:
         mine = copy.copy(self.train); mine.indices = partial(_part, self.train, self.rank, self.of)
         for i,(x,y) in zip(self.train.indices(e, start), mine.epoch(e, start)): self.whole = len(i); yield x,y
 
-# %% ../nbs/24_devices.ipynb #56613689
+# %% ../nbs/24_devices.ipynb #05eef608
 @dataclass(frozen=True, repr=False)
 class Whole:
     "`start`, drawn for the whole batch and cut to this share: every process draws the same numbers as a lone one would"
@@ -61,8 +61,9 @@ class Whole:
     def __call__(self, x, ball, generator=None):
         s = self.share
         if len(x) != len(range(s.rank, s.whole, s.of)): return self.start(x, ball, generator)    # not the batch
-        full = x.new_zeros(s.whole, *x.shape[1:]); full[s.rank::s.of] = x
-        return s.rows(self.start(full, ball, generator))
+        def whole(t): full = t.new_zeros(s.whole, *t.shape[1:]); full[s.rank::s.of] = t; return full
+        each = {k: whole(v) for k,v in vars(ball).items() if isinstance(v, Tensor) and v.shape[:1] == x.shape[:1]}  # a radius for each image, say
+        return s.rows(self.start(whole(x), replace(ball, **each) if each else ball, generator))
 
 def spread(
     attack,      # of the training

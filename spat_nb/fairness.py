@@ -22,9 +22,9 @@ from .losses import ce, kl
 from .objectives import probs
 
 # %% auto #0
-__all__ = ['rho', 'account', 'tally', 'class_means', 'class_errors', 'at', 'Radii', 'resized', 'T1', 'normalised', 'biased',
-           'score', 'fit_power', 'fit_bias', 'trades_parts', 'FAWA', 'CFA', 'CFATrades', 'WAT', 'dafa_weights', 'DAFA',
-           'FRL', 'CFOL']
+__all__ = ['rho', 'account', 'tally', 'class_means', 'class_errors', 'pooled', 'at', 'Radii', 'resized', 'T1', 'normalised',
+           'biased', 'score', 'fit_power', 'fit_bias', 'trades_parts', 'FAWA', 'CFA', 'CFATrades', 'WAT',
+           'dafa_weights', 'DAFA', 'FRL', 'CFOL']
 
 # %% ../nbs/32_fairness.ipynb #276a85a4
 def rho(
@@ -47,7 +47,7 @@ def account(
     return dict(clean=100*new.accuracy(), average=100*v, lo=100*lo, hi=100*hi, worst=100*a.min().item(), which=new.weakest(attack)[0],
                 rho=rho(v, a.min().item(), v0, a0.min().item()) if a0.min() > 0 else math.nan, helped=100*(a-a0)[weak].item(), confounds=100*(a-a0)[takers].mean().item())
 
-# %% ../nbs/32_fairness.ipynb #f475e930
+# %% ../nbs/32_fairness.ipynb #0bc6449d
 def tally(
     v:Tensor, # (b,) or (b,m) values
     y:Tensor, # (b,) labels
@@ -78,6 +78,15 @@ def class_errors(
         return torch.stack([~ok, ok & ~held], 1)
     return class_means(f, model, data)
 
+def pooled(
+    l,              # the Learner; one that runs on many devices sums
+    t:Tensor,       # of this process
+    mean:bool=False,# of the processes, where all have seen the same images
+) -> Tensor:
+    "What all processes have seen together; a run on one device: `t` itself"
+    many = getattr(l, 'devices', None)
+    return t if many is None else many.sum(t.clone())/(many.of if mean else 1)
+
 def at(
     v:Tensor, # (c,) a value for each class
     y:Tensor, # (b,) labels
@@ -104,7 +113,7 @@ def resized(
     if not isinstance(b, Linf): raise TypeError(f"the attack's ball is {b!r}; radii by class are made for Linf.")
     return replace(attack, ball=Radii(b.eps, b.lo, b.hi, v))
 
-# %% ../nbs/32_fairness.ipynb #8dee0f5c
+# %% ../nbs/32_fairness.ipynb #eff1a23e
 class T1(Callback):
     "PGD-AT with a temperature per class, moved by validation robust accuracy (ours). Objective and callback in one"
     def __init__(self,
@@ -113,7 +122,7 @@ class T1(Callback):
     ): self.valid,self.eta,self.tau = valid,eta,torch.ones(valid.c)
     def __call__(self, model, x, y, attack): return ce(at(self.tau, y)[:,None]*logits(model, attack(model, x, y)), y).mean()
     def update(self, R): self.tau = (self.tau*torch.exp(-self.eta*(R.mean()-R))).clamp(.5, 2)
-    def after_epoch(self, l): self.update(1-class_errors(l.net, self.valid, l.attack).sum(0).cpu())
+    def after_epoch(self, l): self.update(1-pooled(l, class_errors(l.net, self.valid, l.attack), True).sum(0).cpu())
     def state(self): return dict(tau=self.tau)
 
 # %% ../nbs/32_fairness.ipynb #6b8b017d
@@ -169,7 +178,7 @@ def trades_parts(
     z,z_adv = logits(model, x),logits(model, x_adv)
     return ce(z, y),kl(z_adv, z.softmax(1)),z_adv
 
-# %% ../nbs/32_fairness.ipynb #877ded08
+# %% ../nbs/32_fairness.ipynb #22635d35
 class FAWA(Callback):
     "Average of the weights at the ends of epochs, only where the worst validation class reaches `least` (Wei et al. 2023, CFA; that the gate looks at the raw weights is ours). `least` = 0 is the plain average. `restore` puts it into a model"
     def __init__(self,
@@ -178,7 +187,7 @@ class FAWA(Callback):
         valid=None, least:float=0., # of FAWA: validation `Batches`, and the gate in [0,1]
     ): self.decay,self.start,self.valid,self.least,self.weights = decay,start,valid,least,None
     def after_epoch(self, l):
-        if l.epoch <= self.start or self.least and (1-class_errors(l.net, self.valid, l.attack).sum(0)).min() < self.least: return
+        if l.epoch <= self.start or self.least and (1-pooled(l, class_errors(l.net, self.valid, l.attack), True).sum(0)).min() < self.least: return
         new = {k: t.detach().clone() for k,t in l.model.state_dict().items()}
         self.weights = {k: w.to(new[k]).lerp(new[k], 1-self.decay) if w.is_floating_point() else new[k] for k,w in (self.weights or new).items()}
     def restore(self, model):
@@ -186,7 +195,7 @@ class FAWA(Callback):
         model.load_state_dict(self.weights); return model
     def state(self): return dict(weights=self.weights)
 
-# %% ../nbs/32_fairness.ipynb #3b9cfedf
+# %% ../nbs/32_fairness.ipynb #185ff721
 class CFA(Callback):
     "PGD-AT with radius (l1+t_k) eps, t_k the training robust accuracy of the last epoch (Wei et al. 2023, CCM). Plain radius in the first epoch; the step grows with the radius (ours). Objective and callback in one"
     def __init__(self,
@@ -198,7 +207,7 @@ class CFA(Callback):
         z = logits(model, resized(attack, self.l1+at(self.t, y))(model, x, y))
         self.note(z, y)
         return ce(z, y).mean()
-    def after_epoch(self, l): self.t,self.seen = self.seen[:,0]/self.seen[:,1].clamp_min(1),torch.zeros_like(self.seen)
+    def after_epoch(self, l): seen = pooled(l, self.seen); self.t,self.seen = seen[:,0]/seen[:,1].clamp_min(1),torch.zeros_like(seen)
     def state(self): return dict(t=self.t, seen=self.seen)
 
 class CFATrades(CFA):
@@ -210,7 +219,7 @@ class CFATrades(CFA):
         self.note(z_adv, y)
         return ((clean + (self.l2+t)*self.beta*far)/(1+(self.l2+t)*self.beta)).mean()
 
-# %% ../nbs/32_fairness.ipynb #0d7d1560
+# %% ../nbs/32_fairness.ipynb #e20c42f1
 class WAT(Callback):
     "TRADES weighted by class and by the average, w = K softmax(eta * sum of validation losses) (Li & Liu 2023). The sum never forgets. Objective and callback in one"
     def __init__(self,
@@ -225,11 +234,11 @@ class WAT(Callback):
         v = self.loss(model, x, y, attack)
         return (at(self.w[:-1], y)*v).mean() + self.w[-1].to(v.device)*v.mean()
     def after_epoch(self, l):
-        v = class_means(lambda m, x, y: self.loss(m, x, y, l.attack)[:,None], l.net, self.valid)[0].cpu()
+        v = pooled(l, class_means(lambda m, x, y: self.loss(m, x, y, l.attack)[:,None], l.net, self.valid)[0], True).cpu()
         self.total = self.total + torch.cat([v, v.mean()[None]])
     def state(self): return dict(total=self.total)
 
-# %% ../nbs/32_fairness.ipynb #54be56b3
+# %% ../nbs/32_fairness.ipynb #206e5d1f
 def dafa_weights(
     S:Tensor,      # (c,c) mean softmax probability of j on attacked images of class i
     lam:float=1.,  # how much is moved
@@ -254,13 +263,13 @@ class DAFA(Callback):
         self.S = self.S.to(y.device) + tally(z_adv.softmax(1), y, len(self.V))
         return (v*clean).mean() + self.beta*far.mean()
     def after_epoch(self, l):
-        if l.epoch == self.warmup: self.V = dafa_weights(self.S/self.S.sum(1, keepdim=True).clamp_min(1e-12), self.lam)
+        if l.epoch == self.warmup: S = pooled(l, self.S); self.V = dafa_weights(S/S.sum(1, keepdim=True).clamp_min(1e-12), self.lam)
         self.S = torch.zeros_like(self.S)
     def state(self): return dict(V=self.V, S=self.S)
 
-# %% ../nbs/32_fairness.ipynb #764d8469
+# %% ../nbs/32_fairness.ipynb #536cb810
 class FRL(Callback):
-    "TRADES terms with class weights 1/K + lam_k - mean lam, and radius eps clip(exp(2 lam2_k), .98, cap) (Xu et al. 2021; their reweight + remargin script, step grows with each radius (ours)). Objective and callback in one"
+    "TRADES terms with class weights 1/K + lam_k - mean lam, and radius eps clip(exp(2 lam2_k), .98, cap) (Xu et al. 2021; their reweight + remargin script, step grows with each radius (ours)). On many devices each takes the weighted mean of its share. Objective and callback in one"
     def __init__(self,
         valid,           # `Batches` that are not trained on; 300 images per class there
         d:float=.07,     # excess error that is let pass
@@ -280,10 +289,10 @@ class FRL(Callback):
         g = errors - errors.mean(1, keepdim=True) - self.d
         lam = (self.lam[:2] + torch.tensor(self.rates)[:,None]*g).clamp_min(0)
         self.lam = torch.cat([lam*(.5/lam.sum(1, keepdim=True).clamp_min(.5)), self.lam[2:] + self.remargin*g[1]])
-    def after_epoch(self, l): self.update(class_errors(l.net, self.valid, l.attack).cpu())
+    def after_epoch(self, l): self.update(pooled(l, class_errors(l.net, self.valid, l.attack), True).cpu())
     def state(self): return dict(lam=self.lam)
 
-# %% ../nbs/32_fairness.ipynb #e113c2c3
+# %% ../nbs/32_fairness.ipynb #13472041
 class CFOL(Callback):
     "PGD-AT on classes drawn by EXP3 (Pethick et al. 2023). Training set, objective and callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three places, for 50,000 images and 200 epochs"
     def __init__(self,
@@ -308,6 +317,7 @@ class CFOL(Callback):
             yield self.train.augment(x, g) if self.train.augment else x,y
     def __call__(self, model, x, y, attack):
         z = logits(model, attack(model, x, y))
-        self.w = self.w.to(z.device) + self.eta*tally((z.argmax(1) != y), y, len(self.w))/self.q.to(z.device)
+        self.fooled = tally(z.argmax(1) != y, y, len(self.w))
         return ce(z, y).mean()
+    def after_step(self, l): self.w = self.w.to(self.fooled.device) + self.eta*pooled(l, self.fooled)/self.q.to(self.fooled.device)
     def state(self): return dict(w=self.w)

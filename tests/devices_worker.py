@@ -9,6 +9,7 @@ from spat_nb.attack import gaussian, pgd
 from spat_nb.balls import Linf
 from spat_nb.data import crop_flip, get_data
 from spat_nb.devices import many
+from spat_nb.fairness import CFA, CFOL, DAFA, FRL, T1, WAT, CFATrades
 from spat_nb.files import save_tree
 from spat_nb.learner import Best, Callback, Checkpoint, EarlyStop, Learner, Progress, Validate
 from spat_nb.models import SmallCNN
@@ -46,6 +47,14 @@ def gradients(out):
     rare, seen = Rare(), Grads(); made = learn(rare, pgd_at, plain, seen, train=digits().train.subset(140).with_(batch_size=4), epochs=1).fit()
     kept['pgd_at rare'] = dict(g=seen.g, loss=seen.loss, weights=made.model.state_dict(), skipped=[rare.skipped], idle=[rare.idle.weight.grad is None])
     return {**kept, 'free bare': dict(g=g.g, loss=g.loss, weights=l.model.state_dict(), history=l.history)}
+
+def recipes(out):
+    "All that remember something of the classes"
+    kept, t, v, plain, near = {}, some(), digits().valid.subset(60), pgd(ball, 2), pgd(ball, 2, start=gaussian())
+    for make, attack in ((lambda: T1(v, 5.), plain), (lambda: CFA(10), plain), (lambda: CFATrades(10), near), (lambda: WAT(v), near), (lambda: DAFA(10, 1, .3), near), (lambda: FRL(v, .01), near), (lambda: CFOL(t, eta=.05), plain)):
+        m = make(); l = learn(bare(), m, attack, m, train=m if isinstance(m, CFOL) else t).fit()
+        kept[type(m).__name__] = dict(weights=l.model.state_dict(), memory=m.state())
+    return kept
 
 class Count(TorchDispatchMode):
     "How often the processes talk, and by which operation"

@@ -78,6 +78,16 @@ def test_a_layer_that_one_share_does_not_use(three):
     assert first['skipped'] != second['skipped'] and lone['skipped'][0] < min(first['skipped'][0], second['skipped'][0]) and lone['idle'] == first['idle'] == second['idle'] == [True]
     assert same(first['weights'], second['weights']) and (lone['weights']['bright.weight']-first['weights']['bright.weight']).abs().max() < 1e-6
 
+def test_what_is_remembered_of_classes_is_of_the_whole_batch(tmp_path, start):
+    "The recipes for the weakest class end as with one process, with the same memory everywhere; FRL nearly so, since its weighted mean is over each share"
+    end(start(2, 'recipes', tmp_path) + start(1, 'recipes', tmp_path), tmp_path)
+    lone, first, second = (load_tree(tmp_path/f'{r}.safetensors') for r in ('lone', 0, 1))
+    assert len(lone) == 7
+    for k in lone:
+        assert same(first[k], second[k]), k
+        for part in ('memory', 'weights'):
+            for n, a in lone[k][part].items(): assert (a.double()-first[k][part][n].double()).abs().max() < (1e-3 if k == 'FRL' else 1e-5)*a.abs().max().clamp_min(1), (k, n)
+
 def test_one_sum_a_step_whatever_the_attack_does(tmp_path, start):
     end(start(2, 'collectives', tmp_path), tmp_path)
     for r in (0, 1): assert load_tree(tmp_path/f'{r}.safetensors') == {k: ['allreduce_', 'allreduce_'] for k in ('1', '9')}    # in two steps
