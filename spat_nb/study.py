@@ -362,7 +362,7 @@ def table(study, size='laptop', attacks=('clean', 'pgd20', 'cw20', 'aa'), weakes
     for arm in sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order)):
         g = f[f.arm == arm]
         flags = sorted({k for t in g['flags'] for k in t.split(', ') if k})
-        rows[arm] = {**{k: show(g[g.attack == k]) for k in attacks if (g.attack == k).any()}, f'weakest class, {weakest}': show(g[g.attack == weakest], 'weakest'), 'seeds': g.seed.nunique(), 'flags': ', '.join(flags)}
+        rows[arm] = {**{k: show(g[g.attack == k]) if (g.attack == k).any() else '' for k in attacks if (f.attack == k).any()}, f'weakest class, {weakest}': show(g[g.attack == weakest], 'weakest'), 'seeds': g.seed.nunique(), 'flags': ', '.join(flags)}
     return pd.DataFrame(rows).T.rename_axis('arm')
 
 def compare(study, a, b, attack='aa', size='laptop', column='accuracy') -> tuple: # mean of a-b over the seeds that both have, lowest and highest plausible value, number of seeds
