@@ -6,7 +6,7 @@ from spat_nb.losses import margin
 from spat_nb.models import PreActResNet10
 from spat_nb.objectives import pgd_at
 from spat_nb.sparta import DYReLU, PSSiLU, Sparta, cut, held, off_centre, saturated
-from spat_nb.study import Arm, Study
+from spat_nb.study import Arm, Study, digits_net, full, narrow
 
 def twins(job):
     "The margin attack, misled in no way by the gates' slope"
@@ -21,6 +21,10 @@ def short(data, **slots):
     "Half the blocks of the other studies' network: a gate takes about as long as a convolution"
     return PreActResNet10(data.c, **{'width': 8, 'channels': data.shape[0], **slots})
 
+def wider(size):
+    "One channel more in the first stage: no gate adds as many parameters"
+    return dict(net=partial(size.net, width={digits_net: 17, short: 9, narrow: 17, full: 65}[size.net]))
+
 arm = partial(Arm, pgd_at)
 gated = partial(arm, attacks=twins, extra=gate_edges)
 study = Study('sparta', 'Does an activation that looks around make networks more robust (Sparta, our reconstruction from the abstract)?', {
@@ -32,4 +36,6 @@ study = Study('sparta', 'Does an activation that looks around make networks more
     'Sparta 1x1': gated(slots=dict(act=partial(Sparta, k=1)), note='the same machinery, but the gate sees its own place only: smoothness without space'),
     'Sparta, shuffled': gated(slots=dict(act=partial(Sparta, shuffle=True)), note='each gate acts half a map away from where it looks'),
     'Sparta gate-ReLU (V1d)': gated(slots=dict(act=partial(Sparta, rectify=True))),
+    'gate-ReLU 1x1': gated(slots=dict(act=partial(Sparta, k=1, rectify=True)), note='V1d, but the gate sees its own place only'),
+    'ReLU, wider': arm(change=wider, note='one channel more in the first stage: at least as many parameters as any Sparta'),
 }, sizes={'mini': dict(tested=1000, net=short)})
