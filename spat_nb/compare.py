@@ -177,7 +177,7 @@ def against(
         rows.append(dict(arm=k, diff=m, lo=m-half, hi=m+half, seeds=len(v), verdict='better' if m > half else 'worse' if m < -half else 'not told apart', flags=', '.join(sorted({f for d in runs[k].values() for f in d['trust']['flags']}))))
     return pd.DataFrame(rows, columns=['arm', 'diff', 'lo', 'hi', 'seeds', 'verdict', 'flags']).sort_values('diff', ascending=False, kind='stable').reset_index(drop=True)
 
-# %% ../nbs/90_compare.ipynb #b8de98cf
+# %% ../nbs/90_compare.ipynb #1dec3fea
 @dataclass(frozen=True)
 class Claim:
     "A claim as a number per seed that must lie above a mark"
@@ -247,7 +247,8 @@ def _sparta(paper='Sparta (our reconstruction)', V='Sparta (V2)', T='sparta_tran
     yield gain(paper, 'it matters where the gate looks', 'sparta', V, 'Sparta, shuffled')
     for k in ('PSSiLU', 'DY-ReLU'): yield gain(paper, 'better than other new activations', 'sparta', V, k)
     yield gain(paper, 'lower error on clean images too', 'sparta', V, 'ReLU', 'clean')
-    yield gain(paper, 'another candidate, the gate on ReLU, does it (ours, picked after a look at these results)', 'sparta', 'Sparta gate-ReLU (V1d)', 'ReLU', least=1.)
+    for k in ('ReLU', 'ReLU, wider'): yield gain(paper, 'a gate on ReLU does it (ours, picked after a look at these results)', 'sparta', 'Sparta gate-ReLU (V1d)', k, least=1.)
+    yield gain(paper, '... and it is the space', 'sparta', 'Sparta gate-ReLU (V1d)', 'gate-ReLU 1x1')
     gated = (V, 'Sparta 1x1', 'Sparta, shuffled', 'Sparta gate-ReLU (V1d)')
     yield Claim(paper, 'its gates mask no slope (ours)', '1 - the most that cut or held gates find beyond the margin, in any Sparta, points', 'sparta', gated, lambda *ds: 1-max(_acc(d, 'cw20')-min(_acc(d, 'cut'), _acc(d, 'held')) for d in ds))
     yield Claim(paper, '... and no trust card of theirs has a flag (ours)', 'less the flags of all Spartas, > -.5', 'sparta', gated, lambda *ds: -float(sum(len(d['trust']['flags']) for d in ds)), -.5)
