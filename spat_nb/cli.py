@@ -161,7 +161,8 @@ def opened(a):
     settle()
     shipped = not Path(a.weights).is_file() and a.weights.count('/') == 2 and not a.weights.endswith('.safetensors')
     if shipped: from spat_nb.zoo import load, path
-    c = model_info(path(a.weights) if shipped else a.weights).get('config', {})
+    told = model_info(path(a.weights) if shipped else a.weights)
+    c = {**told, **told.get('config', {})}                                                        # a study's weights say it outright
     name, eps = a.data or c.get('data'), a.eps if a.eps is not None else c.get('eps')
     if not name or eps is None: raise ValueError(f"{a.weights} does not say its data set and radius; give --data and --eps.")
     device = default_device(a.device)

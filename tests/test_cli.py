@@ -117,3 +117,11 @@ def test_a_reader_who_goes_away_is_no_fault():
     p = subprocess.Popen([sys.executable, '-m', 'spat_nb.cli', 'study', 'list'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     p.stdout.close()
     assert p.stderr.read() == '' and p.wait() == 141
+
+def test_weights_of_a_study_say_what_they_are_measured_by(tmp_path, capsys):
+    from spat_nb.models import SmallCNN, save
+    save(SmallCNN(width=4), tmp_path/'w.safetensors', data='digits', eps=.15, study='s', arm='a', seed=0)
+    assert main(['evaluate', str(tmp_path/'w.safetensors'), '--device', 'cpu', '--precision', 'float32', '--n-test', '20']) == 0
+    assert '20' in capsys.readouterr().out
+    save(SmallCNN(width=4), tmp_path/'v.safetensors')
+    assert main(['evaluate', str(tmp_path/'v.safetensors'), '--device', 'cpu']) == 1 and 'give --data and --eps' in capsys.readouterr().err
