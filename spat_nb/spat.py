@@ -31,13 +31,13 @@ def blurred(
     def blurred(z, y): return hard(z, y) if y.ndim == 1 else loss(z, (1-a)*y + a/z.shape[1])
     return wraps(hard)(blurred)
 
-# %% ../nbs/40_spat.ipynb #df677727
+# %% ../nbs/40_spat.ipynb #dc86018b
 def preserving(
     attack:Attack, # climbs `ce`
     a:float,       # in [0,1]
 ) -> Attack:       # climbs `smoothed(ce, a)`; for a = 0 it is `attack` itself
     "The one slot that SPAT changes. TypeError where `attack` has no such slot"
-    if not isinstance(attack, Attack): raise TypeError(f"attack is a {type(attack).__name__}; give an Attack, whose loss can be changed, such as pgd(Linf(8/255)).")
+    if not isinstance(attack, Attack): raise TypeError(f"attack is a {type(attack).__name__}; give an Attack, whose loss can be changed, such as pgd(Linf(8/255)); AWP goes inside, partial(spat, objective=awp(pgd_at)).")
     return replace(attack, loss=blurred(attack.loss, a)) if a else attack
 
 def spat(
@@ -46,7 +46,7 @@ def spat(
     y:Tensor,        # (b,) labels
     attack:Attack,   # the inner maximisation; its loss, `ce`, is smoothed here
     a:float=.1,      # in [0,1]; 0 is `objective` itself
-    objective:Callable=pgd_at, # what is done with the examples: `pgd_at`, `trades`, `mart`
+    objective:Callable=pgd_at, # what is done with the examples: `pgd_at`, `trades`, `mart`, `awp(pgd_at)`
 ) -> Tensor:         # ()
     "Semantics-preserving adversarial training, our reading of the abstract of arXiv 2009.10978: smooth the label where the examples are made"
     return objective(model, x, y, preserving(attack, a))

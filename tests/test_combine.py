@@ -14,7 +14,7 @@ from spat_nb.tricks import EMA, awp
 
 BALL = Linf(.1)
 OBJECTIVES = dict(standard=standard, pgd_at=pgd_at, trades=trades, alp=alp, mart=mart, boosted=partial(pgd_at, loss=boosted), spat=spat, spat_trades=partial(spat, objective=trades),
-                  spat_mart=partial(spat, objective=mart), shared=spat_shared, strength=partial(at_strength, a=.1), awp=awp(pgd_at), awp_trades=awp(trades), margin=partial(pgd_at, loss=margin_ce(.1, 5.)))
+                  spat_mart=partial(spat, objective=mart), shared=spat_shared, strength=partial(at_strength, a=.1), awp=awp(pgd_at), awp_trades=awp(trades), spat_awp=partial(spat, objective=awp(pgd_at)), margin=partial(pgd_at, loss=margin_ce(.1, 5.)))
 HEADS = dict(linear=None, sphere=partial(Hypersphere, scale=5.), fn=partial(Hypersphere, scale=5., wn=False), wn=partial(Hypersphere, scale=1., fn=False),
              **{r: partial(Prototypes, points='random', rule=r, metric=r, width=12) for r in ('dot', 'linf', 'l2', 'cosine')})
 ATTACKS = dict(pgd=pgd(BALL, 2), near=pgd(BALL, 2, start=gaussian(.01)), fast=fgsm_rs(BALL))

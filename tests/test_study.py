@@ -1,5 +1,6 @@
 "Studies: files, resume, budgets, and what is read from them"
-import json, os, signal, subprocess, sys, textwrap, time
+import json, math, os, signal, subprocess, sys, textwrap, time
+from dataclasses import replace
 from functools import partial
 import pytest, torch
 from spat_nb import study as S
@@ -149,6 +150,24 @@ def test_every_study_says_what_it_is():
         for a in s.arms:
             text = json.dumps(S.Job(s, a, 'laptop', 0).config)
             assert '<lambda>' not in text and ' at 0x' not in text, (name, a)
+
+def few(name, **kw):
+    "Thirty-two digits to train on; for MNIST the same ones, as large as MNIST's"
+    from spat_nb.data import get_data
+    d = get_data('digits', device='cpu', batch_size=16, seed=kw.get('seed', 0)); d = d._replace(train=d.train.subset(32))
+    return d._replace(valid=d.valid.subset(20), test=d.test.subset(20)) if name == 'digits' else d._replace(**{k: b.with_(x=torch.nn.functional.pad(b.x, [10]*4)) for k, b in d._asdict().items()})
+
+@pytest.mark.parametrize('name', S.studies())
+def test_every_arm_takes_its_first_steps(name, folder, monkeypatch):
+    "A part of one arm that does not fit another shows here, not after hours of the study"
+    import importlib
+    module = importlib.import_module(f'spat_nb.studies.{name}')
+    for m in (S, module):
+        if hasattr(m, 'get_data'): monkeypatch.setattr(m, 'get_data', few)
+    for arm in S.studies()[name].arms:
+        job = S.Job(replace(module.study, sizes={'laptop': dict(epochs=1, steps=2)}), arm, 'laptop', 0, CPU); job.work.mkdir(parents=True)
+        net, history = (job.arm.train(job) if job.arm.train else S._learn(job, True))[:2]
+        assert history and all(math.isfinite(row['loss']) for row in history) and all(p.isfinite().all() for p in net.parameters()), arm
 
 @pytest.mark.slow
 def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):

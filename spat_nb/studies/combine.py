@@ -17,5 +17,5 @@ study = Study('combine', 'Do SPAT, hypersphere embedding and the usual tricks ad
     'SPAT + HE': Arm(partial(spat, a=.1, objective=he), slots=sphere),
     'PGD-AT + AWP + EMA': Arm(awp(pgd_at, .01), callbacks=averaged),
     'HE + AWP + EMA': Arm(awp(he, .01), slots=sphere, callbacks=averaged),
-    'SPAT + HE + AWP + EMA': Arm(awp(partial(spat, a=.1, objective=he), .01), slots=sphere, callbacks=averaged),
+    'SPAT + HE + AWP + EMA': Arm(partial(spat, a=.1, objective=awp(he, .01)), slots=sphere, callbacks=averaged),
 })
