@@ -94,6 +94,7 @@ class Job:
     seed: int
     device: torch.device = None
     data: tuple = None            # Data(train, valid, test), once opened
+    quiet: bool = False           # no bars and no lines on the way
     @property
     def arm(self): return self.study.arms[self.arm_name]
     @property
@@ -125,6 +126,9 @@ class Job:
         "A network with the usual head, trained without attacks, the same for all arms of a seed: for transfer"
         torch.manual_seed(1000+self.seed)
         return Learner(self.size.net(self.open().train).to(self.device), self.open().train, standard, epochs=max(1, epochs), lr=self.size.lr, precision=self.precision, seed=1000+self.seed).fit().model.eval()
+    def shown(self):
+        "What shows the progress of a training"
+        return [] if self.quiet else [Progress()]
     def look(self): return Validate(self.open().valid, pgd(self.ball, 10))
     def done(self):
         "Is there a result of just this configuration?"
@@ -180,14 +184,14 @@ def _commit():
     except (OSError, subprocess.TimeoutExpired): return None
     return head.stdout.strip()+('+' if dirty.stdout.strip() else '') if head.returncode == 0 else None
 
-def _learn(job, quiet):
+def _learn(job):
     "(network, history, chosen step) of an arm by the house recipe"
     size, arm, data = job.size, job.arm, job.open()
     best = Best(arm.best)
     objective, train = arm.make(job) if arm.make else (arm.objective, data.train)
     more = [*([objective] if isinstance(objective, Callback) else ()), *(arm.callbacks(job) if arm.callbacks else ())]
     look = [] if any(getattr(c, 'look', None) for c in more) else [job.look()]          # an average of weights is looked at instead
-    calls = [*look, best, *more, *([] if quiet else [Progress()]),
+    calls = [*look, best, *more, *job.shown(),
              Checkpoint(job.work/'checkpoint.safetensors', config=job.config)]
     l = arm.learner(job.net(), train, objective, arm.attack(job.ball, size.steps), size.epochs, size.lr, callbacks=calls, precision=job.precision,
                     compile=size.compile and job.device.type == 'cuda', seed=job.seed).fit()
@@ -207,14 +211,14 @@ def usual(job):
     b = job.ball
     return dict(fgsm=fgsm(b), pgd20=pgd(b, 20, b.eps/4), cw20=pgd(b, 20, b.eps/4, loss=margin), **(job.arm.attacks(job) if job.arm.attacks else {}))
 
-def _judge(model, job, quiet):
+def _judge(model, job):
     "Everything that is counted of a trained network"
     size, data = job.size, job.open()
     data = data._replace(test=data.test.with_(batch_size=size.chunk or size.batch))
     some = lambda n: data.test.subset(n) if n and n < data.test.n else data.test
-    record = evaluate(model, some(size.tested), job.precision, progress=not quiet, resume=job.work/'usual.json', **usual(job))
-    aa = evaluate(model, some(size.judged), job.precision, progress=not quiet, resume=job.work/'aa.json', aa=size.strong(job.ball))
-    card = trust(model, data.test.subset(min(size.trusted, data.test.n)), job.ball, n=size.trusted, cost=size.cost, progress=not quiet)
+    record = evaluate(model, some(size.tested), job.precision, progress=not job.quiet, resume=job.work/'usual.json', **usual(job))
+    aa = evaluate(model, some(size.judged), job.precision, progress=not job.quiet, resume=job.work/'aa.json', aa=size.strong(job.ball))
+    card = trust(model, data.test.subset(min(size.trusted, data.test.n)), job.ball, n=size.trusted, cost=size.cost, progress=not job.quiet)
     strong = _counts(aa)
     return dict(classes=list(record.classes), attacks={**_counts(record), **{k: v for k, v in strong.items() if k != 'clean'}}, notes=[*record.notes, *aa.notes],
                 trust=dict(flags=[c.name for c in card.checks if c.verdict == 'flag'], n=card.n, cost=size.cost),
@@ -232,7 +236,7 @@ def one(job, device, budget=None, quiet=False) -> bool:
     "Train, judge and write one run. False where another process is at it, or where it is there already"
     import shutil, spat_nb
     from .models import load
-    job.device = device
+    job.device, job.quiet = device, quiet
     with _alone(job.work) as mine:
         if not mine or job.done(): return False
         _begin(job)
@@ -247,13 +251,13 @@ def one(job, device, budget=None, quiet=False) -> bool:
             with _budget(budget):
                 if weights.is_file() and not job.arm.train: model, told = load(weights, **job.arm.slots if {*job.arm.slots} <= {'act', 'head'} else {}).to(device), json.loads((job.work/'history.json').read_text())
                 else:
-                    model, *told = job.arm.train(job) if job.arm.train else _learn(job, quiet)
+                    model, *told = job.arm.train(job) if job.arm.train else _learn(job)
                     spend()
                     with write_aside(job.work/'history.json') as part: part.write_text(json.dumps(told))
                     if not job.arm.train: save(model, weights, data=job.size.data, arm=job.arm_name, study=job.study.name, seed=job.seed, eps=job.size.eps)
                 spend(); phase = 'judge'
                 if job.arm.finish: model = job.arm.finish(model, job)
-                seen = _judge(model, job, quiet)
+                seen = _judge(model, job)
         finally: spend()
         history, chosen = (*told, None)[:2]
         d = dict(schema=SCHEMA, study=job.study.name, arm=job.arm_name, size=job.size_name, seed=job.seed, config=job.config, precision=job.precision,

@@ -6,8 +6,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 class _Module(_DummyBackendModule):
-    def get_amp_supported_dtype(self): return [torch.bfloat16]
-    def device(self, index): raise NotImplementedError
+    def get_amp_supported_dtype(self): return [torch.bfloat16]               # autocast asks, even where it is off
 
 _setup_privateuseone_for_python_backend('pretend', _Module())
 DEVICE, CPU = torch.device('pretend:0'), torch.device('cpu')
@@ -57,7 +56,7 @@ def _call(f, args, kwargs):
     ours = {id(v.v): v for v in tree_leaves((args, kwargs)) if isinstance(v, There)}
     inside = lambda v: v.v if isinstance(v, There) else v
     out = f(*tree_map(inside, args), **{**tree_map(inside, kwargs), **({'device': CPU} if asked else {})})
-    if name in RESHAPE:                                                                    # the outside takes the new shape too
+    if name in RESHAPE and ours:                                                             # the outside takes the new shape too
         with torch._C._DisableTorchDispatch(): f(*args, **kwargs)
     stays = name == 'aten::copy_' and not isinstance(args[0], There)                     # from there to here
     if stays or (asked or (DEVICE if ours else CPU)).type == 'cpu' or name == 'aten::_local_scalar_dense': return args[0] if stays else out

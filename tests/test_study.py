@@ -158,16 +158,17 @@ def few(name, **kw):
     return d._replace(valid=d.valid.subset(20), test=d.test.subset(20)) if name == 'digits' else d._replace(**{k: b.with_(x=torch.nn.functional.pad(b.x, [10]*4)) for k, b in d._asdict().items()})
 
 @pytest.mark.parametrize('name', S.studies())
-def test_every_arm_takes_its_first_steps(name, folder, monkeypatch):
+def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
     "A part of one arm that does not fit another shows here, not after hours of the study"
     import importlib
     module = importlib.import_module(f'spat_nb.studies.{name}')
     for m in (S, module):
         if hasattr(m, 'get_data'): monkeypatch.setattr(m, 'get_data', few)
     for arm in S.studies()[name].arms:
-        job = S.Job(replace(module.study, sizes={'laptop': dict(epochs=1, steps=2)}), arm, 'laptop', 0, CPU); job.work.mkdir(parents=True)
-        net, history = (job.arm.train(job) if job.arm.train else S._learn(job, True))[:2]
+        job = S.Job(replace(module.study, sizes={'laptop': dict(epochs=1, steps=2)}), arm, 'laptop', 0, CPU, quiet=True); job.work.mkdir(parents=True)
+        net, history = (job.arm.train(job) if job.arm.train else S._learn(job))[:2]
         assert history and all(math.isfinite(row['loss']) for row in history) and all(p.isfinite().all() for p in net.parameters()), arm
+    assert not capsys.readouterr().out                                                   # nor does it speak when it is told to be quiet
 
 @pytest.mark.slow
 def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):

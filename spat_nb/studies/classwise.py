@@ -5,7 +5,7 @@ import torch
 from spat_nb.attack import gaussian, pgd
 from spat_nb.classwise import homing
 from spat_nb.fairness import CFA, CFOL, DAFA, FRL, T1, WAT, biased, fit_bias, fit_power, normalised
-from spat_nb.learner import Checkpoint, Learner, Progress
+from spat_nb.learner import Checkpoint, Learner
 from spat_nb.objectives import pgd_at, trades
 from spat_nb.study import Arm, Study
 from spat_nb.temperature import temperature_pgd
@@ -28,7 +28,7 @@ def frl(job):
     d, attack, history = job.open(), TRADES['attack'](job.ball, job.size.steps), []
     net, m = job.net(), FRL(d.valid)
     for k, (objective, epochs, lr, more) in enumerate([(TRADES['objective'], job.size.epochs, job.size.lr, []), (m, max(1, job.size.epochs//3), job.size.lr/10, [m])]):
-        calls = [job.look(), *more, Progress(), Checkpoint(job.work/f'part{k}.safetensors', config=job.config)]
+        calls = [job.look(), *more, *job.shown(), Checkpoint(job.work/f'part{k}.safetensors', config=job.config)]
         history += Learner(net, d.train, objective, attack, epochs, lr, callbacks=calls, precision=job.precision, seed=job.seed).fit().history
     return net, history
 
@@ -37,7 +37,7 @@ def recipe(job):
     def train(images):
         torch.manual_seed(job.seed)
         net = job.size.net(images).to(job.device)
-        calls = [Progress(), Checkpoint(job.work/f"without-{'-'.join(map(str, images.classes))}.safetensors", config=job.config)]
+        calls = [*job.shown(), Checkpoint(job.work/f"without-{'-'.join(map(str, images.classes))}.safetensors", config=job.config)]
         return Learner(net, images, pgd_at, pgd(job.ball, job.size.steps), job.size.epochs, job.size.lr, callbacks=calls, precision=job.precision, seed=job.seed).fit().model
     return train
 
