@@ -127,7 +127,7 @@ def show(
     first = ['method', '#', *[k for k in cols if k not in ('method', '#')]]
     return Table(frame(0)[first], frame(1)[first]) if len(board) else Table(frame(0))
 
-# %% ../nbs/90_compare.ipynb #32aa0b96
+# %% ../nbs/90_compare.ipynb #aed4baaf
 def front(
     x, # values, larger is better
     y, # as many, likewise
@@ -136,22 +136,34 @@ def front(
     p = list(zip(x, y))
     return [not any(c >= a and d >= b and (c, d) != (a, b) for c,d in p) for a,b in p]
 
+def _number(ax, at, wide=14, high=9):
+    "The number of each row beside its point, the first ones first; none where it would cover a point or another number"
+    ax.figure.draw_without_rendering()                                 # now the axes know their size
+    spots = {i: ax.transData.transform(p) for i,p in at.items()}; taken = [*spots.values()]
+    for i,(u,v) in spots.items():
+        free = [(dx, dy) for dx,dy in ((15, 9), (15, -9), (-15, 9), (-15, -9)) if all(abs(u+dx-s) > wide or abs(v+dy-t) > high for s,t in taken)]
+        if not free: continue
+        taken.append((u+free[0][0], v+free[0][1]))
+        ax.annotate(str(i+1), at[i], (free[0][0]*72/ax.figure.dpi, free[0][1]*72/ax.figure.dpi), textcoords='offset points', ha='center', va='center', fontsize=8)
+
 def plot(
     board,            # what `leaderboard` gave, not empty
     attack:str='aa',  # what stands on the axis of robustness
     ax=None,          # default: new axes
+    near:bool=False,  # look at the front from near: what lies far below it is out of the picture
 ):                    # the axes
-    "Clean against robust accuracy with intervals; numbers are the table's rows; hollow: a trust card has raised a flag; the line is the front of the rows without one"
+    "Clean against robust accuracy with intervals; numbers are the table's rows, where there is room for them; hollow: a trust card has raised a flag; the line is the front of the rows without one"
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(7, 4.6), layout='constrained')[1]
     err = lambda r, k: [[100*(r[k]-r[k+'_lo'])], [100*(r[k+'_hi']-r[k])]]
     for i,r in board.iterrows():
         at,colour = (100*r.clean, 100*r[attack]),PALETTE[0 if not r.flagged else 1]
         ax.errorbar(*at, xerr=err(r, 'clean'), yerr=err(r, attack), fmt='o' if not r.flagged else 's', color=colour, mfc='white' if r.flagged else colour, ms=6, lw=.7, alpha=.85, elinewidth=.6)
-        ax.annotate(str(i+1), at, ((5, 4), (5, -11), (-12, 4), (-14, -11))[i % 4], textcoords='offset points', fontsize=8)
     good = board[board.flagged == 0]
     edge = good[front(good.clean, good[attack])].sort_values('clean')
     ax.plot(100*edge.clean, 100*edge[attack], '--', color=PALETTE[2], lw=1.2, zorder=0, label='Pareto front')
+    if near: ax.set(**{f'{a}lim': (100*v.min()-room, 100*v.max()+room) for a,v,room in (('x', edge.clean, 1.), ('y', edge[attack], 5.))})
+    _number(ax, {i: (100*board.clean[i], 100*board[attack][i]) for i in [*edge.index, *board.index.difference(edge.index)]})
     ax.set(xlabel=f"clean accuracy, % of n = {board.clean_n.iloc[0]} test images", ylabel=f"accuracy under {attack}, % of n = {board[f'{attack}_n'].iloc[0]}"); ax.grid(alpha=.3); ax.legend(fontsize=8)
     return ax
 

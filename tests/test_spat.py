@@ -160,7 +160,7 @@ def test_the_diagnosis_of_a_run(monkeypatch, tmp_path):
     size = replace(study.size('laptop', 'PGD-AT'), epochs=1, steps=2)
     j = SimpleNamespace(size=size, ball=Linf(.15), precision='float32', device=torch.device('cpu'), home=tmp_path/'spat'/'laptop', size_name='laptop', open=lambda: data)
     torch.manual_seed(0); net = SmallCNN(width=4).eval()
-    d = diagnose(net, j, SimpleNamespace(classes=data.train.classes), n=60); (made,) = tmp_path.rglob('witness*'); at = made.stat().st_mtime_ns
+    d = diagnose(net, j, SimpleNamespace(classes=data.train.classes), n=60); (made,) = tmp_path.rglob('judge*'); at = made.stat().st_mtime_ns
     again = diagnose(net, j, SimpleNamespace(classes=data.train.classes), n=60)
     assert json.loads(json.dumps(d)) == d == again and made.stat().st_mtime_ns == at
     assert {*d['images']} == {'PGD', '0.1', '0.2', '0.3', 'matched 0.1', 'random signs'} and {*d['flips']['0.1']} == {*data.train.classes, 'all'}

@@ -2,10 +2,9 @@
 from dataclasses import replace
 from functools import partial
 import torch
-from safetensors.torch import load_file, save_file
 from spat_nb.attack import pgd
 from spat_nb.core import eval_mode, generator, logits
-from spat_nb.files import write_aside
+from spat_nb.files import load_tree, save_tree
 from spat_nb.learner import Learner
 from spat_nb.losses import ce, smoothed
 from spat_nb.objectives import pgd_at
@@ -17,13 +16,12 @@ SWEEP = (.1, .2, .3)
 def witness(job):
     "A PGD-AT network of another seed that judges the images of all arms; trained once for each size, then read"
     size, data = job.size, job.open()
-    path = job.home.parent.parent/'.work'/'spat'/job.size_name/f'witness-{size.epochs}-{size.steps}-{size.eps:.4f}.safetensors'
+    path = job.home.parent.parent/'.work'/'spat'/job.size_name/f'judge-{size.epochs}-{size.steps}-{size.eps:.4f}.safetensors'
     torch.manual_seed(1000)
     net = size.net(data.train).to(job.device)
-    if path.is_file(): net.load_state_dict(load_file(path)); return net
+    if path.is_file(): net.load_state_dict(load_tree(path)); return net
     Learner(net, data.train, pgd_at, pgd(job.ball, size.steps), size.epochs, size.lr, precision=job.precision, seed=1000).fit()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_aside(path) as part: save_file(net.state_dict(), part)
+    save_tree(path, net.state_dict())
     return net
 
 def measures(model, judge, x, x_adv, y) -> dict:
