@@ -16,7 +16,7 @@ from torch import Tensor, nn
 # %% auto #0
 __all__ = ['PRECISIONS', 'TIERS', 'Settings', 'settings', 'default_device', 'use_threads', 'keep_memory', 'seed_everything',
            'generator', 'rand_like', 'randn_like', 'bview', 'eval_mode', 'check_images', 'check_labels', 'check_logits',
-           'logits', 'Fast', 'fast', 'bar']
+           'logits', 'Fast', 'fast', 'attack_mode', 'bar']
 
 # %% ../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ('float32', 'channels_last', 'bfloat16')
@@ -222,7 +222,7 @@ def logits(
     if w.device != x.device: raise ValueError(f"x is on {x.device} but the model is on {w.device}; use x.to('{w.device}').")
     return _full(model(x.to(w.dtype)))
 
-# %% ../nbs/00_core.ipynb #f5e68a34
+# %% ../nbs/00_core.ipynb #9bd0821d
 class Fast(nn.Module):
     "Another way to run `model`, with the same weights: channels-last, and in `dtype` where one is given. Float32 in, float32 out"
     def __init__(self,
@@ -249,8 +249,25 @@ def fast(
     _valid('precision', precision, 'the call')
     if precision == 'bfloat16' and _slow_bfloat16(model): warnings.warn("this CPU has no bfloat16 instructions, so that it may run 20 times slower; use precision='channels_last'.", stacklevel=2)
     if precision != 'float32': model = Fast(model, torch.bfloat16 if precision == 'bfloat16' else None)
-    if compile: model.compile()
+    if compile:
+        from torch._dynamo import config                      # every `Fast` shares one code object: 8 graphs, torch's limit, are soon used up, and what comes after runs uncompiled
+        config.recompile_limit = max(config.recompile_limit, 64)
+        model.compile()
     return model
+
+# %% ../nbs/00_core.ipynb #2f140dad
+@contextmanager
+def attack_mode(
+    model:nn.Module, # left as it was found; other callables are passed through
+):
+    "Put `model` in eval mode for a while; what is compiled in it wants no gradient for its weights, which an attack would pay for and throw away"
+    compiled = [m for m in model.modules() if m._compiled_call_impl or '_orig_mod' in m._modules] if isinstance(model, nn.Module) else []
+    want = [p for m in compiled for p in m.parameters() if p.requires_grad]
+    with eval_mode(model):
+        for p in want: p.requires_grad_(False)
+        try: yield model
+        finally:
+            for p in want: p.requires_grad_()
 
 # %% ../nbs/00_core.ipynb #01561c7f
 def bar(

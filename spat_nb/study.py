@@ -116,6 +116,10 @@ class Job:
         return dict(arm=told(self.arm, 'note'), size=told(self.size, *HOW))
     @property
     def precision(self): return 'bfloat16' if self.device and self.device.type == 'cuda' else self.size.precision or settings().precision
+    @property
+    def compiled(self): return self.size.compile and self.device.type == 'cuda'
+    @property
+    def how(self): return dict(precision=self.precision, compile=self.compiled)  # how networks run while they are trained
     def open(self):
         if self.data is None: self.data = get_data(self.size.data, device=self.device, batch_size=self.size.batch, seed=self.seed, **({} if self.size.valid is None else {'valid': self.size.valid}))
         return self.data
@@ -125,7 +129,7 @@ class Job:
     def third(self, epochs):
         "A network with the usual head, trained without attacks, the same for all arms of a seed: for transfer"
         torch.manual_seed(1000+self.seed)
-        return Learner(self.size.net(self.open().train).to(self.device), self.open().train, standard, epochs=max(1, epochs), lr=self.size.lr, precision=self.precision, seed=1000+self.seed).fit().model.eval()
+        return Learner(self.size.net(self.open().train).to(self.device), self.open().train, standard, epochs=max(1, epochs), lr=self.size.lr, **self.how, seed=1000+self.seed).fit().model.eval()
     def shown(self):
         "What shows the progress of a training"
         return [] if self.quiet else [Progress()]
@@ -193,8 +197,7 @@ def _learn(job):
     look = [] if any(getattr(c, 'look', None) for c in more) else [job.look()]          # an average of weights is looked at instead
     calls = [*look, best, *more, *job.shown(),
              Checkpoint(job.work/'checkpoint.safetensors', config=job.config)]
-    l = arm.learner(job.net(), train, objective, arm.attack(job.ball, size.steps), size.epochs, size.lr, callbacks=calls, precision=job.precision,
-                    compile=size.compile and job.device.type == 'cuda', seed=job.seed).fit()
+    l = arm.learner(job.net(), train, objective, arm.attack(job.ball, size.steps), size.epochs, size.lr, callbacks=calls, **job.how, seed=job.seed).fit()
     best.restore(l.model)
     return l.model, l.history, best.step
 
@@ -240,6 +243,7 @@ def one(job, device, budget=None, quiet=False) -> bool:
     with _alone(job.work) as mine:
         if not mine or job.done(): return False
         _begin(job)
+        if job.compiled: torch.compiler.reset()                        # the graphs of the run before, and the memory that they hold
         start, log = time.monotonic(), job.work/'seconds.json'
         before = json.loads(log.read_text()) if log.is_file() else dict(train=0., judge=0.)
         weights, phase = job.work/'weights.safetensors', 'train'

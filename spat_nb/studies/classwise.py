@@ -29,7 +29,7 @@ def frl(job):
     net, m = job.net(), FRL(d.valid)
     for k, (objective, epochs, lr, more) in enumerate([(TRADES['objective'], job.size.epochs, job.size.lr, []), (m, max(1, job.size.epochs//3), job.size.lr/10, [m])]):
         calls = [job.look(), *more, *job.shown(), Checkpoint(job.work/f'part{k}.safetensors', config=job.config)]
-        history += Learner(net, d.train, objective, attack, epochs, lr, callbacks=calls, precision=job.precision, seed=job.seed).fit().history
+        history += Learner(net, d.train, objective, attack, epochs, lr, callbacks=calls, **job.how, seed=job.seed).fit().history
     return net, history
 
 def recipe(job):
@@ -38,7 +38,7 @@ def recipe(job):
         torch.manual_seed(job.seed)
         net = job.size.net(images).to(job.device)
         calls = [*job.shown(), Checkpoint(job.work/f"without-{'-'.join(map(str, images.classes))}.safetensors", config=job.config)]
-        return Learner(net, images, pgd_at, pgd(job.ball, job.size.steps), job.size.epochs, job.size.lr, callbacks=calls, precision=job.precision, seed=job.seed).fit().model
+        return Learner(net, images, pgd_at, pgd(job.ball, job.size.steps), job.size.epochs, job.size.lr, callbacks=calls, **job.how, seed=job.seed).fit().model
     return train
 
 def home(model, job, record):

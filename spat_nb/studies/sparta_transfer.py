@@ -44,7 +44,7 @@ def fitted(job, net, data, objective=pgd_at, seed=None):
     "(network at its best validation, history, step) by the study's recipe"
     best, size, net = Best(), job.size, net.to(job.device)
     l = Learner(net, data.train, objective, pgd(job.ball, size.steps), size.epochs, size.lr, callbacks=[Validate(data.valid, pgd(job.ball, 10)), best],
-                precision=job.precision, seed=job.seed if seed is None else seed).fit()
+                **job.how, seed=job.seed if seed is None else seed).fit()
     best.restore(l.model)
     return l.model, l.history, best.step
 

@@ -20,7 +20,7 @@ def witness(job):
     torch.manual_seed(1000)
     net = size.net(data.train).to(job.device)
     if path.is_file(): net.load_state_dict(load_tree(path)); return net
-    Learner(net, data.train, pgd_at, pgd(job.ball, size.steps), size.epochs, size.lr, precision=job.precision, seed=1000).fit()
+    Learner(net, data.train, pgd_at, pgd(job.ball, size.steps), size.epochs, size.lr, **job.how, seed=1000).fit()
     save_tree(path, net.state_dict())
     return net
 

@@ -1,0 +1,69 @@
+"Compiled networks train as the others do: the same losses, in whole graphs, and no attack pays for gradients of weights. Traced by `aot_eager`, which needs no C++ compiler"
+import importlib
+from dataclasses import replace
+import pytest, torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from placement_worker import QUICK
+from spat_nb import learner, study as S
+from spat_nb.attack import pgd
+from spat_nb.autoattack import autoattack
+from spat_nb.balls import Linf
+from spat_nb.core import fast
+from spat_nb.models import SmallCNN
+from spat_nb.spat import class_grads
+from spat_nb.tricks import in_train
+from test_study import CPU, few
+
+@pytest.fixture
+def traced(monkeypatch):
+    "Compile without a compiler; whoever would go on uncompiled fails"
+    own = nn.Module.compile
+    monkeypatch.setattr(nn.Module, 'compile', lambda self: own(self, backend='aot_eager', fullgraph=True))
+    torch.compiler.reset()
+    yield torch._dynamo.utils.counters
+    torch.compiler.reset()
+
+def losses(name, folder, monkeypatch, compiled):
+    study, arm = name.split(': ', 1)
+    module = importlib.import_module(f'spat_nb.studies.{study}')
+    for m in (S, module):
+        if hasattr(m, 'get_data'): monkeypatch.setattr(m, 'get_data', few)
+    monkeypatch.setattr(learner, 'fast', lambda model, precision, _: fast(model, precision, compiled))
+    job = S.Job(replace(module.study, sizes={'laptop': dict(epochs=2, steps=2)}), arm, 'laptop', 0, CPU, quiet=True)
+    (folder/str(compiled)).mkdir(); monkeypatch.setenv('SPAT_NB_RESULTS', str(folder/str(compiled))); job.work.mkdir(parents=True)
+    return [r['loss'] for r in (job.arm.train(job) if job.arm.train else S._learn(job))[1]]
+
+@pytest.mark.slow
+def test_arms_train_alike_one_after_the_other(traced, tmp_path, monkeypatch):
+    "All in one process, as `study run` has them: the compiler's cache has room for more than its usual 8 graphs"
+    monkeypatch.setattr(torch._dynamo.config, 'fail_on_recompile_limit_hit', True)
+    for i, name in enumerate(QUICK):
+        (folder := tmp_path/str(i)).mkdir()
+        with monkeypatch.context() as m: a, b = (losses(name, folder, m, compiled) for compiled in (False, True))
+        assert a == pytest.approx(b, rel=1e-4), name
+    assert traced['stats']['unique_graphs'] > 8
+
+class Wasted(TorchDispatchMode):
+    n = 0
+    def __torch_dispatch__(self, f, types, args=(), kw=None):
+        if f is torch.ops.aten.convolution_backward.default: self.n += args[-1][1]
+        return f(*args, **(kw or {}))
+
+@pytest.mark.parametrize('name', ['pgd', 'in train', 'autoattack', 'class_grads'])
+def test_no_attack_pays_for_weights(name, traced, monkeypatch):
+    ball, wasted, grad = Linf(.1), Wasted(), torch.autograd.grad
+    attack = {'pgd': pgd(ball, 2), 'in train': in_train(pgd(ball, 2)), 'autoattack': autoattack(ball, steps=2, targets=1, queries=2), 'class_grads': lambda m, x, y: class_grads(m, x)}[name]
+    torch.manual_seed(0)
+    net, x = fast(SmallCNN(width=4), 'channels_last', compile=True), torch.rand(4, 1, 8, 8)
+    y = net.eval()(x).argmax(1)
+    def counted(*a, **kw):
+        with wasted: return grad(*a, **kw)
+    monkeypatch.setattr(torch.autograd, 'grad', counted)
+    attack(net, x, y)
+    assert wasted.n == 0 and traced['stats']['unique_graphs'] and all(p.requires_grad for p in net.parameters())
+    monkeypatch.setattr(torch.autograd, 'grad', grad)
+    u = x.detach().requires_grad_()
+    z = net(u).sum()
+    with wasted: torch.autograd.grad(z, u)
+    assert wasted.n                                                                      # the counter counts, where nobody takes care
