@@ -67,3 +67,13 @@ def test_no_attack_pays_for_weights(name, traced, monkeypatch):
     z = net(u).sum()
     with wasted: torch.autograd.grad(z, u)
     assert wasted.n                                                                      # the counter counts, where nobody takes care
+
+@pytest.mark.filterwarnings("ignore:this CPU has no bfloat16")
+def test_bfloat16_compiled(traced):
+    "Autocast inside the graph: as near to float32 as without the compiler, and pixels get float32 gradients"
+    torch.manual_seed(0)
+    net, x = SmallCNN(width=4).eval(), torch.rand(4, 1, 8, 8)
+    want, plain, comp = net(x), fast(net)(x), fast(net, compile=True)
+    assert comp(x).dtype == torch.float32 and (comp(x)-want).abs().max() <= 2*(plain-want).abs().max() and not torch.equal(comp(x), want)
+    out = pgd(Linf(.1), 2)(comp, x, want.argmax(1))
+    assert out.dtype == torch.float32 and traced['stats']['unique_graphs']
