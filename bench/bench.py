@@ -63,7 +63,7 @@ def main(argv=None):
     p.add_argument('--rounds', type=int, default=9, help='each contender once per round')
     p.add_argument('--weights', help='weights of a CIFAR-10 network of width 16 (default: a digits network made here)')
     p.add_argument('--device')
-    p.add_argument('--compile', action='store_true', help='also torch.compile (pays on GPUs)')
+    p.add_argument('--compile', action='store_true', help='also compiled: needs a C++ compiler, or a GPU')
     a = p.parse_args(argv)
     device = default_device(a.device)
     threads = use_threads()
@@ -73,7 +73,7 @@ def main(argv=None):
     engine = pgd(Linf(eps), STEPS, eps/4, start=at_x)
     runs = {'bare loop': (fresh(), bare(eps)), 'engine': (fresh(), engine),
             'engine, channels_last': (fast(fresh(), 'channels_last'), engine), 'engine, bfloat16': (fast(fresh(), 'bfloat16'), engine)}
-    if a.compile: runs['engine, bfloat16, compiled'] = (fast(fresh(), 'bfloat16', compile=True), engine)
+    if a.compile: runs |= {f'engine, {k}, compiled': (fast(fresh(), k, compile=True), engine) for k in ('channels_last', 'bfloat16')}
     runs |= {n: (fresh(), f) for n in ('torchattacks', 'foolbox') if (f := library(n, eps))}
     times, right, judge = {n: [] for n in runs}, dict.fromkeys(runs, 0), fresh()
     sync = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
@@ -87,9 +87,9 @@ def main(argv=None):
             if r: times[n].append(t); right[n] += answers(x_adv, yb)
     clean = sum(answers(*b) for b in batches)/len(y)
     print(f"PGD-{STEPS}, eps {eps*255:.0f}/255, PreActResNet-18 of width 16, batch {BATCH}, {device}, {threads} threads, torch {torch.__version__}, {a.rounds} rounds; {len(y)} attacked images, clean accuracy {clean:.3f}")
-    print(f"{'':28}{'seconds':>9}{'ratio to bare loop':>21}{'(lowest, highest)':>20}{'robust accuracy, judged in float32':>37}")
+    print(f"{'':32}{'seconds':>9}{'ratio to bare loop':>21}{'(lowest, highest)':>20}{'robust accuracy, judged in float32':>37}")
     for n, t in times.items():
         q = [b/a_ for b, a_ in zip(t, times['bare loop'])]
-        print(f"{n:28}{statistics.median(t):9.3f}{statistics.median(q):21.3f}{f'({min(q):.2f}, {max(q):.2f})':>20}{right[n]/len(y):37.3f}")
+        print(f"{n:32}{statistics.median(t):9.3f}{statistics.median(q):21.3f}{f'({min(q):.2f}, {max(q):.2f})':>20}{right[n]/len(y):37.3f}")
 
 if __name__ == '__main__': main()
