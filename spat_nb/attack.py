@@ -127,7 +127,7 @@ def steepest(
     "One step of length `lr` in the ball's steepest direction: x + lr sign(g) for Linf, x + lr g/|g| for L2"
     return s.x + s.lr*s.ball.ascent(s.g)
 
-# %% ../nbs/12_attack.ipynb #f854773a
+# %% ../nbs/12_attack.ipynb #d8041a45
 def checked(
     x:Tensor, # (b,ch,h,w) pixels in [0,1]
     y:Tensor, # (b,) labels or (b,c) probabilities
@@ -170,7 +170,7 @@ class Attack:
     def run(self, model, x, y, look=True) -> tuple: # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
         "The same, with the loss at the attacked images and whether they fool the model; for one forward pass more (or not, with `best` or restarts)"
         x = checked(x, y)
-        with attack_mode(model): return self._worst(self._objective(model, x, y), x, look)
+        with attack_mode(model) as m: return self._worst(self._objective(m, x, y), x, look)
 
     def _objective(self, model, x, y):
         "x -> (loss, logits, won); the first answer of `model` is checked"

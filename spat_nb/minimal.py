@@ -75,7 +75,7 @@ class Nearest:
             a,b = torch.where(won, a, mid),torch.where(won, mid, b)
         return self
 
-# %% ../nbs/14_minimal.ipynb #0bfbe1d0
+# %% ../nbs/14_minimal.ipynb #e59fd545
 def _unit(norm):
     if norm in (Linf, L2): return norm(1.)
     raise TypeError(f"norm is {norm!r}; give the class Linf or L2. A radius is for within(attack, Linf(8/255)).")
@@ -94,8 +94,9 @@ def _seek(model, x, y, search):
     "What all three share: checks, eval mode, float32 or float64, and a search over those images only that are answered right"
     check_labels(y, len(check_images(x)))
     x = x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
-    f,x_adv = lambda x: logits(model, x),x.clone()
-    with attack_mode(model):
+    x_adv = x.clone()
+    with attack_mode(model) as m:
+        f = lambda x: logits(m, x)
         with torch.no_grad(): z = check_logits(f(x), len(x))
         check_labels(y, c=z.shape[1])
         y = y.argmax(1) if y.ndim == 2 else y

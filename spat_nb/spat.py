@@ -94,7 +94,7 @@ def flip_rates(
     names = [classes[k] if classes else k for k in y.tolist()]
     return pd.concat([each.groupby(names).mean(), each.mean().to_frame('all').T])
 
-# %% ../nbs/40_spat.ipynb #29f7e940
+# %% ../nbs/40_spat.ipynb #4b820fa9
 log_p = partial(torch.log_softmax, dim=1)
 
 def class_grads(
@@ -103,9 +103,9 @@ def class_grads(
     of:Callable=log_p, # logits -> (b,c): the log probabilities, or something else of which the slope is wanted
 ) -> Tensor:         # (c,b,ch,h,w)
     "grad_x log p_k for every class k, in one vectorised call: the work of K backward passes"
-    with attack_mode(model), torch.enable_grad():
+    with attack_mode(model) as m, torch.enable_grad():
         x = x.detach().requires_grad_()
-        v = of(logits(model, x))
+        v = of(logits(m, x))
         each = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)[:,None].expand(-1, len(x), -1)
         return torch.autograd.grad(v, x, each, is_grads_batched=True)[0]
 

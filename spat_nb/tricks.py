@@ -98,7 +98,7 @@ class EMA(Callback):
         model.load_state_dict(self.weights)
     def state(self): return dict(n=self.n, weights=self.weights)
 
-# %% ../nbs/80_tricks.ipynb #06100b34
+# %% ../nbs/80_tricks.ipynb #33afed68
 @dataclass(frozen=True)
 class in_train:
     "`attack` with the network in train mode: batch norm uses the batch's own statistics. Its running ones are put back, unless `keep`"
@@ -109,9 +109,9 @@ class in_train:
     @property
     def generator(self): return getattr(self.attack, 'generator', None)
     def __call__(self, model, x, y):
-        with attack_mode(model), nullcontext() if self.keep else kept_buffers(model): # gives each layer its flag back
+        with attack_mode(model) as m, nullcontext() if self.keep else kept_buffers(model): # gives each layer its flag back
             model.train()
-            return self.attack(lambda x: logits(model, x), x, y)         # a plain function: the attack cannot change its mode
+            return self.attack(lambda x: logits(m, x), x, y)         # a plain function: the attack cannot change its mode
 
 # %% ../nbs/80_tricks.ipynb #b539558b
 def flatness(
