@@ -156,13 +156,19 @@ def _torch():
         from .vision import torchvision
         torchvision('transforms.v2'); yield Finding('ok', 'torchvision', importlib.metadata.version('torchvision'))
     except Exception as e: yield Finding('BROKEN', 'torchvision', f'does not load ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ""})', f'{PIP} --upgrade torchvision')
-    yield from (*_gpu(torch), *_precision(torch), *_threads(torch))
+    yield from (*_gpu(torch), *_compiler(torch), *_precision(torch), *_threads(torch))
 
 def _gpu(torch):
     if torch.cuda.is_available(): yield Finding('ok', 'GPU', ', '.join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
     elif torch.backends.mps.is_available(): yield Finding('ok', 'GPU', 'mps')
     elif shutil.which('nvidia-smi'): yield Finding('missing', 'GPU', f'nvidia-smi is here, but torch {torch.__version__} finds none', 'choose the CUDA build for your driver at https://pytorch.org/get-started/locally')
     else: yield Finding('note', 'GPU', 'none; digits take seconds without, CIFAR-10 hours')
+
+def _compiler(torch):
+    if not torch.cuda.is_available(): return                                             # a CPU gains little
+    from .core import compiler
+    have = compiler('cuda')
+    yield Finding('ok', 'compiler', f'{have}, for `--compile`') if have else Finding('note', 'compiler', 'none: `--compile` stops, and studies of size paper run uncompiled', 'apt-get install gcc')
 
 def _precision(torch):
     if torch.cuda.is_available():

@@ -10,7 +10,7 @@ import torch
 from .attack import fgsm, pgd
 from .autoattack import autoattack
 from .balls import Linf
-from .core import default_device, settings
+from .core import compiler, default_device, settings
 from .data import get_data
 from .evaluate import _describe, evaluate, wilson
 from .files import write_aside
@@ -117,7 +117,7 @@ class Job:
     @property
     def precision(self): return 'bfloat16' if self.device and self.device.type == 'cuda' else self.size.precision or settings().precision
     @property
-    def compiled(self): return self.size.compile and self.device.type == 'cuda'
+    def compiled(self): return self.size.compile and self.device.type == 'cuda' and bool(compiler(self.device))
     @property
     def how(self): return dict(precision=self.precision, compile=self.compiled)  # how networks run while they are trained
     def open(self):
@@ -264,7 +264,7 @@ def one(job, device, budget=None, quiet=False) -> bool:
                 seen = _judge(model, job)
         finally: spend()
         history, chosen = (*told, None)[:2]
-        d = dict(schema=SCHEMA, study=job.study.name, arm=job.arm_name, size=job.size_name, seed=job.seed, config=job.config, precision=job.precision,
+        d = dict(schema=SCHEMA, study=job.study.name, arm=job.arm_name, size=job.size_name, seed=job.seed, config=job.config, **job.how,
                  code=dict(spat_nb=spat_nb.__version__, commit=_commit()), torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
                  device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'cpu, {platform.machine()}', seconds={k: round(v, 1) for k, v in before.items()},
                  parameters=sum(p.numel() for p in model.parameters()), chosen_step=chosen, history=history, **seen)
@@ -281,6 +281,7 @@ def run(name, size='laptop', budget=None, device=None, seeds=None, arms=None, wh
     study, device, end = _study(name), default_device(device), None if budget is None else time.monotonic()+budget
     todo = jobs(study, size, seeds, arms)
     missing, done = [j for j in todo if not j.done()], 0
+    if device.type == 'cuda' and not compiler(device) and any(j.size.compile for j in missing): say("there is no C compiler on the path: the networks run uncompiled, which takes longer; install gcc to change that.")
     if workers > 1 and len(missing) > 1: return _side_by_side(missing, min(workers, len(missing)), budget, device, whole)
     for job in missing:
         if job.done(): continue                                                          # another process was faster

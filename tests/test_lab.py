@@ -1,6 +1,7 @@
 "The notebooks in a reader's folder, what the wheel carries, and the doctor"
 import importlib.util, json, os, re, subprocess, sys, tomllib, zipfile
 from pathlib import Path
+from types import SimpleNamespace
 import pytest
 from spat_nb import lab
 from spat_nb.cli import main
@@ -120,6 +121,12 @@ def test_doctor_names_the_mend(monkeypatch, tmp_path, capsys):
     gone(); monkeypatch.setenv('SPAT_NB_PRECISION', 'float9'); assert main(['doctor']) == 1
     assert re.search(r"BROKEN +settings +precision is 'float9'", capsys.readouterr().out)
     assert lab.doctor(print, {'x': lambda: 1/0}) == 1 and 'could not be looked at (ZeroDivisionError' in capsys.readouterr().out
+
+def test_doctor_looks_for_a_compiler_where_there_is_a_gpu(monkeypatch):
+    torch = lambda gpu: SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: gpu))
+    monkeypatch.setenv('CC', sys.executable); (found,) = lab._compiler(torch(True))
+    monkeypatch.setenv('CC', ''); monkeypatch.setenv('PATH', ''); (missing,) = lab._compiler(torch(True))
+    assert (found.verdict, missing.verdict) == ('ok', 'note') and 'gcc' in str(missing) and not [*lab._compiler(torch(False))]
 
 def test_the_extra_is_enough():
     "What notebooks and playground import beyond the package stands in the extra `lab`"
