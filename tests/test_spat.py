@@ -158,7 +158,7 @@ def test_the_diagnosis_of_a_run(monkeypatch, tmp_path):
     monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path))
     data = get_data('digits', device='cpu', batch_size=64, n=192)
     size = replace(study.size('laptop', 'PGD-AT'), epochs=1, steps=2)
-    j = SimpleNamespace(size=size, ball=Linf(.15), precision='float32', device=torch.device('cpu'), home=tmp_path/'spat'/'laptop', size_name='laptop', open=lambda: data)
+    j = SimpleNamespace(size=size, ball=Linf(.15), precision='float32', how=dict(precision='float32'), device=torch.device('cpu'), home=tmp_path/'spat'/'laptop', size_name='laptop', open=lambda: data)
     torch.manual_seed(0); net = SmallCNN(width=4).eval()
     d = diagnose(net, j, SimpleNamespace(classes=data.train.classes), n=60); (made,) = tmp_path.rglob('judge*'); at = made.stat().st_mtime_ns
     again = diagnose(net, j, SimpleNamespace(classes=data.train.classes), n=60)
