@@ -2,7 +2,7 @@
 # A study is a `Study` of named `Arm`s in `spat_nb/studies/`; an arm says what differs from the house recipe, a `Size` says on what and
 # for how long. `run` does what is missing and goes on where it was killed; `frame`, `table` and `plot` read the files.
 from __future__ import annotations
-import contextlib, importlib, json, math, os, pkgutil, platform, re, signal, subprocess, sys, time
+import base64, contextlib, importlib, json, math, os, pkgutil, platform, re, signal, subprocess, sys, time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,6 +158,20 @@ def _study(name):
     if name not in have: raise ValueError(f"there is no study {name!r}; there are {', '.join(have)}.")
     return have[name]
 
+# ---- a bit for each image
+
+def _bits(right):
+    "(n,) bool as text: eight images to a byte, in base64"
+    import numpy as np
+    return base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()
+
+def _unbits(text, n):
+    "(n,) bool from what `_bits` wrote. ValueError where that is not n images"
+    import numpy as np
+    raw = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    if len(raw) != -(-n//8): raise ValueError(f"{len(raw)} bytes hold the answers, not those to {n} images; the file is damaged, run the study again.")
+    return torch.from_numpy(np.unpackbits(raw, count=n).astype(bool))
+
 # ---- running
 
 class OutOfTime(Exception): "The budget is spent; what was done lies on disk"
@@ -202,11 +216,12 @@ def _learn(job):
     return l.model, l.history, best.step
 
 def _counts(record):
-    "Images and right answers of every class, under every attack, and who was taken for whom"
+    "Images and right answers of every class, under every attack; who was taken for whom, and which images were right"
     out = {}
     for k in record.names:
         t = record.per_class(k)
-        out[k] = dict(n=int(t.n.sum()), correct=int(t.correct.sum()), class_n=t.n.tolist(), class_correct=t.correct.tolist(), **({} if k == 'worst' or '/' in k else {'confusion': record.confusion(k).tolist()}))
+        out[k] = dict(n=int(t.n.sum()), correct=int(t.correct.sum()), class_n=t.n.tolist(), class_correct=t.correct.tolist())
+        if k != 'worst' and '/' not in k: out[k] |= dict(confusion=record.confusion(k).tolist(), right=_bits(record.correct(k)))
     return out
 
 def usual(job):

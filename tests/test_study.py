@@ -184,3 +184,10 @@ def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):
     for k in ('clean', 'fgsm', 'pgd20', 'cw20', 'aa'):
         lo, hi = wilson(there['attacks'][k]['correct'], there['attacks'][k]['n'])
         assert new['attacks'][k]['n'] == there['attacks'][k]['n'] and lo <= new['attacks'][k]['correct']/new['attacks'][k]['n'] <= hi, k
+
+def test_answers_come_back_image_by_image():
+    torch.manual_seed(0)
+    for n in (1, 7, 8, 9, 180):
+        right = torch.rand(n) < .4
+        assert torch.equal(S._unbits(S._bits(right), n), right)
+    with pytest.raises(ValueError, match='1 bytes hold the answers, not those to 9 images'): S._unbits(S._bits(torch.ones(8, dtype=bool)), 9)
