@@ -24,7 +24,7 @@ from .files import write_aside
 from .losses import margin
 
 # %% auto #0
-__all__ = ['wilson', 'Record', 'evaluate', 'sweep', 'plot_sweep', 'Flight', 'plot_flight']
+__all__ = ['wilson', 'paired', 'Record', 'evaluate', 'sweep', 'plot_sweep', 'Flight', 'plot_flight']
 
 # %% ../nbs/20_evaluate.ipynb #978610c7
 def wilson(
@@ -40,6 +40,22 @@ def wilson(
     z = NormalDist().inv_cdf((1+level)/2)
     mid,half = (k + z*z/2)/(n + z*z),z/(n + z*z)*math.sqrt(k*(n-k)/n + z*z/4)
     return max(0., mid-half),min(1., mid+half)
+
+# %% ../nbs/20_evaluate.ipynb #899177e1
+def paired(
+    a,               # (n,) bool: which images the one answers right; n >= 1
+    b,               # (n,) bool: the other, on the same images in the same order
+    level:float=.95, # confidence, in (0,1)
+) -> tuple:          # share of `a` less share of `b`, lowest and highest plausible value, in [-1,1]
+    "Difference of two shares over the same images with its interval (Agresti and Min 2005). ValueError where the images cannot be the same, or level is out of range"
+    from statistics import NormalDist
+    if a.shape != b.shape or a.ndim != 1 or len(a) == 0: raise ValueError(f"answers of shapes {tuple(a.shape)} and {tuple(b.shape)}; give the right answers of both to the same images, (n,) each.")
+    if a.dtype != torch.bool or b.dtype != torch.bool: raise ValueError(f"answers of type {a.dtype} and {b.dtype}; give bool, right or wrong, as record.correct does.")
+    if not 0 < level < 1: raise ValueError(f"level is {level}; a confidence lies between 0 and 1, .95 say.")
+    only_a,only_b,n = int((a & ~b).sum()),int((b & ~a).sum()),len(a)
+    d,N = only_a - only_b,n + 2
+    half = NormalDist().inv_cdf((1+level)/2)*math.sqrt(only_a + only_b + 1 - d*d/N)/N
+    return d/n,max(-1., d/N - half),min(1., d/N + half)
 
 # %% ../nbs/20_evaluate.ipynb #44fd4a3c
 def _hard(y, n, c):
