@@ -212,7 +212,7 @@ def data(a):
         print(f"{name}: {d.train.n + d.valid.n:,} training and {d.test.n:,} test images of {d.test.shape} in {settings().data}")
 
 def study(a):
-    "Studies: list them, see what is done, run what is missing, show tables and plots"
+    "Studies: list them, see what is done, run what is missing, judge once more, show tables and plots"
     from spat_nb import study as S
     from spat_nb.core import default_device
     if a.what == 'list':
@@ -229,6 +229,7 @@ def study(a):
         return print(f"written: {out}")
     settle()
     device = default_device(a.device)
+    if a.what == 'verify': return 1 if S.verify(a.name, a.size, a.seeds, a.arms, device, a.quiet, partial(print, flush=True)) else 0
     workers = a.workers or (S.cores() if device.type == 'cpu' else 1)
     n = S.run(a.name, a.size, a.budget, device, a.seeds, a.arms, a.whole, a.quiet, partial(print, flush=True), workers)
     if a.quiet: return
@@ -323,7 +324,7 @@ def parser():
     s.add_argument('--trust', action='store_true', help='also ask whether the number is real: eleven gates on 256 images')
     s.add_argument('--out', help='JSON file for the record')
     s = command(study)
-    s.add_argument('what', choices=['list', 'status', 'run', 'table', 'plot'])
+    s.add_argument('what', choices=['list', 'status', 'run', 'verify', 'table', 'plot'], help='verify judges the kept networks once more')
     s.add_argument('name', nargs='?', help='of the study')
     s.add_argument('--size', default='laptop', choices=['laptop', 'mini', 'small', 'paper'], help='digits in minutes, CIFAR-10 with a narrow network, CIFAR-10 with the usual one')
     s.add_argument('--budget', type=seconds, help='stop after 90s, 9m, 1.5h; what is done is kept (default: no limit)')

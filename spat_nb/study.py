@@ -12,7 +12,7 @@ from .autoattack import autoattack
 from .balls import Linf
 from .core import compiler, default_device, settings
 from .data import get_data
-from .evaluate import _describe, evaluate, wilson
+from .evaluate import _describe, evaluate, paired, wilson
 from .files import write_aside
 from .learner import Best, Callback, Checkpoint, Learner, Progress, Validate
 from .losses import margin
@@ -108,6 +108,8 @@ class Job:
     @property
     def path(self): return self.home/f'{self.stem}.json'
     @property
+    def kept(self): return self.home/'weights'/f'{self.stem}.safetensors'  # of the network that was judged
+    @property
     def work(self): return settings().results/'.work'/self.study.name/self.size_name/self.stem
     @property
     def config(self):
@@ -195,6 +197,9 @@ def _alone(folder):
         except OSError: yield False; return
         yield True
 
+def _write(job, d):
+    with write_aside(job.path) as part: part.write_text(json.dumps(d, separators=(',', ':')))
+
 def _commit():
     "The commit of the code, with a + where it was changed since; None outside a checkout"
     git = lambda *a: subprocess.run(['git', '-C', str(Path(__file__).parent), *a], capture_output=True, text=True, timeout=20)
@@ -250,10 +255,14 @@ def _begin(job):
         if f.name != 'lock': f.unlink()
     with write_aside(mark) as part: part.write_text(json.dumps(mine))
 
+def _load(job, weights):
+    "The trained network of a run, on its device"
+    from .models import load
+    return load(weights, **job.arm.slots if {*job.arm.slots} <= {'act', 'head'} else {}).to(job.device)
+
 def one(job, device, budget=None, quiet=False) -> bool:
     "Train, judge and write one run. False where another process is at it, or where it is there already"
     import shutil, spat_nb
-    from .models import load
     job.device, job.quiet = device, quiet
     with _alone(job.work) as mine:
         if not mine or job.done(): return False
@@ -268,7 +277,7 @@ def one(job, device, budget=None, quiet=False) -> bool:
             with write_aside(log) as part: part.write_text(json.dumps(before))
         try:
             with _budget(budget):
-                if weights.is_file() and not job.arm.train: model, told = load(weights, **job.arm.slots if {*job.arm.slots} <= {'act', 'head'} else {}).to(device), json.loads((job.work/'history.json').read_text())
+                if weights.is_file() and not job.arm.train: model, told = _load(job, weights), json.loads((job.work/'history.json').read_text())
                 else:
                     model, *told = job.arm.train(job) if job.arm.train else _learn(job)
                     spend()
@@ -283,9 +292,8 @@ def one(job, device, budget=None, quiet=False) -> bool:
                  code=dict(spat_nb=spat_nb.__version__, commit=_commit()), torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
                  device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'cpu, {platform.machine()}', seconds={k: round(v, 1) for k, v in before.items()},
                  parameters=sum(p.numel() for p in model.parameters()), chosen_step=chosen, history=history, **seen)
-        with write_aside(job.path) as part: part.write_text(json.dumps(d, separators=(',', ':')))
-    keep = job.home/'weights'/f'{job.stem}.safetensors'
-    if weights.is_file(): keep.parent.mkdir(parents=True, exist_ok=True); os.replace(weights, keep)
+        _write(job, d)
+    if weights.is_file(): job.kept.parent.mkdir(parents=True, exist_ok=True); os.replace(weights, job.kept)
     shutil.rmtree(job.work, ignore_errors=True)
     return True
 
@@ -322,6 +330,31 @@ def _side_by_side(missing, workers, budget, device, whole):
         for c in children: c.terminate()
     if any(codes): raise RuntimeError(f"a worker of {job.study.name} ended with status {max(codes, key=abs)}, see above; what was done is kept, the same command goes on.")
     return sum(j.done() for j in missing)
+
+def _moved(was, now) -> str:
+    "What is no longer as it was, of two judgements of one network; '' where all came back"
+    count = lambda v: f"{v['correct']} of {v['n']}"
+    rows = [f"{k} {count(v)}, now {count(now['attacks'][k])}" for k, v in was['attacks'].items() if {**now['attacks'][k], **v} != now['attacks'][k]]
+    a, b = (', '.join(d['trust']['flags']) or 'none' for d in (was, now))
+    return '; '.join([*rows, *[f"flags of the trust card {a}, now {b}"]*(a != b)])
+
+def verify(name, size='laptop', seeds=None, arms=None, device=None, quiet=False, say=print) -> int: # networks whose numbers did not come back
+    "Judge the kept networks of a study once more; a line for each. Results of before answers were kept image by image get them, where all numbers came back. A kill loses nothing"
+    import shutil
+    study, moved = _study(name), 0
+    for job in jobs(study, size, seeds, arms):
+        job.device, job.quiet, who = default_device(device), quiet, f"{study.name}, {size}: {job.arm_name}, seed {job.seed}"
+        if not job.done() or not job.kept.is_file(): say(f"{who}: {'no weights were kept' if job.done() else 'has not been run'}"); continue
+        with _alone(job.work) as mine:
+            if not mine: say(f"{who}: another process is at it"); continue
+            _begin(job)
+            model, was = _load(job, job.kept), json.loads(job.path.read_text(encoding='utf-8'))
+            now = _judge(job.arm.finish(model, job) if job.arm.finish else model, job)
+            if told := _moved(was, now): moved += 1
+            else: _write(job, {**was, 'attacks': now['attacks']})
+        shutil.rmtree(job.work, ignore_errors=True)
+        say(f"{who}: {told or 'all numbers came back'}")
+    return moved
 
 def status(name=None):  # pandas.DataFrame: a row per study and size; runs done, runs in all, minutes that they took
     "What is done and what is missing"
@@ -389,12 +422,21 @@ def table(study, size='laptop', attacks=('clean', 'pgd20', 'cw20', 'aa'), weakes
         rows[arm] = {**{k: show(g[g.attack == k]) if (g.attack == k).any() else '' for k in attacks if (f.attack == k).any()}, f'weakest class, {weakest}': show(g[g.attack == weakest], 'weakest'), 'seeds': g.seed.nunique(), 'flags': ', '.join(flags)}
     return pd.DataFrame(rows).T.rename_axis('arm')
 
+def right(d, attack='aa'):  # (n,) bool, or None
+    "Which images a result's network answers right under an attack; None where that was not kept"
+    v = d['attacks'].get(attack, {})
+    return _unbits(v['right'], v['n']) if 'right' in v else None
+
 def compare(study, a, b, attack='aa', size='laptop', column='accuracy') -> tuple: # mean of a-b over the seeds that both have, lowest and highest plausible value, number of seeds
-    "Paired difference between two arms with Student's 95% interval; shares. ValueError where they share no seed"
+    """Paired difference between two arms; shares. Over seeds Student's 95% interval; of one seed the one over its images, where their answers were kept (else NaN): that one holds
+    for these two networks, not for two more trainings. ValueError where the arms share no seed"""
     f = frame(study, size)
     va, vb = (f[(f.arm == k) & (f.attack == attack)].set_index('seed')[column] for k in (a, b))
     both = sorted({*va.index} & {*vb.index})
     if not both: raise ValueError(f"{a!r} and {b!r} share no seed in {study} at size {size!r} under {attack!r}.")
+    if len(both) == 1 and column == 'accuracy':
+        ra, rb = (right(d, attack) for k in (a, b) for d in results(study, size) if (d['arm'], d['seed']) == (k, both[0]))
+        if ra is not None and rb is not None: return (*paired(ra, rb), 1)
     m, half = _mean([va[s]-vb[s] for s in both])
     return m, m-half, m+half, len(both)
 

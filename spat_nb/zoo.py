@@ -95,12 +95,11 @@ def table():  # pandas.DataFrame, a row per network
 
 def _run(job):
     "The result and the weights of a run. FileNotFoundError where one is missing, ValueError where the study has changed since"
-    weights = job.home/'weights'/f'{job.stem}.safetensors'
     again = f"run: spat_nb study run {job.study.name} --size {job.size_name} --seeds {job.seed} --arms '{job.arm_name}'"
-    for p in (job.path, weights):
+    for p in (job.path, job.kept):
         if not p.is_file(): raise FileNotFoundError(f"no file {p}; {again}")
     if not job.done(): raise ValueError(f"{job.path} belongs to another configuration than the study has today; {again}")
-    return json.loads(job.path.read_text(encoding='utf-8')), weights
+    return json.loads(job.path.read_text(encoding='utf-8')), job.kept
 
 def _measured(net, job, precision, n, aa):
     "Counts of right answers on at most `n` test images, clean and under PGD-20; with `aa` also under the size's strongest attack"
@@ -147,7 +146,7 @@ def _current(study, size, arm, seed, name):
     "Is what lies on the shelf made from just these files?"
     if name not in names(): return False
     job, c = Job(_study(study), arm, size, seed), card(name)
-    return (c['source']['results_sha256'], c['source']['weights_sha256'], c['sha256']) == (_sha(job.path), _sha(job.home/'weights'/f'{job.stem}.safetensors'), _sha(_file(name)))
+    return (c['source']['results_sha256'], c['source']['weights_sha256'], c['sha256']) == (_sha(job.path), _sha(job.kept), _sha(_file(name)))
 
 def _there(study, size, arm, seed):
     "`seed`, or the next one whose run is there. As `_run`, for `seed`, where none is"

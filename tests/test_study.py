@@ -191,3 +191,24 @@ def test_answers_come_back_image_by_image():
         right = torch.rand(n) < .4
         assert torch.equal(S._unbits(S._bits(right), n), right)
     with pytest.raises(ValueError, match='1 bytes hold the answers, not those to 9 images'): S._unbits(S._bits(torch.ones(8, dtype=bool)), 9)
+
+def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsys):
+    go(seeds=[0]); path, lines = folder/'toy'/'laptop'/'standard-s0.json', []
+    whole = json.loads(path.read_text())
+    old = json.loads(path.read_text())
+    for v in old['attacks'].values(): v.pop('right', None)
+    path.write_text(json.dumps(old))                                             # as results were before answers were kept
+    look = lambda: S.verify('toy', device='cpu', seeds=[0], arms=['standard'], quiet=True, say=lines.append)
+    assert look() == 0 and json.loads(path.read_text()) == whole and 'came back' in lines[-1] and not list((folder/'.work').rglob('*.json'))
+    old['attacks']['clean']['correct'] -= 1; text = json.dumps(old); path.write_text(text)
+    n = whole['attacks']['clean']['correct']
+    assert look() == 1 and path.read_text() == text and f'clean {n-1} of 360, now {n} of 360' in lines[-1]  # a result that does not come back stays as it is
+    (folder/'toy'/'laptop'/'weights'/'standard-s0.safetensors').unlink()
+    assert look() == 0 and 'no weights' in lines[-1] and S.verify('toy', seeds=[1], quiet=True, say=lines.append) == 0 and 'not been run' in lines[-1]
+
+def test_one_seed_is_compared_image_by_image(folder):
+    from spat_nb.evaluate import paired
+    go(seeds=[0]); a, b = (next(d for d in S.results('toy') if d['arm'] == k) for k in TOY.arms)
+    assert S.right(a, 'worst') is None and int(S.right(a, 'cw20').sum()) == a['attacks']['cw20']['correct']
+    assert S.compare('toy', *TOY.arms, 'cw20') == (*paired(S.right(a, 'cw20'), S.right(b, 'cw20')), 1)
+    assert math.isnan(S.compare('toy', *TOY.arms, 'cw20', column='weakest')[1])    # of one seed's weakest class there is no such interval
