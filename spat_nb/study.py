@@ -422,7 +422,7 @@ def table(study, size='laptop', attacks=('clean', 'pgd20', 'cw20', 'aa'), weakes
         rows[arm] = {**{k: show(g[g.attack == k]) if (g.attack == k).any() else '' for k in attacks if (f.attack == k).any()}, f'weakest class, {weakest}': show(g[g.attack == weakest], 'weakest'), 'seeds': g.seed.nunique(), 'flags': ', '.join(flags)}
     return pd.DataFrame(rows).T.rename_axis('arm')
 
-def right(d, attack='aa'):  # (n,) bool, or None
+def solved(d, attack='aa'):  # (n,) bool, or None
     "Which images a result's network answers right under an attack; None where that was not kept"
     v = d['attacks'].get(attack, {})
     return _unbits(v['right'], v['n']) if 'right' in v else None
@@ -435,7 +435,7 @@ def compare(study, a, b, attack='aa', size='laptop', column='accuracy') -> tuple
     both = sorted({*va.index} & {*vb.index})
     if not both: raise ValueError(f"{a!r} and {b!r} share no seed in {study} at size {size!r} under {attack!r}.")
     if len(both) == 1 and column == 'accuracy':
-        ra, rb = (right(d, attack) for k in (a, b) for d in results(study, size) if (d['arm'], d['seed']) == (k, both[0]))
+        ra, rb = (solved(d, attack) for k in (a, b) for d in results(study, size) if (d['arm'], d['seed']) == (k, both[0]))
         if ra is not None and rb is not None: return (*paired(ra, rb), 1)
     m, half = _mean([va[s]-vb[s] for s in both])
     return m, m-half, m+half, len(both)

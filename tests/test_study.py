@@ -209,6 +209,6 @@ def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsy
 def test_one_seed_is_compared_image_by_image(folder):
     from spat_nb.evaluate import paired
     go(seeds=[0]); a, b = (next(d for d in S.results('toy') if d['arm'] == k) for k in TOY.arms)
-    assert S.right(a, 'worst') is None and int(S.right(a, 'cw20').sum()) == a['attacks']['cw20']['correct']
-    assert S.compare('toy', *TOY.arms, 'cw20') == (*paired(S.right(a, 'cw20'), S.right(b, 'cw20')), 1)
+    assert S.solved(a, 'worst') is None and int(S.solved(a, 'cw20').sum()) == a['attacks']['cw20']['correct']
+    assert S.compare('toy', *TOY.arms, 'cw20') == (*paired(S.solved(a, 'cw20'), S.solved(b, 'cw20')), 1)
     assert math.isnan(S.compare('toy', *TOY.arms, 'cw20', column='weakest')[1])    # of one seed's weakest class there is no such interval
