@@ -211,6 +211,15 @@ def data(a):
         d = get_data(name, device='cpu', download=True)
         print(f"{name}: {d.train.n + d.valid.n:,} training and {d.test.n:,} test images of {d.test.shape} in {settings().data}")
 
+def compare(a):
+    "Set two records of `evaluate --out` (or of a training) against each other, image by image"
+    from spat_nb.evaluate import Record
+    t = Record.load(a.record).versus(Record.load(a.other))
+    pct = lambda v: f'{100*v:+.1f}'
+    print(f"{a.record} against {a.other}, {t.n.iloc[0]} images; difference in points with its 95% interval")
+    for k, r in t.iterrows(): print(f"{k:12} {100*r.accuracy:6.1f} {100*r.other:6.1f}   {pct(r['diff'])} [{pct(r.lo)}, {pct(r.hi)}]{'' if r.lo > 0 or r.hi < 0 else '   not told apart'}")
+    print('It holds for these two networks on other images; how far two more trainings would lie apart only more seeds can say.')
+
 def study(a):
     "Studies: list them, see what is done, run what is missing, judge once more, show tables and plots"
     from spat_nb import study as S
@@ -323,6 +332,9 @@ def parser():
     s.add_argument('--aa', action='store_true', help='AutoAttack standard too: minutes to hours')
     s.add_argument('--trust', action='store_true', help='also ask whether the number is real: eleven gates on 256 images')
     s.add_argument('--out', help='JSON file for the record')
+    s = command(compare)
+    s.add_argument('record', help='JSON file of a record')
+    s.add_argument('other', help='the one that it is compared with, of the same images')
     s = command(study)
     s.add_argument('what', choices=['list', 'status', 'run', 'verify', 'table', 'plot'], help='verify judges the kept networks once more')
     s.add_argument('name', nargs='?', help='of the study')

@@ -125,3 +125,13 @@ def test_weights_of_a_study_say_what_they_are_measured_by(tmp_path, capsys):
     assert '20' in capsys.readouterr().out
     save(SmallCNN(width=4), tmp_path/'v.safetensors')
     assert main(['evaluate', str(tmp_path/'v.safetensors'), '--device', 'cpu']) == 1 and 'give --data and --eps' in capsys.readouterr().err
+
+def test_two_records_are_compared_image_by_image(tmp_path, capsys):
+    y, right = torch.arange(200) % 10, lambda n: torch.where(torch.arange(200) < n, torch.arange(200) % 10, (torch.arange(200)+1) % 10)
+    a, b = (Record(y, dict(clean=right(190), pgd20=right(n)), tuple('0123456789')) for n in (162, 150))
+    for r, k in ((a, 'a'), (b, 'b')): r.save(tmp_path/f'{k}.json')
+    assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'b.json')]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r'clean +95\.0 +95\.0 +\+0\.0 \[-1\.0, \+1\.0\] +not told apart', out[1]) and re.fullmatch(r'pgd20 +81\.0 +75\.0 +\+6\.0 \[\+2\.\d, \+9\.\d\]', out[2])
+    Record(y.flip(0), b.preds, b.classes).save(tmp_path/'c.json')
+    assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'c.json')]) == 1 and 'on the same images' in capsys.readouterr().err
