@@ -17,8 +17,8 @@ from .plot import PALETTE
 from .study import SIZES, _mean, results, solved, studies
 
 # %% auto #0
-__all__ = ['CLAIMS', 'recipe', 'gather', 'leaderboard', 'Table', 'show', 'front', 'plot', 'against', 'Claim', 'gain', 'judged',
-           'card']
+__all__ = ['CLAIMS', 'recipe', 'gather', 'leaderboard', 'Table', 'show', 'front', 'plot', 'against', 'show_against',
+           'plot_against', 'Claim', 'gain', 'judged', 'card']
 
 # %% ../nbs/90_compare.ipynb #7a61558f
 def recipe(
@@ -197,6 +197,32 @@ def against(
         m,lo,hi,over = _apart(pairs[k], attack, 1-(1-level)/len(able))
         rows.append(dict(arm=k, diff=m, lo=lo, hi=hi, over=over, seeds=len(pairs[k]) if over == 'seeds' else 1, verdict='better' if lo > 0 else 'worse' if hi < 0 else 'not told apart', flags=', '.join(sorted({f for d in runs[k].values() for f in d['trust']['flags']}))))
     return pd.DataFrame(rows, columns=['arm', 'diff', 'lo', 'hi', 'over', 'seeds', 'verdict', 'flags']).sort_values('diff', ascending=False, kind='stable').reset_index(drop=True)
+
+# %% ../nbs/90_compare.ipynb #d94e8114
+def show_against(
+    t, # what `against` gave
+) -> Table:
+    "The differences in points, with their intervals"
+    import pandas as pd
+    say = [f'{100*d:+.1f} [{100*lo:+.1f}, {100*hi:+.1f}]' for d,lo,hi in zip(t['diff'], t.lo, t.hi)]
+    shown = pd.DataFrame({'method': t.arm, 'points': say, 'over': [f"{n} seeds" if o == 'seeds' else 'images of one seed' for o,n in zip(t.over, t.seeds)], 'verdict': t.verdict, 'flags': t['flags']})
+    return Table(shown, shown.assign(points=t['diff']))
+
+def plot_against(
+    t,              # what `against` gave, not empty
+    base='PGD-AT',  # with which it was made
+    attack='aa',    # likewise
+    ax=None,        # default: new axes
+):                  # the axes
+    "A bar for each difference, best on top; those that reach zero are pale, those with a flagged trust card hollow"
+    import matplotlib.pyplot as plt
+    ax = ax or plt.subplots(figsize=(6.4, .9+.27*len(t)), layout='constrained')[1]
+    for i,r in t.iterrows():
+        colour = PALETTE[{'better': 2, 'worse': 1}.get(r.verdict, 0)]
+        ax.errorbar(100*r['diff'], i, xerr=[[100*(r['diff']-r.lo)], [100*(r.hi-r['diff'])]], fmt='o', color=colour, mfc='white' if r['flags'] else colour, capsize=2, lw=1, alpha=.5 if r.verdict == 'not told apart' else 1)
+    ax.axvline(0, color='black', lw=.8); ax.grid(axis='x', alpha=.3)
+    ax.set(yticks=range(len(t)), yticklabels=list(t.arm), ylim=(len(t)-.4, -.6), xlabel=f'accuracy under {attack} less that of {base}, points')
+    return ax
 
 # %% ../nbs/90_compare.ipynb #1dec3fea
 @dataclass(frozen=True)
