@@ -30,7 +30,7 @@ test: setup     ## lint, spelling, notebooks and tests
 	@echo "== notebooks, each from top to bottom"
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 quick: setup    ## the tests that take seconds
 	$(PY) -m pytest -m 'not slow'
 docs: setup     ## the site, into _docs/

@@ -214,10 +214,10 @@ def data(a):
 def compare(a):
     "Set two records of `evaluate --out` (or of a training) against each other, image by image"
     from spat_nb.evaluate import Record
-    t = Record.load(a.record).versus(Record.load(a.other))
+    t = Record.load(a.record).versus(Record.load(a.other), a.classes)
     pct = lambda v: f'{100*v:+.1f}'
-    print(f"{a.record} against {a.other}, {t.n.iloc[0]} images; difference in points with its 95% interval")
-    for k, r in t.iterrows(): print(f"{k:12} {100*r.accuracy:6.1f} {100*r.other:6.1f}   {pct(r['diff'])} [{pct(r.lo)}, {pct(r.hi)}]{'' if r.lo > 0 or r.hi < 0 else '   not told apart'}")
+    print(f"{a.record} against {a.other}{f', the classes under {a.classes}' if a.classes else ''}; images, accuracies, difference in points with 95% interval{' (all classes together)' if a.classes else ''}")
+    for k, r in t.iterrows(): print(f"{k:12} {r.n:6.0f} {100*r.accuracy:6.1f} {100*r.other:6.1f}   {pct(r['diff'])} [{pct(r.lo)}, {pct(r.hi)}]{'' if r.lo > 0 or r.hi < 0 else '   not told apart'}")
     print('It holds for these two networks on other images; how far two more trainings would lie apart only more seeds can say.')
 
 def study(a):
@@ -335,6 +335,7 @@ def parser():
     s = command(compare)
     s.add_argument('record', help='JSON file of a record')
     s.add_argument('other', help='the one that it is compared with, of the same images')
+    s.add_argument('--classes', metavar='ATTACK', help='class by class under this attack (or clean)')
     s = command(study)
     s.add_argument('what', choices=['list', 'status', 'run', 'verify', 'table', 'plot'], help='verify judges the kept networks once more')
     s.add_argument('name', nargs='?', help='of the study')

@@ -57,7 +57,7 @@ def paired(
     half = NormalDist().inv_cdf((1+level)/2)*math.sqrt(only_a + only_b + 1 - d*d/N)/N
     return d/n,max(-1., d/N - half),min(1., d/N + half)
 
-# %% ../nbs/20_evaluate.ipynb #73453243
+# %% ../nbs/20_evaluate.ipynb #0f237888
 def _hard(y, n, c):
     "`y`, where it is one label for each image"
     if check_labels(y, n, c).ndim == 1: return y
@@ -123,15 +123,18 @@ class Record:
         return pd.DataFrame({k: self.per_class(k).accuracy for k in self.names})
     def versus(self,
         other:Record,    # on the same images, in the same order
-        level:float=.95, # confidence of the intervals
-    ): # pandas.DataFrame, a row per attack that both have: n, accuracy, other, diff, lo, hi
+        name:str=None,   # an attack, or 'clean': class by class under this one; default: all images, under every attack that both have
+        level:float=.95, # confidence of the intervals; of the classes together (Bonferroni)
+    ): # pandas.DataFrame, a row per attack or class: n, accuracy, other, diff, lo, hi
         "Which of two networks is better, image by image, see `paired`. ValueError where the labels are others, or where an attack of one name was not the same"
         import pandas as pd
         if not torch.equal(self.y, other.y): raise ValueError(f"the labels of the records differ ({len(self.y)} and {len(other.y)} images); evaluate both on the same images in the same order.")
-        names,(mine,its) = [k for k in ('clean', *self.attacks) if k in other.preds],(r.info.get('attacks', {}) for r in (self, other))
+        names,(mine,its) = [k for k in ('clean', *self.attacks) if k in other.preds] if name is None else [name],(r.info.get('attacks', {}) for r in (self, other))
         if bad := [k for k in names if k in mine and k in its and mine[k] != its[k]]: raise ValueError(f"{bad[0]} was {mine[bad[0]]} in one record and {its[bad[0]]} in the other; evaluate both with the same attack.")
-        rows = {k: (len(self.y), self.accuracy(k), other.accuracy(k), *paired(self.correct(k), other.correct(k), level)) for k in names}
-        return pd.DataFrame(rows.values(), index=pd.Index(rows, name='attack'), columns=['n', 'accuracy', 'other', 'diff', 'lo', 'hi'])
+        have = [k for k in range(len(self.classes)) if (self.y == k).any()]
+        parts = {k: (k, self.y >= 0) for k in names} if name is None else {self.classes[k]: (name, self.y == k) for k in have}
+        def row(k, of): a,b = self.correct(k)[of],other.correct(k)[of]; return len(a),a.double().mean().item(),b.double().mean().item(),*paired(a, b, level if name is None else 1-(1-level)/len(have))
+        return pd.DataFrame([row(*v) for v in parts.values()], index=pd.Index(parts, name='attack' if name is None else 'class'), columns=['n', 'accuracy', 'other', 'diff', 'lo', 'hi'])
     def __repr__(self): return '\n'.join([self.table().to_string(float_format='{:.3f}'.format), *self.notes])
     def _repr_html_(self):
         from html import escape

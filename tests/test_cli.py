@@ -132,6 +132,9 @@ def test_two_records_are_compared_image_by_image(tmp_path, capsys):
     for r, k in ((a, 'a'), (b, 'b')): r.save(tmp_path/f'{k}.json')
     assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'b.json')]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r'clean +95\.0 +95\.0 +\+0\.0 \[-1\.0, \+1\.0\] +not told apart', out[1]) and re.fullmatch(r'pgd20 +81\.0 +75\.0 +\+6\.0 \[\+2\.\d, \+9\.\d\]', out[2])
+    assert re.fullmatch(r'clean +200 +95\.0 +95\.0 +\+0\.0 \[-1\.0, \+1\.0\] +not told apart', out[1]) and re.fullmatch(r'pgd20 +200 +81\.0 +75\.0 +\+6\.0 \[\+2\.\d, \+9\.\d\]', out[2])
+    assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'b.json'), '--classes', 'pgd20']) == 0
+    assert re.fullmatch(r'0 +20 +85\.0 +75\.0 +\+10\.0 \[.*not told apart', capsys.readouterr().out.splitlines()[1])
+    assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'b.json'), '--classes', 'aa']) == 1 and "'aa' gives no answers" in capsys.readouterr().err
     Record(y.flip(0), b.preds, b.classes).save(tmp_path/'c.json')
     assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'c.json')]) == 1 and 'on the same images' in capsys.readouterr().err
