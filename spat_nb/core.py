@@ -223,17 +223,18 @@ def logits(
     if w.device != x.device: raise ValueError(f"x is on {x.device} but the model is on {w.device}; use x.to('{w.device}').")
     return _full(model(x.to(w.dtype)))
 
-# %% ../nbs/00_core.ipynb #a4a13d45
+# %% ../nbs/00_core.ipynb #a1117c19
 class Fast(nn.Module):
     "Another way to run `model`, with the same weights: channels-last, and in `dtype` where one is given. Float32 in, float32 out"
     def __init__(self,
         model:nn.Module,         # stays the owner of the weights
         dtype:torch.dtype=None,  # of autocast; None leaves float32
+        nhwc:bool=True,          # channels-last; False leaves the order of the numbers as it is
     ):
         super().__init__()
-        self.model,self.dtype,self.training = model.to(memory_format=torch.channels_last),dtype,getattr(model, 'training', False)
+        self.model,self.dtype,self.nhwc,self.training = model.to(memory_format=torch.channels_last) if nhwc else model,dtype,nhwc,getattr(model, 'training', False)
     def forward(self, x):
-        x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+        x = x.contiguous(memory_format=torch.channels_last) if self.nhwc and x.ndim == 4 else x
         with torch.autocast(x.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None): return _full(self.model(x))
 
 def _slow_bfloat16(model):
@@ -256,8 +257,8 @@ def fast(
     "`model` in a faster way of running. ValueError on an unknown precision, RuntimeError where there is nothing to compile with; warns where bfloat16 would be slow"
     _valid('precision', precision, 'the call')
     if precision == 'bfloat16' and _slow_bfloat16(model): warnings.warn("this CPU has no bfloat16 instructions, so that it may run 20 times slower; use precision='channels_last'.", stacklevel=2)
-    if precision != 'float32': model = Fast(model, torch.bfloat16 if precision == 'bfloat16' else None)
-    if compile:
+    if precision != 'float32' or compile: model = Fast(model, torch.bfloat16 if precision == 'bfloat16' else None, precision != 'float32')
+    if compile:                                                # the wrapper, so that the reader's own network stays uncompiled; and torch compiles no bare nn.Sequential in place
         at = next((p.device for p in model.parameters()), 'cpu')
         if not compiler(at): raise RuntimeError(f"compile=True needs a {'C++' if torch.device(at).type == 'cpu' else 'C'} compiler, and none is on the path; install gcc, or leave compile out.")
         from torch._dynamo import config                      # every `Fast` shares one code object: 8 graphs, torch's limit, are soon used up, and what comes after runs uncompiled

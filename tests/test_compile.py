@@ -21,7 +21,7 @@ def traced(monkeypatch):
     own = nn.Module.compile
     monkeypatch.setattr(nn.Module, 'compile', lambda self: own(self, backend='aot_eager', fullgraph=True))
     monkeypatch.setattr(core, 'compiler', lambda device: 'none needed')
-    torch.compiler.reset()
+    torch.compiler.reset(); torch._dynamo.utils.counters.clear()                         # they outlive a reset
     yield torch._dynamo.utils.counters
     torch.compiler.reset()
 
@@ -78,3 +78,12 @@ def test_bfloat16_compiled(traced):
     assert comp(x).dtype == torch.float32 and (comp(x)-want).abs().max() <= 2*(plain-want).abs().max() and not torch.equal(comp(x), want)
     out = pgd(Linf(.1), 2)(comp, x, want.argmax(1))
     assert out.dtype == torch.float32 and traced['stats']['unique_graphs']
+
+def test_float32_compiled_is_a_wrapper(traced):
+    "A bare nn.Sequential is compiled too, and the reader's own network is left as it was: uncompiled, in its own memory order"
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4*36, 10)).eval(), torch.rand(4, 3, 8, 8)
+    order, want = net[0].weight.stride(), net(x)
+    comp = fast(net, 'float32', compile=True)
+    assert torch.equal(comp(x), want) and traced['stats']['unique_graphs'] == 1
+    assert net._compiled_call_impl is None and net[0].weight.stride() == order and net[0].weight.is_contiguous()
