@@ -167,14 +167,14 @@ def plot(
     ax.set(xlabel=f"clean accuracy, % of n = {board.clean_n.iloc[0]} test images", ylabel=f"accuracy under {attack}, % of n = {board[f'{attack}_n'].iloc[0]}"); ax.grid(alpha=.3); ax.legend(fontsize=8)
     return ax
 
-# %% ../nbs/90_compare.ipynb #f75c89d3
+# %% ../nbs/90_compare.ipynb #57c70d5a
 def _apart(pairs, attack, level):
     "(difference, lowest, highest, over what) of [(result, result of the base)]; None where neither seeds nor answers suffice"
     shares = [a['attacks'][attack]['correct']/a['attacks'][attack]['n'] - b['attacks'][attack]['correct']/b['attacks'][attack]['n'] for a,b in pairs]
     if len(shares) > 2:
         m,half = _mean(shares, level)
         return m,m-half,m+half,'seeds'
-    both = [(p, q) for p,q in ((solved(a, attack), solved(b, attack)) for a,b in pairs) if p is not None and q is not None]
+    both = [(p, q) for p,q in ((solved(a, attack), solved(b, attack)) for a,b in pairs) if p is not None and q is not None and len(p) == len(q)]   # as many are the same ones
     return (*paired(*both[0], level),'images') if both else None
 
 def against(
