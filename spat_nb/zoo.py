@@ -23,6 +23,8 @@ SHELF = [ # study, size, arm, seed (where its run is missing: the next one that 
     ('baseline', 'laptop', 'PGD-AT + EMA', 0, 'digits/pgd_at_ema/w16'),
     ('spat', 'laptop', 'SPAT a=.1', 0, 'digits/spat/w16'),
     ('hypersphere', 'laptop', '+FN+WN+AM (HE)', 0, 'digits/he/w16'),
+    ('combine', 'laptop', 'HE', 0, 'digits/he_s15/w16'),              # s = 15, m = .2; the hypersphere study has s = 10, m = .1
+    ('combine', 'laptop', 'SPAT + HE', 0, 'digits/spat_he/w16'),
     ('prototypes', 'laptop', 'prototypes', 0, 'digits/prototypes/w16'),
     ('prototypes', 'laptop', 'simplex + AT', 0, 'digits/simplex_at/w16'),
     ('sparta', 'laptop', 'Sparta (V2)', 0, 'digits/sparta/w16'),
