@@ -57,7 +57,7 @@ def paired(
     half = NormalDist().inv_cdf((1+level)/2)*math.sqrt(only_a + only_b + 1 - d*d/N)/N
     return d/n,max(-1., d/N - half),min(1., d/N + half)
 
-# %% ../nbs/20_evaluate.ipynb #0f237888
+# %% ../nbs/20_evaluate.ipynb #3b1ad773
 def _hard(y, n, c):
     "`y`, where it is one label for each image"
     if check_labels(y, n, c).ndim == 1: return y
@@ -121,20 +121,27 @@ class Record:
         "Accuracy of every class under every attack"
         import pandas as pd
         return pd.DataFrame({k: self.per_class(k).accuracy for k in self.names})
+    def _same(self, other, names):
+        "ValueError where images or one of these attacks were not the same in both"
+        if not torch.equal(self.y, other.y): raise ValueError(f"the labels of the records differ ({len(self.y)} and {len(other.y)} images); evaluate both on the same images in the same order.")
+        mine,its = (r.info.get('attacks', {}) for r in (self, other))
+        for k in names:
+            if k in mine and k in its and mine[k] != its[k]: raise ValueError(f"{k} was {mine[k]} in one record and {its[k]} in the other; evaluate both with the same attack.")
     def versus(self,
         other:Record,    # on the same images, in the same order
         name:str=None,   # an attack, or 'clean': class by class under this one; default: all images, under every attack that both have
         level:float=.95, # confidence of the intervals; of the classes together (Bonferroni)
     ): # pandas.DataFrame, a row per attack or class: n, accuracy, other, diff, lo, hi
-        "Which of two networks is better, image by image, see `paired`. ValueError where the labels are others, or where an attack of one name was not the same"
+        "Which of two networks is better, image by image, see `paired`. ValueError where the labels are others, or where an attack of one name was not the same; KeyError for an unknown name"
         import pandas as pd
-        if not torch.equal(self.y, other.y): raise ValueError(f"the labels of the records differ ({len(self.y)} and {len(other.y)} images); evaluate both on the same images in the same order.")
-        names,(mine,its) = [k for k in ('clean', *self.attacks) if k in other.preds] if name is None else [name],(r.info.get('attacks', {}) for r in (self, other))
-        if bad := [k for k in names if k in mine and k in its and mine[k] != its[k]]: raise ValueError(f"{bad[0]} was {mine[bad[0]]} in one record and {its[bad[0]]} in the other; evaluate both with the same attack.")
-        have = [k for k in range(len(self.classes)) if (self.y == k).any()]
-        parts = {k: (k, self.y >= 0) for k in names} if name is None else {self.classes[k]: (name, self.y == k) for k in have}
-        def row(k, of): a,b = self.correct(k)[of],other.correct(k)[of]; return len(a),a.double().mean().item(),b.double().mean().item(),*paired(a, b, level if name is None else 1-(1-level)/len(have))
-        return pd.DataFrame([row(*v) for v in parts.values()], index=pd.Index(parts, name='attack' if name is None else 'class'), columns=['n', 'accuracy', 'other', 'diff', 'lo', 'hi'])
+        if name is None: parts = {k: (k, slice(None)) for k in ('clean', *self.attacks) if k in other.preds}
+        else:
+            parts = {c: (name, self.y == i) for i,c in enumerate(self.classes) if (self.y == i).any()}
+            level = 1-(1-level)/len(parts)
+        self._same(other, {k for k,_ in parts.values()})
+        rows = [(self.correct(k)[of], other.correct(k)[of]) for k,of in parts.values()]
+        rows = [(len(a), a.double().mean().item(), b.double().mean().item(), *paired(a, b, level)) for a,b in rows]
+        return pd.DataFrame(rows, index=pd.Index(parts, name='attack' if name is None else 'class'), columns=['n', 'accuracy', 'other', 'diff', 'lo', 'hi'])
     def __repr__(self): return '\n'.join([self.table().to_string(float_format='{:.3f}'.format), *self.notes])
     def _repr_html_(self):
         from html import escape
