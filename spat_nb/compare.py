@@ -198,7 +198,7 @@ def against(
         rows.append(dict(arm=k, diff=m, lo=lo, hi=hi, over=over, seeds=len(pairs[k]) if over == 'seeds' else 1, verdict='better' if lo > 0 else 'worse' if hi < 0 else 'not told apart', flags=', '.join(sorted({f for d in runs[k].values() for f in d['trust']['flags']}))))
     return pd.DataFrame(rows, columns=['arm', 'diff', 'lo', 'hi', 'over', 'seeds', 'verdict', 'flags']).sort_values('diff', ascending=False, kind='stable').reset_index(drop=True)
 
-# %% ../nbs/90_compare.ipynb #d94e8114
+# %% ../nbs/90_compare.ipynb #739e41a3
 def show_against(
     t, # what `against` gave
 ) -> Table:
@@ -216,7 +216,7 @@ def plot_against(
 ):                  # the axes
     "A bar for each difference, best on top; those that reach zero are pale, those with a flagged trust card hollow"
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(6.4, .9+.27*len(t)), layout='constrained')[1]
+    ax = ax or plt.subplots(figsize=(6.4, .9+.2*len(t)), layout='constrained')[1]
     for i,r in t.iterrows():
         colour = PALETTE[{'better': 2, 'worse': 1}.get(r.verdict, 0)]
         ax.errorbar(100*r['diff'], i, xerr=[[100*(r['diff']-r.lo)], [100*(r.hi-r['diff'])]], fmt='o', color=colour, mfc='white' if r['flags'] else colour, capsize=2, lw=1, alpha=.5 if r.verdict == 'not told apart' else 1)
