@@ -413,8 +413,8 @@ def table(study, size='laptop', attacks=('clean', 'pgd20', 'cw20', 'aa'), weakes
     f, order = frame(study, size), list(_study(study).arms)
     def show(g, column='accuracy'):
         m, half = (100*v for v in _mean(list(g[column])))
-        if len(g) == 1: return f'{m:.1f}'+(' [{:.1f}, {:.1f}]'.format(100*g.lo.item(), 100*g.hi.item()) if column == 'accuracy' else '')
-        return f'{m:.1f} ± {half:.1f}'
+        if len(g) == 1: return f'{m:.1f}'+(' [{:.1f},\u00a0{:.1f}]'.format(100*g.lo.item(), 100*g.hi.item()) if column == 'accuracy' else '')
+        return f'{m:.1f}\u00a0±\u00a0{half:.1f}'                   # narrow columns break nowhere in it
     rows = {}
     for arm in sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order)):
         g = f[f.arm == arm]

@@ -45,7 +45,7 @@ def test_weights_are_kept_and_give_the_counts(folder):
     from spat_nb.models import load
     go(seeds=[0], arms=['standard']); assert not S.whole('toy')
     r = S.frame('toy').set_index('attack').loc['clean']                      # one seed: the interval is over images
-    assert S.table('toy').clean['standard'] == f'{100*r.accuracy:.1f} [{100*r.lo:.1f}, {100*r.hi:.1f}]' and r.hi-r.lo > .01
+    assert S.table('toy').clean['standard'] == f'{100*r.accuracy:.1f} [{100*r.lo:.1f},\u00a0{100*r.hi:.1f}]' and r.hi-r.lo > .01
     d = S.results('toy')[0]
     r = evaluate(load(folder/'toy'/'laptop'/'weights'/'standard-s0.safetensors'), S.Job(TOY, 'standard', 'laptop', 0, CPU).open().test, 'float32', progress=False)
     assert int(r.correct().sum()) == d['attacks']['clean']['correct']
