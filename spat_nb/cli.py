@@ -160,7 +160,7 @@ def opened(a):
     from spat_nb.models import load, model_info
     settle()
     shipped = not Path(a.weights).is_file() and a.weights.count('/') == 2 and not a.weights.endswith('.safetensors')
-    if shipped: from spat_nb.zoo import load, path
+    if shipped: from spat_nb.zoo import card, load, path
     told = model_info(path(a.weights) if shipped else a.weights)
     c = {**told, **told.get('config', {})}                                                        # a study's weights say it outright
     name, eps = a.data or c.get('data'), a.eps if a.eps is not None else c.get('eps')
@@ -168,7 +168,12 @@ def opened(a):
     device = default_device(a.device)
     kept = {k: c[k] for k in ('root', 'seed', 'valid') if c.get(k) is not None} if name == c.get('data') else {}    # its held-out images are those of its training
     data = get_data(name, device=device, size=c.get('size') or 224, **kept)
-    return load(a.weights).to(device), data._replace(test=data.test.subset(a.n_test)) if a.n_test else data, Linf(eps)
+    test = data.test.subset(a.n_test) if a.n_test else data.test
+    if shipped:                                                                                    # in the batches of its card: random starts are drawn batch by batch
+        from spat_nb.study import SIZES
+        size = SIZES[card(a.weights)['source']['size']]
+        test = test.with_(batch_size=size.chunk or size.batch)
+    return load(a.weights).to(device), data._replace(test=test), Linf(eps)
 
 def evaluate(a):
     "Measure saved weights"
