@@ -7,29 +7,68 @@ Docs: https://spat-nb.github.io/spat_nb/attack.html.md"""
 # %% ../nbs/12_attack.ipynb #b01e527c
 from __future__ import annotations
 from dataclasses import dataclass, field
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Callable
+import warnings
 import torch
 from torch import Tensor
 from .balls import Ball
-from .core import attack_mode, bview, check_images, check_labels, check_logits, logits, randn_like
+from .core import attack_mode, bview, check_images, check_labels, check_logits, fitting_threads, logits, own, randn_like
 from .losses import ce, missed
 
 # %% auto #0
-__all__ = ['value_and_grad', 'State', 'pick', 'worst', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest', 'checked', 'Attack',
-           'fgsm', 'pgd', 'Recorder']
+__all__ = ['NoGradient', 'Broken', 'watched', 'finite', 'value_and_grad', 'State', 'pick', 'worst', 'ascend', 'at_x', 'uniform',
+           'gaussian', 'steepest', 'door', 'misfits', 'Attack', 'fgsm', 'pgd', 'Recorder']
 
 # %% ../nbs/12_attack.ipynb #b3e8c087
+class NoGradient(ValueError): "No gradient reaches the pixels"
+
+_broken = ContextVar('broken', default=None) # where the images are counted whose gradient was not finite
+
+class Broken:
+    "How many images of one batch had a gradient that was not finite, at most"
+    images = 0   # of so many, at the worst point
+    n = 0        # images in the largest batch
+    def note(self, bad): self.images,self.n = torch.maximum(bad.sum(), torch.as_tensor(self.images, device=bad.device)),max(self.n, len(bad))
+    def __bool__(self): return int(self.images) > 0
+    def __str__(self): return f"the gradient is not finite at some pixels of {int(self.images)} of {self.n} images"
+
+@contextmanager
+def watched(
+    tell:bool=True, # warn at the end; only where nobody around counts already
+):                  # gives a `Broken`
+    "Count the images whose gradient was not finite, for a while"
+    around = _broken.get()
+    mine = Broken() if around is None or not tell else around
+    mark = _broken.set(mine)
+    try: yield mine
+    finally: _broken.reset(mark)
+    if tell and around is None and mine:
+        warnings.warn(f"{mine}; infinity counts as the largest finite entry and NaN as 0 there, so that a search may miss what it could find: ask an attack without gradients too, such as square.", stacklevel=4)
+
+def finite(
+    g:Tensor, # (b,...) gradients
+) -> Tensor:  # (b,...) the same where all is finite
+    "Gradients without NaN (0 in its place) and infinity (the largest finite entry of its image, with its sign). How many images had some is counted, see `watched`"
+    fine = g.isfinite()
+    if g.device.type == 'cpu' and fine.all(): return g                       # elsewhere nobody waits for the answer
+    if (count := _broken.get()) is not None: count.note(~fine.flatten(1).all(1))
+    top = torch.where(fine, g.abs(), 0).flatten(1).amax(1)
+    top = bview(torch.where(top > 0, top, 1), g)
+    return torch.where(fine, g, torch.where(g.isnan(), 0, g.sign())*top)
+
 def value_and_grad(
     f:Callable, # x -> (value (b,), logits, won) or (value (b,),)
     x:Tensor,   # (b,...)
-) -> tuple:     # value (b,), gradient with respect to x (b,...), then what else f returned
-    "`f(x)` and its gradient with respect to `x` alone; no `.grad` is touched. RuntimeError where no gradient reaches `x`"
+) -> tuple:     # value (b,), gradient with respect to x (b,...), made `finite`, then what else f returned
+    "`f(x)` and its gradient with respect to `x` alone; no `.grad` is touched. NoGradient, a ValueError, where no gradient reaches `x`"
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         v,*aux = f(x)
         g = torch.autograd.grad(v.sum(), x, allow_unused=True)[0] if v.requires_grad else None
-    if g is None: raise RuntimeError("no gradient flows from the loss back to x: the model or the loss cuts the graph; attack it without gradients.")
-    return v.detach(),g,*(a.detach() for a in aux)
+    if g is None: raise NoGradient("no gradient flows from the loss back to x: the model or the loss cuts the graph; attack it without gradients.")
+    return v.detach(),finite(g),*(a.detach() for a in aux)
 
 # %% ../nbs/12_attack.ipynb #a33ce2ef
 @dataclass
@@ -128,13 +167,27 @@ def steepest(
     return s.x + s.lr*s.ball.ascent(s.g)
 
 # %% ../nbs/12_attack.ipynb #d8041a45
-def checked(
-    x:Tensor, # (b,ch,h,w) pixels in [0,1]
-    y:Tensor, # (b,) labels or (b,c) probabilities
-) -> Tensor:  # `x` without its graph, in float32 or float64
-    "What an attack does first: refuse what does not fit (TypeError or ValueError), and lift half precision"
+@contextmanager
+def door(
+    model:Callable, # pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
+    x:Tensor,       # (b,ch,h,w) pixels in [0,1]
+    y:Tensor,       # (b,) labels or (b,c) probabilities
+):                  # gives what to run, `x` without its graph in float32 or float64, and `y`
+    "What an attack does first, and undoes in the end: refuse what does not fit (TypeError or ValueError), eval mode, as many threads as the work is worth, a warning where gradients were not finite"
     check_labels(y, len(check_images(x)))
-    return x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
+    with attack_mode(model) as m, fitting_threads(model, x), watched(): yield m,own(x),own(y)
+
+def misfits(
+    attack:Callable, # any attack; of a `Cascade` every member is asked
+    x:Tensor=None,   # (b,...) images; None: only what can be said without them
+):
+    "Refuse an attack that would refuse these images, or that climbs towards the very label it is given, before anything has run. TypeError or ValueError"
+    members = getattr(attack, 'members', None)
+    for a in members.values() if isinstance(members, dict) else (): misfits(a, x)
+    if x is not None and hasattr(attack, 'fits'): attack.fits(x)
+    won = getattr(getattr(attack, 'loss', None), 'won', None)
+    if won is not None and won(torch.eye(4), torch.arange(4)).any():
+        raise ValueError(f"{attack.loss.__name__} has won where the model answers the label that it is given, and here that is the true one; give the wanted labels by a function, such as lambda model, x, y: attack(model, x, (y+1) % 10).")
 
 @dataclass(frozen=True)
 class Attack:
@@ -169,8 +222,7 @@ class Attack:
 
     def run(self, model, x, y, look=True) -> tuple: # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
         "The same, with the loss at the attacked images and whether they fool the model; for one forward pass more (or not, with `best` or restarts)"
-        x = checked(x, y)
-        with attack_mode(model) as m: return self._worst(self._objective(m, x, y), x, look)
+        with door(model, x, y) as (m, x, y): return self._worst(self._objective(m, x, y), x, look)
 
     def _objective(self, model, x, y):
         "x -> (loss, logits, won); the first answer of `model` is checked"

@@ -7,14 +7,14 @@ Docs: https://spat-nb.github.io/spat_nb/autoattack.html.md"""
 # %% ../nbs/20_autoattack.ipynb #699191c0
 from __future__ import annotations
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 import torch
 from torch import Tensor
-from .attack import value_and_grad
+from .attack import NoGradient, door, misfits, value_and_grad
 from .balls import Ball, L2, Linf
-from .core import check_images, check_labels, check_logits, eval_mode, logits
-from .losses import ce, dlr, margin, missed
+from .core import check_labels, check_logits, eval_mode, logits
+from .losses import ce, dlr_or_margin, missed, ruled_out
 from .minimal import fab, within
 from .queries import square
 from .steps import apgd, apgd_t
@@ -25,7 +25,14 @@ __all__ = ['Cascade', 'doubts', 'masked', 'autoattack']
 # %% ../nbs/20_autoattack.ipynb #4c108a13
 def _right(model, x, y):
     "(b,) bool: which answers are right?"
-    with torch.no_grad(): return check_logits(logits(model, x), len(x)).argmax(1) == y
+    with torch.no_grad(): z = check_logits(logits(model, x), len(x))
+    return z.argmax(1) == check_labels(y, c=z.shape[1])
+
+def _one_label(y):
+    "(b,) labels, also of `y` that is one-hot. ValueError for soft targets"
+    if y.ndim == 1: return y
+    if not ((y == 0) | (y == 1)).all(): raise ValueError(f"y holds soft targets of shape {tuple(y.shape)}; whether a model is fooled is asked against labels, use y.argmax(1).")
+    return y.argmax(1)
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
@@ -45,9 +52,9 @@ class Cascade:
         y:Tensor,       # (b,) labels
     ) -> Tensor:        # (b,ch,h,w) an image that fools the model, or the clean one where none was found
         "Run the members. TypeError or ValueError where model, images and labels do not fit"
-        check_labels(y, len(check_images(x)))
-        x = x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
-        with eval_mode(model):
+        with door(model, x, y) as (_, x, y):
+            misfits(self, x)
+            y = _one_label(y)
             x_adv,left = x.clone(),_right(model, x, y).nonzero()[:,0]
             for attack in self.members.values():
                 if not len(left): break
@@ -56,10 +63,16 @@ class Cascade:
                 x_adv,left = x_adv.index_copy(0, left[~ok], new[~ok]),left[ok]
         return x_adv
 
+    def without(self, *names) -> Cascade:
+        "The same without these members. KeyError for an unknown one"
+        if odd := [k for k in names if k not in self.members]: raise KeyError(f"there is no member {odd[0]!r}; they are {', '.join(self.members)}.")
+        return replace(self, members={k: a for k,a in self.members.items() if k not in names})
+
 # %% ../nbs/20_autoattack.ipynb #205a6556
 def _spread(model, x, times=5):
     "How far several answers to the same images lie apart: largest difference of a logit, each row scaled to length 1, and the number of images with two decisions"
     with torch.no_grad(): z = torch.stack([logits(model, x).double() for _ in range(times)])
+    z = z.masked_fill(ruled_out(z.flatten(0, 1)).view_as(z), 0)
     unit = z/z.norm(dim=2, keepdim=True).clamp(min=1e-12)
     return (unit.amax(0)-unit.amin(0)).max().item(),int((z.argmax(2) != z.argmax(2)[0]).any(0).sum())
 
@@ -74,7 +87,7 @@ def _flat(model, x, y, loss):
     "On how many images, answered right, the slope of `loss` is zero; all of them where none reaches the pixels"
     def f(x): z = logits(model, x); return loss(z, y),missed(z, y)   # DLR is level where the label ranks third: that one is fooled already
     try: _,g,won = value_and_grad(f, x)
-    except RuntimeError: return len(x)
+    except NoGradient: return len(x)
     return int(((g.flatten(1) == 0).all(1) & ~won).sum())
 
 def doubts(
@@ -90,8 +103,8 @@ def doubts(
         d,k = (0,0) if random else _spread(model, x)
         if d > 1e-4 or k: notes.append(f"random: five answers to the same {n} images differ, by up to {d:.1g} of the logits' length, and in the decision on {k}; use version='rand', which averages over draws.")
         if k := _inner(model, x): notes.append(f"dynamic: the forward pass asks for gradients {k} times; such a defence needs an attack of its own.")
-        if c < 4: notes.append(f"few classes: DLR needs 3 classes and targeted DLR 4, the model has {c}; build a Cascade with the loss `margin`.")
-        if k := _flat(model, x, y, dlr if c > 2 else margin): notes.append(f"no slope: {k} of {n} images have a zero gradient; whatever follows slopes stands still there.")
+        if c < 4: notes.append(f"few classes: DLR needs 3 classes and targeted DLR 4, the model has {c}; the margin takes their place.")
+        if k := _flat(model, x, y, dlr_or_margin): notes.append(f"no slope: {k} of {n} images have a zero gradient; whatever follows slopes stands still there.")
     return notes
 
 def masked(
@@ -124,7 +137,7 @@ def autoattack(
     some = dict(apgd_t=apgd_t(ball, steps, targets), fab_t=near(targets=targets))
     last = dict(square=square(ball, queries))
     rows = {'standard': dict(apgd_ce=climb(loss=ce)) | some | last,
-            'plus': dict(apgd_ce=_again(climb(loss=ce), restarts), apgd_dlr=_again(climb(loss=dlr), restarts), fab=near(restarts=restarts)) | last | some,
-            'rand': dict(apgd_ce=climb(loss=ce, eot=eot), apgd_dlr=climb(loss=dlr, eot=eot))}
+            'plus': dict(apgd_ce=_again(climb(loss=ce), restarts), apgd_dlr=_again(climb(loss=dlr_or_margin), restarts), fab=near(restarts=restarts)) | last | some,
+            'rand': dict(apgd_ce=climb(loss=ce, eot=eot), apgd_dlr=climb(loss=dlr_or_margin, eot=eot))}
     if version in rows: return Cascade(rows[version], ball, partial(doubts, random=version == 'rand'), masked)
     raise ValueError(f"version is {version!r}; AutoAttack has {', '.join(rows)}.")

@@ -70,7 +70,10 @@ class Ball:
 
 # %% ../nbs/10_balls.ipynb #c6873b03
 class Linf(Ball):
-    "Every pixel may move by at most `eps` (Madry et al. 2018)"
+    "Every pixel may move by at most `eps` (Madry et al. 2018). ValueError also where eps is larger than the whole box"
+    def __post_init__(self):
+        super().__post_init__()
+        if self.eps > self.hi-self.lo: raise ValueError(f"eps is {self.eps:g}, but pixels run from {self.lo:g} to {self.hi:g}; did you mean {self.eps:g}/255?")
     def norm(self, d):
         "max_i |d_i|"
         return d.flatten(1).abs().amax(1)

@@ -7,17 +7,20 @@ Docs: https://spat-nb.github.io/spat_nb/core.html.md"""
 # %% ../nbs/00_core.ipynb #74bed5ff
 from __future__ import annotations
 import configparser, ctypes, difflib, math, os, re, shutil, sys, warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from .modes import networks, settled
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'TIERS', 'Settings', 'settings', 'default_device', 'use_threads', 'keep_memory', 'seed_everything',
-           'generator', 'rand_like', 'randn_like', 'bview', 'eval_mode', 'check_images', 'check_labels', 'check_logits',
-           'logits', 'Fast', 'compiler', 'fast', 'attack_mode', 'bar']
+__all__ = ['PRECISIONS', 'TIERS', 'MASKED', 'Settings', 'settings', 'default_device', 'use_threads', 'passes', 'fitting_threads',
+           'keep_memory', 'seed_everything', 'generator', 'rand_like', 'randn_like', 'bview', 'eval_mode',
+           'check_images', 'check_labels', 'check_logits', 'own', 'logits', 'Fast', 'compiler', 'fast', 'attack_mode',
+           'device_of', 'kept_layout', 'bar']
 
 # %% ../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ('float32', 'channels_last', 'bfloat16')
@@ -101,6 +104,32 @@ def use_threads(
     if n: torch.set_num_threads(n)
     return torch.get_num_threads()
 
+_AT_FIRST = torch.get_num_threads() # torch's own choice
+_WORTH = 2e9                        # multiplications in a pass from which a second thread pays, roughly
+
+def passes(
+    model:Callable, # a network, or any callable around networks
+    x:Tensor,       # (b,...) what it is shown at once
+) -> float:
+    "Multiplications of one forward pass, at most: every weight meets every position of every image"
+    weights = sum(p.numel() for m in networks(model) for p in m.parameters())
+    positions = math.prod(x.shape[2:]) if x.ndim == 4 else 1
+    return float(weights)*positions*len(x)
+
+@contextmanager
+def fitting_threads(
+    model:Callable, # what is run
+    x:Tensor,       # (b,...) on what: one batch
+):                  # gives the number of threads in use
+    "One CPU thread for a while where a pass is too small for two: they would wait for each other. Nothing happens where `threads` is set, or OMP_NUM_THREADS, or `torch.set_num_threads`"
+    n = torch.get_num_threads()
+    chosen = n == 1 or n != _AT_FIRST or 'OMP_NUM_THREADS' in os.environ or bool(settings().threads)
+    fewer = not chosen and x.device.type == 'cpu' and passes(model, x) < _WORTH
+    if fewer: torch.set_num_threads(1)
+    try: yield torch.get_num_threads()
+    finally:
+        if fewer: torch.set_num_threads(n)
+
 # %% ../nbs/00_core.ipynb #e8a72b92
 def keep_memory() -> bool: # was there anything to set?
     "Let the C library keep freed memory for the next step, for the rest of this process: saves page faults. glibc only (Linux); elsewhere nothing happens"
@@ -154,14 +183,11 @@ def bview(
 # %% ../nbs/00_core.ipynb #9aa43371
 @contextmanager
 def eval_mode(
-    model:nn.Module, # left as it was found, each submodule by itself; other callables are passed through
+    model:Callable, # a network, or any callable around networks; each of their layers is left as it was found
 ):
-    "Put `model` in eval mode for a while"
-    was = {m: m.training for m in model.modules() if hasattr(m, 'training')} if isinstance(model, nn.Module) else {}   # a frozen TorchScript module has none
-    if was: model.eval()
-    try: yield model
-    finally:
-        for m,flag in was.items(): m.training = flag
+    "Put all networks of `model` in eval mode for a while, outside of `torch.inference_mode`. ValueError for a network whose lazy layers have no weights yet"
+    with settled(networks(model)):
+        yield model
 
 # %% ../nbs/00_core.ipynb #b726fb4f
 def check_images(
@@ -197,31 +223,62 @@ def check_labels(
     raise ValueError(f"y holds label {lo if lo < 0 else hi}; labels run from 0 to {'c-1' if c is None else c-1}.")
 
 # %% ../nbs/00_core.ipynb #7f8849a0
+def _no_logits(z):
+    "The sentence for what a model returned in place of logits, with the way to reach them"
+    where = ''
+    if isinstance(z, (tuple, list)) and len(z): where = 'model(x)[0]'
+    elif isinstance(z, dict) and len(z): where = f"model(x)[{'logits' if 'logits' in z else next(iter(z))!r}]"
+    elif hasattr(z, 'logits'): where = 'model(x).logits'
+    mend = f", so give lambda x: {where}" if where else ''
+    return f"the model returned a {type(z).__name__}; it must return logits (b,c){mend}."
+
 def check_logits(
     z:Tensor, # what a model returned
     n:int,    # number of images it was given
 ) -> Tensor:  # `z` itself
-    "Refuse what are no logits (b,c): wrong type or shape, NaN, or probabilities"
-    if not isinstance(z, Tensor): raise TypeError(f"the model returned a {type(z).__name__}; it must return logits (b,c).")
+    "Refuse what are no logits (b,c) of two classes or more: TypeError or ValueError for wrong type or shape, NaN, infinity, or probabilities"
+    if not isinstance(z, Tensor): raise TypeError(_no_logits(z))
+    if n and tuple(z.shape) in ((n,), (n, 1)):
+        pair = 'F.pad(model(x)[:,None], (1, 0))' if z.ndim == 1 else 'F.pad(model(x), (1, 0))'
+        raise ValueError(f"the model returned shape {tuple(z.shape)}, one logit for each image; give two, 0 for class 0 and this one for class 1: lambda x: {pair}.")
     if z.ndim != 2 or len(z) != n: raise ValueError(f"the model returned shape {tuple(z.shape)} for {n} images; it must return logits ({n},c).")
+    if not z.is_floating_point(): raise TypeError(f"the model returned {z.dtype}; logits are floats, return them before the argmax.")
     p = z.detach().float()
-    if p.isnan().any(): raise ValueError(f"the model returned NaN for {int(p.isnan().any(1).sum())} of {n} images; its weights have diverged, load an earlier checkpoint.")
+    if (bad := ~p.isfinite().all(1)).any():
+        what = 'NaN' if p.isnan().any() else 'infinity'
+        raise ValueError(f"the model returned {what} for {int(bad.sum())} of {n} images; load an earlier checkpoint if its weights have diverged, else look for a log, a root or a division in its forward that is not defined there.")
     near = 1e-5 if n < 4 else 1e-2            # bfloat16 sums are rough, but a few rows near 1 may be chance
     if n and p.shape[1] > 1 and (p >= 0).all() & ((p.sum(1)-1).abs() < near).all():
         raise ValueError("the model returns probabilities (each row sums to 1); return logits: leave out its last softmax.")
     return z
 
 # %% ../nbs/00_core.ipynb #7bb66e04
+MASKED = -1e9 # what stands for a logit of minus infinity, the mark of a class that is ruled out
+
 def _full(z): return z.float() if isinstance(z, Tensor) and z.dtype in (torch.float16, torch.bfloat16) else z
 
+def own(
+    x:Tensor, # any tensor
+) -> Tensor:  # without its graph; half precision as float32
+    "What an attack may work with: `x` detached, at least in float32, and a copy where `torch.inference_mode` made it"
+    x = _full(x.detach())
+    return x.clone() if x.is_inference() else x
+
 def logits(
-    model:nn.Module, # pixels to logits, weights in any dtype; any callable
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-) -> Tensor:         # (b,c), at least float32
-    "Run `model` on `x` in the dtype of its weights; half-precision logits come back as float32. ValueError where they are on different devices"
+    model:Callable, # pixels to logits, weights in any dtype; any callable
+    x:Tensor,       # (b,ch,h,w) pixels in [0,1]; the model gets a copy, so that one that works in place changes nothing here
+) -> Tensor:        # (b,c) in float32, or float64 where `x` is; minus infinity as `MASKED`
+    "Run `model` on `x` in the dtype of its weights. ValueError where they are on different devices or the model cannot take such images, TypeError where it returns no tensor"
     w = next((p for p in model.parameters() if p.is_floating_point()), x) if isinstance(model, nn.Module) else x
     if w.device != x.device: raise ValueError(f"x is on {x.device} but the model is on {w.device}; use x.to('{w.device}').")
-    return _full(model(x.to(w.dtype)))
+    try: z = model(x.to(w.dtype, copy=True))
+    except (RuntimeError, AssertionError) as e:
+        if type(e) not in (RuntimeError, AssertionError): raise                   # out of memory, say: not what was given
+        why = (str(e).strip().splitlines() or ['no reason given'])[0].rstrip('. ')[:150]
+        raise ValueError(f"the model cannot take {x.dtype} images of shape {tuple(x.shape)} ({why}); give it what it was made for.") from e
+    if not isinstance(z, Tensor): raise TypeError(_no_logits(z))
+    if z.is_floating_point(): z = z.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    return z.nan_to_num(nan=math.nan, posinf=math.inf, neginf=MASKED) if z.is_floating_point() else z
 
 # %% ../nbs/00_core.ipynb #a1117c19
 class Fast(nn.Module):
@@ -274,11 +331,27 @@ class _Detached(nn.Module):
 
 @contextmanager
 def attack_mode(
-    model:nn.Module, # left as it was found; other callables are passed through
-):                   # gives `model`, or where it is compiled a way to run it that an attack does not pay too much for
-    "Put `model` in eval mode for a while, and give what an attack should run, which wants the gradient of the pixels alone"
+    model:Callable, # a network, or any callable around networks; left as it was found
+):                  # gives `model`, or where it is compiled a way to run it that an attack does not pay too much for
+    "`eval_mode`, and what an attack should run, which wants the gradient of the pixels alone"
     compiled = isinstance(model, nn.Module) and any(m._compiled_call_impl or '_orig_mod' in m._modules for m in model.modules())
     with eval_mode(model): yield _Detached(model) if compiled else model
+
+def device_of(
+    model:Callable, # a network, or any callable around networks
+):                  # torch.device; None where it has no weights
+    "Where the weights of `model` are"
+    return next((t.device for m in networks(model) for ts in (m.parameters(), m.buffers()) for t in ts), None)
+
+@contextmanager
+def kept_layout(
+    model:Callable, # what is run in another memory order for a while
+):
+    "Give every weight its own memory back at the end: `fast` lays 4-dimensional weights channels-last, in place"
+    was = [(p, p.data) for m in networks(model) for p in (*m.parameters(), *m.buffers()) if p.ndim == 4]
+    try: yield
+    finally:
+        for p,data in was: p.data = data
 
 # %% ../nbs/00_core.ipynb #01561c7f
 def bar(

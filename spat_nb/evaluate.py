@@ -15,10 +15,10 @@ from inspect import isfunction
 from pathlib import Path
 import torch
 from torch import Tensor, nn
-from .attack import Recorder, State
+from .attack import Recorder, State, misfits, watched
 from .autoattack import autoattack  # noqa: F401, its public door
 from .balls import Ball
-from .core import bar, check_images, check_labels, check_logits, eval_mode, fast, logits, settings
+from .core import bar, check_images, check_labels, check_logits, device_of, eval_mode, fast, fitting_threads, kept_layout, logits, own, settings
 from .data import rng
 from .files import write_aside
 from .losses import margin
@@ -181,11 +181,14 @@ def _logits(model, x, classes=()):
 def _attacked(name, attack, ball, model, net, x, y):
     "(b,) answers of `model` to images that were attacked through `net`, after a check that the attack kept to the rules"
     x_adv = attack(net, x.clone(), y.clone())
+    if isinstance(x_adv, Tensor) and (lost := ~x_adv.isfinite().flatten(1).all(1)).any():
+        raise ValueError(f"attack {name!r} returned no images: NaN or infinity in {int(lost.sum())} of {len(x)} images; look at its step, and at the gradients that it follows.")
     try: check_images(x_adv)
     except (TypeError, ValueError) as e: raise type(e)(f"attack {name!r} returned no images: {e}") from None
     if x_adv.shape != x.shape: raise ValueError(f"attack {name!r} returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}.")
     if ball and not ball.inside(x_adv, x).all(): raise ValueError(f"attack {name!r} left its ball: displacement {ball.norm(x_adv-x).max():.6g}, eps {ball.eps:.6g}.")
-    p = _logits(model, x_adv).argmax(1)
+    try: p = _logits(model, x_adv).argmax(1)
+    except ValueError as e: raise ValueError(f"the images of attack {name!r}: {e}") from None
     if net is model or not (again := (p == y) & (_logits(net, x_adv).argmax(1) != y)).any(): return p
     p[again] = _attacked(name, attack, ball, model, model, x[again], y[again])    # rounding has misled the search: once more, without it
     return p
@@ -205,11 +208,9 @@ def _checked(attacks):
     for k,a in attacks.items():
         if not callable(a): raise TypeError(f"{k} is {a!r}, which is no attack; give name=attack, such as pgd20=pgd(Linf(8/255), 20).")
         if k in ('clean', 'worst') or '/' in k: raise ValueError(f"an attack is called {k!r}, which is a row of its own kind in the table; choose another name.")
+        try: misfits(a)
+        except ValueError as e: raise ValueError(f"{k}: {e}") from None
     return attacks
-
-def _device(model):
-    "Where the weights of `model` are; None where it has none"
-    return next((t.device for ts in (model.parameters(), model.buffers()) for t in ts), None) if isinstance(model, nn.Module) else None
 
 def _size(data):
     "How many images `data` holds; None where it does not say"
@@ -317,8 +318,10 @@ class _Run:
     def __post_init__(self):
         self.stages = _stages(self.attacks)
         self.y,self.answers,self.size,self.notes = [],{k: [] for k in self.stages},None,[]
+        self.broken = dict.fromkeys(self.stages, 0)                  # images whose gradient was not finite
     def feed(self, x, y):
         _hard(y, len(check_images(x)), None)
+        for a in () if self.y else self.attacks.values(): misfits(a, x)
         self.size = self.size or len(x)
         self.stages['clean'].held.append((torch.arange(len(self.y), len(self.y)+len(x)), x, y))
         self.y += y.tolist()
@@ -331,9 +334,11 @@ class _Run:
         rows,x,y = s.take(self.size)
         def make():
             start = time.perf_counter()
-            with _stream(x.device, self.seed, s.runs, s.name): p = _attacked(s.name, s.attack, s.ball, self.model, self.net, x, y) if s.attack else self.clean(x, y)
-            return [p.tolist(), time.perf_counter()-start, list(self.classes)]
-        p,seconds,classes = self.tell(f'{s.name} {s.runs}', (x, y), make)
+            with _stream(x.device, self.seed, s.runs, s.name), fitting_threads(self.model, x), watched(tell=False) as seen:
+                p = _attacked(s.name, s.attack, s.ball, self.model, self.net, x, y) if s.attack else self.clean(x, y)
+            return [p.tolist(), time.perf_counter()-start, list(self.classes), int(seen.images)]
+        p,seconds,classes,broken = self.tell(f'{s.name} {s.runs}', (x, y), make)
+        self.broken[s.name] += broken
         self.classes = tuple(classes)
         ok = torch.tensor(p) == y.cpu()
         for r,a in zip(rows.tolist(), p): self.answers[s.name][r] = a
@@ -361,6 +366,7 @@ class _Run:
             k = s.name.split('/')[0]
             if k != s.name and s.name.endswith(f'/{list(self.attacks[k].members)[-1]}'): preds[k] = preds[s.name]
         r = Record(y, preds, self.classes, dict(info, seconds={k: s.seconds for k,s in self.stages.items()}, notes=self.notes))
+        r.notes.extend(f"{k}: the gradient was NaN or infinite at some pixels of {n} images, where 0 or the largest finite entry took its place; ask an attack without gradients too." for k,n in self.broken.items() if n)
         for k,a in self.attacks.items():
             if getattr(a, 'review', None): r.notes.extend(a.review({m: r.accuracy(f'{k}/{m}') for m in a.members}))
         return r
@@ -377,18 +383,19 @@ def evaluate(
 ) -> Record:            # on the CPU, row i for image i
     "The model's answers to clean images and, where those are right, to attacked ones. TypeError or ValueError where model, data, attacks and the file `resume` do not fit"
     precision = (precision or settings().precision) if isinstance(model, nn.Module) else 'float32'
-    net,batches,device = fast(model, precision),_batches(data),_device(model)
+    batches,device = _batches(data),device_of(model)
     slots = {k: _describe(a) for k,a in _checked(attacks).items()}
     tell = _Journal(resume, dict(model=_identity(model), attacks=slots, seed=seed, precision=precision) if resume else {})
-    run,n = _Run(model, net, attacks, tuple(getattr(data, 'classes', ())), seed, tell),_size(batches)
-    with eval_mode(model), bar(None, desc='evaluate', bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}', **{'total': n and n*len(run.stages)}, **{} if progress else {'disable': True}) as b:
+    n = _size(batches)
+    with kept_layout(model), eval_mode(model), bar(None, desc='evaluate', bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}', **{'total': n and n*len(_stages(attacks))}, **{} if progress else {'disable': True}) as b:
+        run = _Run(model, fast(model, precision), attacks, tuple(getattr(data, 'classes', ())), seed, tell)
         def show():
             if b.disable or not n: return
             acc,share,left,known = _outlook(run.stages, n)
             b.set_postfix_str(f"{'' if known else 'more than '}{b.format_interval(left)} left, " + ', '.join(f'{k} {v:.3f}' for k,v in acc.items()), refresh=False)
             b.update(share*b.total-b.n)
         for x,y in batches:
-            run.feed(check_images(x).to(device or x.device), y.to(device or x.device))
+            run.feed(own(check_images(x)).to(device or x.device), own(y).to(device or x.device))
             for _ in run.work(run.size): show()
         for _ in run.work(1): show()
     if not run.y: raise ValueError("the data holds no images; check how it was split.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 import torch
 from torch import nn
-from .core import bar, fast, seed_everything, settings
+from .core import bar, fast, fitting_threads, seed_everything, settings
 from .evaluate import evaluate
 from .files import load_tree, save_tree
 
@@ -60,6 +60,7 @@ class Learner:
         seed:int=0,              # of all randomness that has no generator of its own
         devices=None,            # `devices.many()`: this process is one of many; None: the only one
     ):
+        if not isinstance(model, nn.Module): raise TypeError(f"model is a {type(model).__name__}; a Learner trains the weights of an nn.Module, so give the network itself.")
         self.model,self.train,self.objective,self.attack = model,train,objective,attack
         self.epochs,self.lr,self.schedule,self.seed = epochs,lr,schedule,seed
         self.callbacks = sorted(callbacks, key=lambda c: c.order)
@@ -75,11 +76,16 @@ class Learner:
 
     def fit(self):
         "Train to the end, or go on from a checkpoint. FloatingPointError where the loss is not finite"
+        if torch.is_inference_mode_enabled(): raise ValueError("training needs gradients, and torch.inference_mode() forbids them; call fit() outside of it.")
         seed_everything(self.seed)
-        self('resume'); self('before_fit')
-        while self.epoch < self.epochs and not self.stop: self.one_epoch()
-        self('after_fit')
+        with fitting_threads(self.model, torch.empty(self.batch_shape)):
+            self('resume'); self('before_fit')
+            while self.epoch < self.epochs and not self.stop: self.one_epoch()
+            self('after_fit')
         return self
+
+    @property
+    def batch_shape(self): return (-(-self.train.n//max(len(self.train), 1)), *getattr(self.train, 'shape', ()))   # of the images of a step
 
     def one_epoch(self):
         "The rest of this epoch; a listener may set `stop`"

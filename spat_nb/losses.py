@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # %% auto #0
-__all__ = ['ce', 'missed', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'tempered', 'smooth', 'smoothed', 'kl']
+__all__ = ['ce', 'missed', 'ruled_out', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'margin_targeted', 'dlr_or_margin',
+           'tempered', 'smooth', 'smoothed', 'kl']
 
 # %% ../nbs/11_losses.ipynb #e6bd6edf
 def ce(
@@ -29,8 +30,19 @@ def missed(
     z:Tensor, # (b,c) logits
     y:Tensor, # (b,) labels or (b,c) probabilities
 ) -> Tensor:  # (b,) bool
-    "Does the model answer anything but `y` (or but the most likely class of `y`)?"
-    return z.argmax(1) != (y.argmax(1) if y.ndim == 2 else y)
+    "Does the model answer anything but `y` (or but the most likely class of `y`)? NaN is no answer, so it is missed"
+    return (z.argmax(1) != (y.argmax(1) if y.ndim == 2 else y)) | z.isnan().any(1)
+
+def ruled_out(
+    z:Tensor, # (b,c) logits
+) -> Tensor:  # (b,c) bool
+    "Which classes a mask has ruled out: their logits lie 1000, and a hundred times the range of all above them, below two others or more (-1e9 and minus infinity are in use)"
+    s = z.sort(1, descending=True).values
+    above,fall = s[:,:1]-s[:,:-1],s[:,:-1]-s[:,1:]
+    cliff = (fall > 1e3) & (fall > 100*above)
+    cliff[:,:1] = False                                     # one class alone above all others is merely sure
+    last = (~cliff).cumprod(1).sum(1, keepdim=True)         # the last one before the first cliff
+    return z < s.gather(1, last)
 
 # %% ../nbs/11_losses.ipynb #36e8cf89
 def _labels(y, who):
@@ -82,6 +94,22 @@ def dlr_targeted(
         gap = z.gather(1, t[:,None]) - z.gather(1, _labels(y, 'dlr_targeted')[:,None])
         return gap[:,0] / (s[:,0]-(s[:,2]+s[:,3])/2+1e-12)
     return dlr_targeted
+
+def margin_targeted(
+    t:Tensor,    # (b,) wanted classes, one per sample: the loss is good for this batch only
+) -> Callable:   # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
+    "z_t - z_y, for any number of classes: what `dlr_targeted` is without its scale. ValueError for soft targets or another batch"
+    def margin_targeted(z, y):
+        if len(z) != len(t): raise ValueError(f"margin_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each batch.")
+        return (z.gather(1, t[:,None]) - z.gather(1, _labels(y, 'margin_targeted')[:,None]))[:,0]
+    return margin_targeted
+
+def dlr_or_margin(
+    z:Tensor, # (b,c) logits
+    y:Tensor, # (b,) labels
+) -> Tensor:  # (b,)
+    "`dlr` where there are the three classes that it needs, else `margin`"
+    return dlr(z, y) if z.shape[1] > 2 else margin(z, y)
 
 # %% ../nbs/11_losses.ipynb #f042a9d2
 def tempered(

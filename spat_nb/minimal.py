@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
-from .attack import value_and_grad
+from .attack import NoGradient, door, finite, value_and_grad
 from .balls import Ball, L2, Linf
-from .core import attack_mode, bview, check_images, check_labels, check_logits, eval_mode, logits
-from .losses import margin, missed
+from .core import bview, check_labels, check_logits, eval_mode, logits
+from .losses import margin, missed, ruled_out
 from .steps import in_turn
 
 # %% auto #0
@@ -42,7 +42,9 @@ def reach(
     return torch.where(d.isfinite(), d, 0)
 
 # %% ../nbs/14_minimal.ipynb #661e63cc
-def _hair(z): return 1e-5*(z.amax(1)-z.amin(1)).detach()  # (b,) what rounding may do to a difference of two logits
+def _hair(z): # (b,) what rounding may do to a difference of two logits
+    z = z.detach()
+    return 1e-5*(z.amax(1)-z.masked_fill(ruled_out(z), math.inf).amin(1))
 
 def _fools(z, y): return margin(z, y) > _hair(z)          # (b,) bool: another class wins, and not by rounding alone
 
@@ -92,11 +94,8 @@ def _warn_flat(f, x, y):
 
 def _seek(model, x, y, search):
     "What all three share: checks, eval mode, float32 or float64, and a search over those images only that are answered right"
-    check_labels(y, len(check_images(x)))
-    x = x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
-    x_adv = x.clone()
-    with attack_mode(model) as m:
-        f = lambda x: logits(m, x)
+    with door(model, x, y) as (m, x, y):
+        x_adv,f = x.clone(),lambda x: logits(m, x)
         with torch.no_grad(): z = check_logits(f(x), len(x))
         check_labels(y, c=z.shape[1])
         y = y.argmax(1) if y.ndim == 2 else y
@@ -115,7 +114,7 @@ def norms(
 ) -> Tensor:        # (b,) distance from x to x_adv; 0 where x itself is answered wrong, infinity where x_adv does not fool the model
     "How far each image had to be moved, judged by the model again"
     ball = _unit(norm)
-    with eval_mode(model), torch.no_grad(): wrong,won = (missed(logits(model, v), y) for v in (x, x_adv))
+    with eval_mode(model), torch.no_grad(): wrong,won = (missed(check_logits(logits(model, v), len(v)), y) for v in (x, x_adv))
     return torch.where(wrong, 0, torch.where(won, ball.norm(x_adv-x), math.inf))
 
 # %% ../nbs/14_minimal.ipynb #751c9361
@@ -128,7 +127,7 @@ def rival(
     ks:Tensor,  # (b,m) wrong classes to look at
     ball:Ball,  # gives the norm
 ) -> tuple:     # f_k - f_y (b,), a hair less; its gradient (b,...); logits (b,c)
-    "Of the classes `ks` the one whose boundary is nearest by its linearisation: argmin_k |f_k-f_y| / ||grad f_k - grad f_y||_*; one forward pass, m input-gradient passes. RuntimeError where no gradient reaches `x`"
+    "Of the classes `ks` the one whose boundary is nearest by its linearisation: argmin_k |f_k-f_y| / ||grad f_k - grad f_y||_*; one forward pass, m input-gradient passes. NoGradient, a ValueError, where no gradient reaches `x`"
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         z = f(x)
@@ -136,7 +135,8 @@ def rival(
         near,v,g = torch.full_like(vs[:,0], math.inf).detach(),vs[:,0].detach(),torch.zeros_like(x).detach()
         for j,v_j in enumerate(vs.unbind(1), 1):
             g_j = torch.autograd.grad(v_j.sum(), x, retain_graph=j < ks.shape[1], allow_unused=True)[0] if vs.requires_grad else None
-            if g_j is None: raise RuntimeError("no gradient flows from the logits back to x: the model cuts the graph; attack it without gradients.")
+            if g_j is None: raise NoGradient("no gradient flows from the logits back to x: the model cuts the graph; attack it without gradients.")
+            g_j = finite(g_j)
             d = v_j.detach().abs()/(g_j*ball.ascent(g_j)).flatten(1).sum(1).clamp_min(1e-30)
             up = d < near
             near,v,g = torch.where(up, d, near),torch.where(up, v_j.detach(), v),torch.where(bview(up, g), g_j, g)

@@ -240,14 +240,29 @@ def model_config(
     return {k: _note(v) if k in ('act', 'head') else v.tolist() if hasattr(v, 'tolist') else v for k,v in model.config.items()}
 
 # %% ../nbs/03_models.ipynb #12680fe9
+def _unlike(model, own):
+    "What of the weights `own` the network that `load` would build does not have, one sentence; '' where they are the same"
+    try:
+        config = dict(model.config)
+        with torch.random.fork_rng(devices=[]): again = ARCHITECTURES[config.pop('name')](**config).state_dict()
+    except Exception as e: return f"it cannot be built again ({' '.join(str(e).split())[:150]})"
+    odd = next((k for k in sorted(own.keys() | again.keys()) if _kind(own.get(k)) != _kind(again.get(k))), None)
+    if odd is None: return ''
+    if odd.endswith(('_orig', '_mask', '_u', '_v')): return f"{odd} is there because its weights are pruned or normalised; make that permanent with torch.nn.utils.prune.remove or remove_spectral_norm"
+    if 'parametrizations' in odd: return f"{odd} is there because its weights are parametrised; make that permanent with torch.nn.utils.parametrize.remove_parametrizations"
+    return f"{odd} is {_kind(own.get(odd))} here and {_kind(again.get(odd))} in a new {model.config['name']}; a layer was exchanged, so give it to act= or head= when the network is made"
+
 def save(
-    model:nn.Module, # a network of this room
+    model:nn.Module, # a network of this room; of a compiled one what was compiled
     path,            # .safetensors file; its folder is made
     **info,          # JSON values to keep beside the weights: data set, accuracy, ...
 ):
-    "Write weights, configuration and `info` to one file. TypeError where `model` is no network of this room"
+    "Write weights, configuration and `info` to one file. TypeError where `model` is no network of this room, ValueError where it was changed so that `load` could not build it again"
+    model = getattr(model, '_orig_mod', model)
+    config,weights = model_config(model),model.state_dict()
+    if why := _unlike(model, weights): raise ValueError(f"{path} was not written, since this network could not be loaded again: {why}.")
     nhwc = any(p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in model.parameters())
-    save_tree(path, {'model': model_config(model), 'weights': model.state_dict(), 'info': info, 'nhwc': nhwc})
+    save_tree(path, {'model': config, 'weights': weights, 'info': info, 'nhwc': nhwc})
 
 def _read(path):
     tree = load_tree(path)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from .attack import Attack, at_x, fgsm, pgd
 from .balls import Ball, L1, L2, Linf
-from .core import eval_mode, generator, logits, randn_like
+from .core import eval_mode, fitting_threads, generator, logits, randn_like
 from .data import get_data
 from .hypersphere import Hypersphere, margin_ce
 from .learner import Learner
@@ -128,7 +128,7 @@ def scene(
 ) -> Scene:
     "One climb, its plane, and the landscape around it. ValueError for several images or restarts"
     ball = attack.ball
-    with eval_mode(model):
+    with eval_mode(model), fitting_threads(model, x.expand(grid*grid, *x.shape[1:])):
         x_adv,path,losses,won = climb(model, x, y, attack)
         x = x.to(x_adv)
         with torch.no_grad(): p = logits(model, torch.cat([x, x_adv])).softmax(1)

@@ -12,9 +12,9 @@ from typing import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from .attack import Attack, State, uniform
+from .attack import Attack, State, door, uniform
 from .balls import Ball, L2, Linf
-from .core import bview, check_images, check_labels, check_logits, eval_mode, logits, rand_like
+from .core import bview, check_labels, check_logits, logits, rand_like
 from .losses import margin, missed
 
 # %% auto #0
@@ -90,12 +90,15 @@ class BlackBox:
         y:Tensor,       # (b,) labels or (b,c) probabilities
     ) -> tuple:         # attacked images (b,ch,h,w), inside ball and box; questions used (b,) int64
         "Attack `x` and say what it cost. TypeError or ValueError where model, images and labels do not fit"
-        check_labels(y, len(check_images(x)))
-        x = x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
-        with eval_mode(model), torch.no_grad():
+        with door(model, x, y) as (_, x, y), torch.no_grad():
+            self.fits(x)
             ask = Oracle(model, x, y, self.loss, self.queries)
             self.search(ask, x, self.ball, self.generator)
         return ask.best,ask.used
+    def fits(self, x):
+        "ValueError where the search needs images and `x` is none"
+        if getattr(self.search, 'images', False) and x.ndim != 4:
+            raise ValueError(f"{type(self.search).__name__} paints on images (b,ch,h,w), but x has shape {tuple(x.shape)}; use rays or spsa, or of AutoAttack all but that: autoattack(ball).without('square').")
 
 # %% ../nbs/15_queries.ipynb #2cea718c
 def side(
@@ -198,6 +201,7 @@ class Squares:
     p: float = .8       # share of the image that the first squares cover
     horizon: int = None # proposals that the schedule is spread over; default: what the queries allow
     balls = (Linf, L2)
+    images = True       # it knows height and width
     def __call__(self, ask, x, ball, generator):
         start,propose = (stripes, blot) if isinstance(ball, Linf) else (tiles, shift)
         i,t = ask.live,0

@@ -12,10 +12,10 @@ from functools import partial
 from types import SimpleNamespace
 import torch
 from torch import Tensor
-from .attack import Attack, State, at_x, checked, pick, worst
+from .attack import Attack, State, at_x, door, pick, worst
 from .balls import Ball, L1
-from .core import bview, check_labels, check_logits, eval_mode, logits
-from .losses import ce, dlr_targeted, missed
+from .core import bview, check_labels, check_logits, logits
+from .losses import ce, dlr_targeted, margin_targeted, missed
 
 # %% auto #0
 __all__ = ['TOGETHER', 'momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apgd', 'in_turn', 'Targeted', 'apgd_t']
@@ -113,7 +113,7 @@ class Targeted:
     "`attack` towards one wrong class after another (`in_turn`), the most likely first, each only on the samples that still stand; keeps each sample's worst point"
     attack: Attack                # its loss is replaced
     targets: int = 9              # wrong classes to try, from the 2nd ranked on
-    loss: Callable = dlr_targeted # t (b,) -> loss(z, y)
+    loss: Callable = dlr_targeted # t (b,) -> loss(z, y); with fewer than 4 classes `margin_targeted` takes its place
     def __post_init__(self):
         if self.targets < 1: raise ValueError(f"targets is {self.targets}; give the number of wrong classes to try, 9 for ten classes.")
     @property
@@ -123,16 +123,17 @@ class Targeted:
         return self.run(model, x, y)[0]
     def run(self, model, x, y) -> tuple: # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
         "The same, with the loss towards its target, and whether the model is fooled"
-        x = checked(x, y)
-        with eval_mode(model), torch.no_grad(): z = check_logits(logits(model, x), len(x))
-        check_labels(y, c=z.shape[1])
-        kept = x,torch.full_like(z[:,0], -torch.inf),missed(z, y)
-        ranked = z.topk(min(self.targets+1, z.shape[1]), 1).indices[:,1:]
-        for i,j,t in in_turn(ranked, x, lambda: (~kept[2]).nonzero()[:,0]):
-            new = replace(self.attack, loss=self.loss(t)).run(model, x[j], y[j])
-            for one in zip(*(v.split(len(i)) for v in new)):
-                kept = tuple(k.index_put((i,), n) for k,n in zip(kept, worst(one, tuple(k[i] for k in kept))))
-        return kept
+        with door(model, x, y) as (m, x, y):
+            with torch.no_grad(): z = check_logits(logits(m, x), len(x))
+            check_labels(y, c=z.shape[1])
+            kept = x,torch.full_like(z[:,0], -torch.inf),missed(z, y)
+            ranked = z.topk(min(self.targets+1, z.shape[1]), 1).indices[:,1:]
+            loss = margin_targeted if self.loss is dlr_targeted and z.shape[1] < 4 else self.loss
+            for i,j,t in in_turn(ranked, x, lambda: (~kept[2]).nonzero()[:,0]):
+                new = replace(self.attack, loss=loss(t)).run(model, x[j], y[j])
+                for one in zip(*(v.split(len(i)) for v in new)):
+                    kept = tuple(k.index_put((i,), n) for k,n in zip(kept, worst(one, tuple(k[i] for k in kept))))
+            return kept
 
 def apgd_t(
     ball:Ball,      # Linf or L2

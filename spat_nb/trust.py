@@ -15,19 +15,20 @@ from statistics import NormalDist
 from typing import NamedTuple
 import torch
 from torch import Tensor, nn
-from .attack import Attack, Recorder, fgsm, pgd, value_and_grad
+from .attack import Attack, NoGradient, Recorder, fgsm, misfits, pgd, value_and_grad, watched
 from .balls import Ball, L1
-from .core import bar, check_images, check_labels, check_logits, eval_mode, generator, logits
+from .core import bar, check_images, check_labels, check_logits, device_of, eval_mode, fitting_threads, generator, logits, own
 from .data import pick
 from .evaluate import _stream, wilson
 from .files import write_aside
-from .losses import ce, dlr, margin, tempered
+from .losses import ce, dlr, margin, missed, ruled_out, tempered
+from .modes import networks
 from .models import SmallCNN
 from .queries import square
 from .steps import apgd, apgd_t
 
 # %% auto #0
-__all__ = ['RULES', 'GATES', 'MARKS', 'gap', 'Rule', 'Check', 'check', 'Trial', 'distil', 'Card', 'trust']
+__all__ = ['RULES', 'WATCHED', 'GATES', 'MARKS', 'gap', 'Rule', 'Check', 'check', 'Trial', 'distil', 'Card', 'trust']
 
 # %% ../nbs/21_trust.ipynb #67a2be80
 def gap(
@@ -61,6 +62,7 @@ RULES = {k: Rule(*v) for k,v in {
     'G1 box':     ('attacked images outside [0,1], %', 0, "The attack returns what is no image.", "Clamp to [0,1] last; return pixels, not normalised values."),
     'G1 reach':   ('part of eps that no image uses, %', 10, "The attack stays well inside the ball: eps is too small by a factor, or counts normalised values.", "Compare max|x_adv - x| with eps; normalise in the model's first layer only."),
     'G1 manners': ('things that the attack changed', 0, "The attack leaves model or data in another state, and later numbers are of that state.", "Restore mode, weights, .grad and the clean images."),
+    'G1 numbers': ('answers that are NaN or infinite, %', 0, "The model has no answer to some attacked images; they count as fallen here, and as what the arg max makes of NaN elsewhere.", "Look for a log, a root or a division in its forward that is not defined there."),
     'G2 order':   ('longer attack weaker than shorter, points', 1, "More effort finds less, so the slope does not lead where the loss is high.", "Look at G7; attack without gradients, or from many starts."),
     'G3 loss':    ('fall of the loss from its peak, %', 10, "The climb goes down: a wrong sign, steps far too large, or a slope that is not the loss's own.", "Look at the flight recorder; halve lr; look at G7."),
     'G3 doubling':('more steps find more, points', 3, "The attack has not arrived: the number would fall with more steps.", "Double the steps until nothing changes."),
@@ -70,6 +72,7 @@ RULES = {k: Rule(*v) for k,v in {
     'G6 square':  ('only Square finds, points', 1, "An attack without gradients finds what gradients do not: the slope is hidden.", "Replace what hides it by something smooth, in the backward pass only (BPDA), and attack again."),
     'G6 transfer':('only transfer finds, points', 1, "Images made for another network fool this one, its own gradients do not find them: the slope is hidden.", "As for Square; give a closer surrogate=."),
     'G7 zero':    ('images without any slope, %', 0, "Nothing to climb: saturated logits, a rounding layer, or a graph that is cut.", "Climb margin or dlr instead of ce; for a cut graph BPDA, or Square."),
+    'G7 finite': ('images whose slope is NaN or infinite, %', 0, "At some pixels there is no slope: a root or a logarithm at 0, or 0/0. What follows it may stand still, or return NaN.", "Keep clear of the pole, x.clamp_min(1e-3), and attack without gradients too."),
     'G7 true':    ('error of the slope, % of its length', 15, "The gradient is not the function's: a detached part, a straight-through layer, dice, or a wrong backward.", "Attack without gradients; let the gradient flow through all parts; check against finite differences."),
     'G8 losses':  ('other losses and scales find more, points', 5, "The number hangs on the loss, or on the scale of the logits, which no answer depends on.", "Report the worst over ce, margin and dlr, at a scale that suits the logits: tempered(ce, s)."),
     'G8 scale':   ('knowledge over confidence, both over chance', 5, "The logits are far smaller than what the model knows, so ce pushes towards all wrong classes alike instead of the nearest.", "Climb margin or dlr, or tempered(ce, s) with a large s; look for a factor on the logits."),
@@ -78,6 +81,8 @@ RULES = {k: Rule(*v) for k,v in {
     'G10 chosen': ('validation looks missing', 0, "Nothing says that the best was chosen on held-out images; chosen on test images, it is too good.", "Train with the callbacks Validate(data.valid, ...) and Best()."),
     'G11 seeds':  ('seeds missing of three', 0, "One or two runs do not show how much is luck.", "Train with three seeds and report all."),
 }.items()}
+
+WATCHED = ('G1 numbers', 'G7 finite')                   # seen while all others are at work, and judged at the end
 
 @dataclass(frozen=True)
 class Check:
@@ -109,15 +114,15 @@ def check(
     verdict = 'not asked' if figure is None else 'flag' if not lo <= limit else 'unclear' if figure > limit else 'pass'
     return Check(name, figure, lo, hi, limit, verdict, r.asks, r.means, r.then, note)
 
-def _skip(gate, why): return [check(k, note=why) for k in RULES if k.split()[0] == gate]
+def _skip(gate, why): return [check(k, note=why) for k in RULES if k.split()[0] == gate and k not in WATCHED]
 
 # %% ../nbs/21_trust.ipynb #0344608e
 def _state(model):
     "Copies of what an attack must leave alone"
-    if not isinstance(model, nn.Module): return {}
+    nets = networks(model)
     copies = lambda vs: [None if v is None else v.detach().clone() for v in vs]
-    ps = list(model.parameters())
-    return {'mode': [getattr(m, 'training', False) for m in model.modules()], 'weights': copies(ps), 'statistics': copies(model.buffers()), '.grad': copies(p.grad for p in ps), 'requires_grad': [p.requires_grad for p in ps]}
+    ps = [p for n in nets for p in n.parameters()]
+    return {'mode': [getattr(m, 'training', False) for n in nets for m in n.modules()], 'weights': copies(ps), 'statistics': copies(b for n in nets for b in n.buffers()), '.grad': copies(p.grad for p in ps), 'requires_grad': [p.requires_grad for p in ps]}
 
 def _changed(before, after):
     "Names of what differs"
@@ -144,8 +149,9 @@ class Trial:
         try: check_logits(z, len(x)); self.soft = False
         except ValueError: self.soft,z = True,z.clamp_min(1e-30).log()
         if self.soft: self.model = lambda x: logits(model, x).clamp_min(1e-30).log()
-        ok = z.argmax(1) == y
+        ok = ~missed(z, y)
         self.all,self.labels,self.z,self.x,self.y = x,y,z,x[ok],y[ok]
+        self.asked,self.odd = 0,0                                          # attacked images, and those of them without an answer
         self.flight,self.stands,self.white,self.notes = [],{'clean': torch.ones(len(self.x), dtype=torch.bool, device=x.device)},[],{}
         self.short,self.long = self.k(20, 10),self.k(100, 20)
         self.claim = 'yours' if attack else f'PGD-{self.long}'
@@ -159,8 +165,7 @@ class Trial:
         "What `attack` makes of the images `on`"
         try:
             with _stream(self.x.device, self.seed, name): return torch.cat([attack(model, x.clone(), y.clone()) for x,y in zip(self.x[on].split(self.size), self.y[on].split(self.size))])
-        except RuntimeError as e:
-            if 'no gradient flows' not in str(e): raise
+        except NoGradient:
             self.notes[name] = 'no gradient flows'
             return self.x[on]
     def run(self,
@@ -177,7 +182,9 @@ class Trial:
         stand = on.clone()
         if on.any():
             x_adv = self.images(name, attack, on, model or self.model)
-            stand[on] = self.ask((ball or self.ball).project(x_adv, self.x[on])).argmax(1) == self.y[on]
+            z = self.ask((ball or self.ball).project(x_adv, self.x[on]))
+            stand[on] = ~missed(z, self.y[on])
+            self.asked,self.odd = self.asked+len(z),self.odd+int((~z.isfinite().all(1)).sum())
         self.stands[name] = stand
         if white: self.white.append(name)
         return stand
@@ -194,7 +201,10 @@ class Trial:
         return self.check(name, *self.gap(a, b), note=', '.join(say(v) for v in (a, b) if isinstance(v, str)))
 
 # %% ../nbs/21_trust.ipynb #e780b091
-def _off(a, b): return (100*(a-b).norm(dim=1).max()/b.norm(dim=1).mean().clamp_min(1e-12)).item()
+def _off(a, b):
+    "The largest difference of two rows of logits, over the mean length of a row, in %; without the classes that a mask has ruled out"
+    a,b = (v.masked_fill(ruled_out(b), 0) for v in (a, b))
+    return (100*(a-b).norm(dim=1).max()/b.norm(dim=1).mean().clamp_min(1e-12)).item()
 
 def _searches(t):
     "How often tensors are fetched for a backward pass while the model merely answers"
@@ -202,13 +212,18 @@ def _searches(t):
     with torch.autograd.graph.saved_tensors_hooks(lambda v: v, lambda v: (fetched.append(1), v)[1]): t.ask(t.all[:4])
     return len(fetched)
 
+def _plain_answer(t):
+    "What the model itself returns for two images, in the dtype of its weights"
+    x = t.all[:2].clone()
+    return t.net(x.to(next((p.dtype for p in _weights(t.net)), x.dtype)) if isinstance(t.net, nn.Module) else x)
+
 def _half(t):
     "Share of the weights and answers in half precision, in %"
     low = (torch.float16, torch.bfloat16)
-    with torch.no_grad(): sizes = [(v.numel(), v.dtype in low) for v in (t.net(t.all[:2].to(next((p.dtype for p in _weights(t.net)), t.all.dtype))), *_weights(t.net)) if v.is_floating_point()]
+    with torch.no_grad(): sizes = [(v.numel(), v.dtype in low) for v in (_plain_answer(t), *_weights(t.net)) if v.is_floating_point()]
     return 100*sum(k for k,is_low in sizes if is_low)/sum(k for k,_ in sizes)
 
-def _weights(net): return [p for p in net.parameters() if p.is_floating_point()] if isinstance(net, nn.Module) else []
+def _weights(net): return [p for n in networks(net) for p in n.parameters() if p.is_floating_point()]
 
 def _g1(t):
     "Rules of the game: the model's, then the attack's"
@@ -299,9 +314,7 @@ def _zero(t, loss):
     "Share of the images on which the slope of `loss` is exactly zero"
     f = lambda y: lambda x: (loss(logits(t.model, x), y),)
     try: g = torch.cat([value_and_grad(f(y), x)[1] for x,y in zip(t.x.split(t.size), t.y.split(t.size))])
-    except RuntimeError as e:
-        if 'no gradient flows' not in str(e): raise
-        return 1.
+    except NoGradient: return 1.
     return (g == 0).flatten(1).all(1).double().mean().item()
 
 def _false(t, h=1e-3, draws=4):
@@ -381,6 +394,7 @@ def _g6(t):
     "No gradients: Square and transfer find no more"
     white,queries = t.worst() if t.white else t.stands['clean'],t.k(1000, 100)
     if isinstance(t.ball, L1): yield t.check('G6 square', note='Square is for Linf and L2')
+    elif t.x.ndim != 4: yield t.check('G6 square', note='Square is for images (b,ch,h,w)')
     else: yield t.points('G6 square', white, t.run('+ Square', square(t.ball, queries=queries), on=white, white=False))
     other = t.given.get('surrogate')
     if other is None and t.x.ndim != 4: yield t.check('G6 transfer', note='give a surrogate= for inputs that are no images'); return
@@ -506,16 +520,16 @@ def _images(data, n, seed, device):
         if len(x) > n: i = pick(y, n, seed).to(x.device); x,y = x[i],y[i]
     if len(x) == 0: raise ValueError("the data holds no images; check how it was split.")
     if y.ndim != 1: raise ValueError(f"y has shape {tuple(y.shape)}; answers are right or wrong against labels (b,) only, use y.argmax(1).")
-    return x.to(device or x.device),y.to(device or x.device)
+    return own(x).to(device or x.device),own(y).to(device or x.device)
 
 @contextmanager
 def _borrowed(model, device, seed):
     "`model` in eval mode; modes, statistics and the random streams (of the CPU and this device) go back to what they were"
-    kept = [b.clone() for b in model.buffers()] if isinstance(model, nn.Module) else []
+    kept = [(b, b.clone()) for n in networks(model) for b in n.buffers()]
     with _stream(device, seed, 'trust'), eval_mode(model):
         try: yield
         finally:
-            for b,was in zip(model.buffers() if kept else (), kept): b.detach().copy_(was)
+            for b,was in kept: b.detach().copy_(was)
 
 def trust(
     model:Callable,        # pixels (b,ch,h,w) in [0,1] to logits (b,c)
@@ -537,11 +551,17 @@ def trust(
     if not isinstance(ball, Ball) or ball.eps == 0: raise ValueError(f"ball is {ball!r}; give a threat model with eps > 0, such as Linf(8/255).")
     if unknown := {*(limits or ())}-{*RULES}: raise ValueError(f"no check is called {min(unknown)!r}; they are {', '.join(RULES)}.")
     if not cost > 0: raise ValueError(f"cost is {cost}; it is a factor > 0.")
-    start,(x,y) = time.perf_counter(),_images(data, n, seed, next((w.device for w in model.parameters()), None) if isinstance(model, nn.Module) else None)
-    with _borrowed(model, x.device, seed):
+    start,(x,y) = time.perf_counter(),_images(data, n, seed, device_of(model))
+    if attack is not None: misfits(attack, x)
+    with _borrowed(model, x.device, seed), fitting_threads(model, x), watched(tell=False) as broken:
+        x,y = own(x),own(y)                                                   # once more: inference mode ends at this door
         t = Trial(model, x, y, ball, attack, cost, seed, loss=loss, surrogate=surrogate, checkpoints=checkpoints, history=history, seeds=seeds, limits=limits)
         gates = bar(GATES, desc='trust', **{} if progress else {'disable': True})
         checks = [c for g in gates for c in (g(t) if len(t.x) or g in (_g1, _g10, _g11) else _skip(g.__name__[1:].upper(), 'no image is answered right'))]
+        if not len(t.x): checks += [t.check(k, note='no image is answered right') for k in WATCHED]
+        else:
+            checks.append(t.check('G1 numbers', 100*t.odd/max(t.asked, 1), note=f'{t.odd} of {t.asked}'))
+            checks.append(t.check('G7 finite', 100*int(broken.images)/max(broken.n, 1), note=str(broken) if broken else ''))
     order = list(RULES)
     shown = {k: v.sum().item()/t.n for k,v in t.stands.items() if not k.startswith('eps ') and '#' not in k and k != f'PGD-{t.long//2}'}
     inside = [k for k in t.stands if not k.startswith('eps ')]

@@ -49,7 +49,7 @@ CASES = {
     'wrong number of classes': (lambda t: evaluate(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), get_data('digits', device='cpu', n=50).test), ValueError, '7 classes.*10.*classes=10'),
     'feature map returned': (lambda t: attack(Returns(lambda x: x), X, Y), ValueError, r'\(4, 1, 8, 8\).*logits \(4,c\)'),
     'tuple returned':      (lambda t: attack(Returns(lambda x: (x, x)), X, Y), TypeError, 'tuple.*must return logits'),
-    'no gradient':         (lambda t: attack(Returns(lambda x: net()(x.round().detach())), X, Y), RuntimeError, 'no gradient flows.*without gradients'),
+    'no gradient':         (lambda t: attack(Returns(lambda x: net()(x.round().detach())), X, Y), ValueError, 'no gradient flows.*without gradients'),
     'another device':      (lambda t: attack(net().to('meta'), X, Y), ValueError, r"cpu.*meta.*x\.to\('meta'\)"),
     'eps negative':        (lambda t: Linf(-.1), ValueError, r'eps is -0\.1.*>= 0'),
     'eps NaN':             (lambda t: L2(float('nan')), ValueError, 'eps is nan.*finite'),
