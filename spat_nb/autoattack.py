@@ -26,7 +26,7 @@ __all__ = ['Cascade', 'doubts', 'masked', 'autoattack']
 def _right(model, x, y):
     "(b,) bool: which answers are right?"
     with torch.no_grad(): z = check_logits(logits(model, x), len(x))
-    return z.argmax(1) == check_labels(y, c=z.shape[1])
+    return z.argmax(1) == _one_label(check_labels(y, c=z.shape[1]))
 
 def _one_label(y):
     "(b,) labels, also of `y` that is one-hot. ValueError for soft targets"
@@ -54,8 +54,8 @@ class Cascade:
         "Run the members. TypeError or ValueError where model, images and labels do not fit"
         with door(model, x, y) as (_, x, y):
             misfits(self, x)
-            y = _one_label(y)
             x_adv,left = x.clone(),_right(model, x, y).nonzero()[:,0]
+            y = _one_label(y)
             for attack in self.members.values():
                 if not len(left): break
                 new = attack(model, x[left], y[left])

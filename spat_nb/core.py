@@ -348,10 +348,13 @@ def kept_layout(
     model:Callable, # what is run in another memory order for a while
 ):
     "Give every weight its own memory back at the end: `fast` lays 4-dimensional weights channels-last, in place"
-    was = [(p, p.data) for m in networks(model) for p in (*m.parameters(), *m.buffers()) if p.ndim == 4]
+    layers = [m for net in networks(model) for m in net.modules()]
+    weights = [(p, p.data) for m in layers for p in m.parameters(recurse=False) if p.ndim == 4]
+    buffers = [(m._buffers, k, b) for m in layers for k,b in m._buffers.items() if b is not None and b.ndim == 4]
     try: yield
     finally:
-        for p,data in was: p.data = data
+        for p,data in weights: p.data = data
+        for kept,k,b in buffers: kept[k] = b             # of buffers torch makes new tensors
 
 # %% ../nbs/00_core.ipynb #01561c7f
 def bar(

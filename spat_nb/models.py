@@ -248,8 +248,9 @@ def _unlike(model, own):
     except Exception as e: return f"it cannot be built again ({' '.join(str(e).split())[:150]})"
     odd = next((k for k in sorted(own.keys() | again.keys()) if _kind(own.get(k)) != _kind(again.get(k))), None)
     if odd is None: return ''
-    if odd.endswith(('_orig', '_mask', '_u', '_v')): return f"{odd} is there because its weights are pruned or normalised; make that permanent with torch.nn.utils.prune.remove or remove_spectral_norm"
-    if 'parametrizations' in odd: return f"{odd} is there because its weights are parametrised; make that permanent with torch.nn.utils.parametrize.remove_parametrizations"
+    made = next((k for k in own if k not in again and ('parametrizations' in k or k.endswith('_orig'))), '')
+    if 'parametrizations' in made: return f"{made} is there because its weights are parametrised; make that permanent with torch.nn.utils.parametrize.remove_parametrizations"
+    if made: return f"{made} is there because its weights are pruned or normalised; make that permanent with torch.nn.utils.prune.remove or torch.nn.utils.remove_spectral_norm"
     return f"{odd} is {_kind(own.get(odd))} here and {_kind(again.get(odd))} in a new {model.config['name']}; a layer was exchanged, so give it to act= or head= when the network is made"
 
 def save(

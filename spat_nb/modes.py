@@ -24,6 +24,7 @@ _FAR = 6                                    # steps from the model at which the 
 def _library(name):
     "Does the module called `name` belong to Python, to an installed package or to spat_nb? Their globals hold no network of the reader's"
     top = (name or 'builtins').split('.')[0]
+    if top == 'builtins': return False           # what was made by exec says so too
     file = getattr(sys.modules.get(top), '__file__', None) or ''
     return top in sys.stdlib_module_names or top == 'spat_nb' or 'site-packages' in file or 'dist-packages' in file
 

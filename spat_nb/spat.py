@@ -12,7 +12,7 @@ from functools import partial, wraps
 import torch
 from torch import Tensor
 from .attack import Attack, State
-from .core import attack_mode, eval_mode, generator, logits, rand_like
+from .core import attack_mode, eval_mode, generator, logits, own, rand_like
 from .evaluate import Flight
 from .losses import ce, smoothed
 from .objectives import pgd_at
@@ -104,7 +104,7 @@ def class_grads(
 ) -> Tensor:         # (c,b,ch,h,w)
     "grad_x log p_k for every class k, in one vectorised call: the work of K backward passes"
     with attack_mode(model) as m, torch.enable_grad():
-        x = x.detach().requires_grad_()
+        x = own(x).requires_grad_()
         v = of(logits(m, x))
         each = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)[:,None].expand(-1, len(x), -1)
         return torch.autograd.grad(v, x, each, is_grads_batched=True)[0]
