@@ -230,7 +230,7 @@ class Attack:
         def f(x_):
             nonlocal fresh
             z = logits(model, x_)
-            if fresh: check_labels(y, c=check_logits(z, len(x)).shape[1]); fresh = False
+            if fresh: check_labels(y, c=check_logits(z, len(x), some=True).shape[1]); fresh = False
             return self.loss(z, y),z,won(z, y)
         return f
 

@@ -59,7 +59,7 @@ class Cascade:
             for attack in self.members.values():
                 if not len(left): break
                 new = attack(model, x[left], y[left])
-                ok = _right(model, new, y[left])
+                with torch.no_grad(): ok = ~missed(logits(model, new), y[left])
                 x_adv,left = x_adv.index_copy(0, left[~ok], new[~ok]),left[ok]
         return x_adv
 

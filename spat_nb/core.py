@@ -235,6 +235,7 @@ def _no_logits(z):
 def check_logits(
     z:Tensor, # what a model returned
     n:int,    # number of images it was given
+    some:bool=False, # let NaN and infinity pass where other images have an answer: of attacked images such a one is merely fooled
 ) -> Tensor:  # `z` itself
     "Refuse what are no logits (b,c) of two classes or more: TypeError or ValueError for wrong type or shape, NaN, infinity, or probabilities"
     if not isinstance(z, Tensor): raise TypeError(_no_logits(z))
@@ -244,7 +245,8 @@ def check_logits(
     if z.ndim != 2 or len(z) != n: raise ValueError(f"the model returned shape {tuple(z.shape)} for {n} images; it must return logits ({n},c).")
     if not z.is_floating_point(): raise TypeError(f"the model returned {z.dtype}; logits are floats, return them before the argmax.")
     p = z.detach().float()
-    if (bad := ~p.isfinite().all(1)).any():
+    bad = ~p.isfinite().all(1)
+    if bad.all() if some and n else bad.any():
         what = 'NaN' if p.isnan().any() else 'infinity'
         raise ValueError(f"the model returned {what} for {int(bad.sum())} of {n} images; load an earlier checkpoint if its weights have diverged, else look for a log, a root or a division in its forward that is not defined there.")
     near = 1e-5 if n < 4 else 1e-2            # bfloat16 sums are rough, but a few rows near 1 may be chance

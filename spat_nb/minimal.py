@@ -46,7 +46,7 @@ def _hair(z): # (b,) what rounding may do to a difference of two logits
     z = z.detach()
     return 1e-5*(z.amax(1)-z.masked_fill(ruled_out(z), math.inf).amin(1))
 
-def _fools(z, y): return margin(z, y) > _hair(z)          # (b,) bool: another class wins, and not by rounding alone
+def _fools(z, y): return (margin(z, y) > _hair(z)) | z.isnan().any(1) # (b,) bool: another class wins, and not by rounding alone, or there is no answer
 
 class Nearest:
     "Of all points seen, each sample's nearest one that fools the model"

@@ -25,7 +25,7 @@ radii = st.one_of(st.just(0.), st.floats(1e-4, 2.))
 def test_every_output_is_inside_ball_and_box(shape, eps, ball, loss, dtype, start, steps, restarts, best, eot, seed):
     g = torch.Generator().manual_seed(seed)
     x,y = torch.rand(shape, generator=g).round(decimals=2).to(dtype),torch.randint(0, 4, shape[:1], generator=g)     # exact blacks and whites occur
-    b = ball(eps)
+    b = ball(min(eps, 1.) if ball is Linf else eps)              # no pixel can move further than that
     x_adv = Attack(b, steps, loss=LOSSES[loss], start=start, restarts=restarts, best=best, eot=eot, generator=g)(net(shape, dtype), x, y)
     assert x_adv.shape == x.shape and x_adv.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert b.inside(x_adv, x.to(x_adv.dtype), tol=1e-6).all() and x_adv.min() >= 0 and x_adv.max() <= 1
