@@ -13,7 +13,7 @@ from typing import Callable
 import warnings
 import torch
 from torch import Tensor
-from .balls import Ball
+from .balls import a_ball, Ball
 from .core import attack_mode, bview, check_images, check_labels, check_logits, fitting_threads, logits, own, randn_like
 from .losses import ce, missed
 
@@ -205,7 +205,7 @@ class Attack:
     eot: int = 1                # passes averaged at each point, for models that draw at random
 
     def __post_init__(self):
-        if not isinstance(self.ball, Ball): raise TypeError(f"ball is {self.ball!r}; give a threat model such as Linf(8/255).")
+        a_ball(self.ball)
         if self.steps < 0 or self.steps != int(self.steps): raise ValueError(f"steps is {self.steps}; give a whole number >= 0.")
         if self.restarts < 1: raise ValueError(f"restarts is {self.restarts}; one climb is restarts=1.")
         if self.eot < 1: raise ValueError(f"eot is {self.eot}; one pass for each look is eot=1.")
@@ -249,7 +249,7 @@ def fgsm(
     **kw,      # other slots of `Attack`
 ) -> Attack:
     "One step of full length from the clean image (Goodfellow et al. 2015)"
-    return Attack(ball, **{'steps': 1, 'lr': ball.eps, 'start': at_x, **kw})
+    return Attack(ball, **{'steps': 1, 'lr': a_ball(ball).eps, 'start': at_x, **kw})
 
 def pgd(
     ball:Ball,      # threat model

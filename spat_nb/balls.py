@@ -13,7 +13,7 @@ from torch import Tensor
 from .core import bview, rand_like, randn_like
 
 # %% auto #0
-__all__ = ['Ball', 'Linf', 'L2', 'L1']
+__all__ = ['Ball', 'Linf', 'a_ball', 'L2', 'L1']
 
 # %% ../nbs/10_balls.ipynb #094a2e63
 @dataclass(frozen=True)
@@ -86,6 +86,13 @@ class Linf(Ball):
     def noise(self, x, generator=None):
         "Each entry uniform in [-eps, eps]"
         return rand_like(x, -self.eps, self.eps, generator)
+
+def a_ball(
+    ball:Ball, # threat model
+) -> Ball:     # `ball` itself
+    "TypeError where `ball` is no threat model: a bare number, say"
+    if isinstance(ball, Ball) and type(ball) is not Ball: return ball
+    raise TypeError(f"ball is {ball!r}; give a threat model such as Linf(8/255).")
 
 # %% ../nbs/10_balls.ipynb #7dc292af
 def _radius(x, generator): # (b,1,...,1)

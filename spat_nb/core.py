@@ -186,6 +186,7 @@ def eval_mode(
     model:Callable, # a network, or any callable around networks; each of their layers is left as it was found
 ):
     "Put all networks of `model` in eval mode for a while, outside of `torch.inference_mode`. ValueError for a network whose lazy layers have no weights yet"
+    if not callable(model): raise TypeError(f"model is {model!r}, which cannot be called; give a network, or a function from pixels to logits.")
     with settled(networks(model)):
         yield model
 
@@ -214,7 +215,7 @@ def check_labels(
     soft = y.ndim == 2 and y.is_floating_point()
     if y.ndim != 1 and not soft: raise ValueError(f"y has shape {tuple(y.shape)} and dtype {y.dtype}; give int64 labels (b,) or probabilities (b,c).")
     if n is not None and len(y) != n: raise ValueError(f"{n} images but {len(y)} labels; give one label per image.")
-    if soft and c is not None and y.shape[1] != c: raise ValueError(f"y holds {y.shape[1]} probabilities per image but there are {c} classes.")
+    if soft and c is not None and y.shape[1] != c: raise ValueError(f"y holds {y.shape[1]} probabilities per image but there are {c} classes; give one for each class.")
     if not soft and y.dtype != torch.int64: raise TypeError(f"y has dtype {y.dtype}; labels are int64, use y.long().")
     if soft and not (y.detach() >= 0).all() & ((y.detach().sum(1)-1).abs() < 1e-2).all():     # also stops NaN
         raise ValueError("y holds rows that are no probabilities (at least 0, sum 1); use z.softmax(1), or labels (b,).")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from .attack import NoGradient, door, finite, value_and_grad
-from .balls import Ball, L2, Linf
+from .balls import a_ball, Ball, L2, Linf
 from .core import bview, check_labels, check_logits, eval_mode, logits
 from .losses import margin, missed, ruled_out
 from .steps import in_turn
@@ -251,7 +251,7 @@ class within:
     attack: Callable # returns the nearest point it finds, in the ball's own norm
     ball: Ball       # how far is allowed
     def __post_init__(self):
-        if not isinstance(self.ball, Ball): raise TypeError(f"ball is {self.ball!r}; give a threat model such as Linf(8/255).")
+        a_ball(self.ball)
         norm = getattr(self.attack, 'norm', type(self.ball))
         if not isinstance(self.ball, norm): raise TypeError(f"the attack shrinks the {norm.__name__} norm but the ball is {self.ball}; use one norm for both.")
     def __call__(self, model:Callable, x:Tensor, y:Tensor) -> Tensor:

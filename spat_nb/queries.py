@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from .attack import Attack, State, door, uniform
-from .balls import Ball, L2, Linf
+from .balls import a_ball, Ball, L2, Linf
 from .core import bview, check_labels, check_logits, logits, rand_like
 from .losses import margin, missed
 
@@ -76,7 +76,7 @@ class BlackBox:
     generator: torch.Generator = None # random stream; default: torch's own
 
     def __post_init__(self):
-        if not isinstance(self.ball, Ball): raise TypeError(f"ball is {self.ball!r}; give a threat model such as Linf(8/255).")
+        a_ball(self.ball)
         known = getattr(self.search, 'balls', Ball)
         if not isinstance(self.ball, known): raise TypeError(f"ball is {self.ball!r}; {self.search!r} knows {' and '.join(k.__name__ for k in known)} only.")
         if self.queries < 1 or self.queries != int(self.queries): raise ValueError(f"queries is {self.queries}; give a whole number >= 1, the clean image is the first.")

@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import partial, wraps
 import torch
 from torch import Tensor
-from .attack import Attack, State
-from .core import attack_mode, eval_mode, generator, logits, own, rand_like
+from .attack import Attack, NoGradient, State
+from .core import attack_mode, check_images, check_logits, eval_mode, generator, logits, own, rand_like
 from .evaluate import Flight
 from .losses import ce, smoothed
 from .objectives import pgd_at
@@ -103,9 +103,11 @@ def class_grads(
     of:Callable=log_p, # logits -> (b,c): the log probabilities, or something else of which the slope is wanted
 ) -> Tensor:         # (c,b,ch,h,w)
     "grad_x log p_k for every class k, in one vectorised call: the work of K backward passes"
+    check_images(x)
     with attack_mode(model) as m, torch.enable_grad():
         x = own(x).requires_grad_()
-        v = of(logits(m, x))
+        v = of(check_logits(logits(m, x), len(x)))
+        if not v.requires_grad: raise NoGradient("no gradient flows from the logits back to x: the model cuts the graph, so that there is none to show.")
         each = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)[:,None].expand(-1, len(x), -1)
         return torch.autograd.grad(v, x, each, is_grads_batched=True)[0]
 

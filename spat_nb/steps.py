@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 from .attack import Attack, State, at_x, door, pick, worst
-from .balls import Ball, L1
+from .balls import a_ball, Ball, L1
 from .core import bview, check_labels, check_logits, logits
 from .losses import ce, dlr_targeted, margin_targeted, missed
 
@@ -37,7 +37,7 @@ def mim(
     **kw,          # other slots of `Attack`
 ) -> Attack:
     "The momentum iterative method, MI-FGSM (Dong et al. 2018): from the clean image, steps of eps/steps"
-    return Attack(ball, steps, **{'lr': ball.eps/max(steps, 1), 'start': at_x, 'step': partial(momentum, mu=mu), **kw})
+    return Attack(ball, steps, **{'lr': a_ball(ball).eps/max(steps, 1), 'start': at_x, 'step': partial(momentum, mu=mu), **kw})
 
 # %% ../nbs/13_steps.ipynb #42d68a05
 def rim(x, ball, generator=None):
@@ -91,7 +91,7 @@ def apgd(
 ) -> Attack:
     "Auto-PGD (Croce & Hein 2020): no step size to choose. It returns the worst point of the way. ValueError for L1"
     if isinstance(ball, L1): raise ValueError(f"ball is {ball}; APGD for L1 is another algorithm (Croce & Hein 2021), which is not here; use pgd(L1({ball.eps:g}), steps, restarts=5).")
-    return Attack(ball, steps, **{'lr': 2*ball.eps, 'loss': loss, 'start': rim, 'step': partial(adaptive, rho=rho), 'best': True, **kw})
+    return Attack(ball, steps, **{'lr': 2*a_ball(ball).eps, 'loss': loss, 'start': rim, 'step': partial(adaptive, rho=rho), 'best': True, **kw})
 
 # %% ../nbs/13_steps.ipynb #e5ac9fdb
 TOGETHER = 2**18 # numbers that the images of one pass over several targets may hold: 4096 digits, 85 images of CIFAR-10

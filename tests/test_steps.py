@@ -102,7 +102,7 @@ MAKE = {'mim': mim, 'apgd': apgd, 'apgd dlr': partial(apgd, loss=dlr), 'apgd_t':
 def test_inside_ball_and_box_and_never_worse_than_the_start(make, ball, eps, steps, restarts, eot, shape, dtype, seed):
     g = torch.Generator().manual_seed(seed)
     x,y = torch.rand(shape, generator=g).round(decimals=2).to(dtype),torch.randint(0, 5, shape[:1], generator=g)
-    m,b = net(shape, dtype),ball(eps)
+    m,b = net(shape, dtype),ball(min(eps, 1.) if ball is Linf else eps)                          # no pixel can move further than that
     x_adv,v,won = MAKE[make](b, steps, restarts=restarts, eot=eot, generator=g).run(m, x, y)
     assert x_adv.shape == x.shape and x_adv.dtype == (torch.float64 if dtype == torch.float64 else torch.float32) and v.shape == won.shape == y.shape
     assert b.inside(x_adv, x.to(x_adv.dtype), tol=1e-6).all() and x_adv.min() >= 0 and x_adv.max() <= 1
