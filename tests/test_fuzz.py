@@ -4,9 +4,8 @@ import copy
 import math
 import warnings
 from collections import Counter
-from functools import cache, partial
+from functools import cache
 
-import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from torch.nn import functional as F
 from spat_nb.attack import Attack, at_x, fgsm, gaussian, pgd, uniform
 from spat_nb.autoattack import Cascade, autoattack
 from spat_nb.balls import L1, L2, Linf
-from spat_nb.core import eval_mode, logits
 from spat_nb.evaluate import Record, evaluate, sweep
 from spat_nb.losses import ce, dlr, kl, margin, smoothed, targeted, tempered
 from spat_nb.minimal import cw, deepfool, fab, norms, within
