@@ -444,8 +444,9 @@ def without(
 ):         # the same kind, labels above k moved down by one
     "`data` without class `k`. ValueError where there is no such class"
     if not 0 <= k < len(data.classes): raise ValueError(f"class {k} is not among the {len(data.classes)} classes; they count from 0.")
-    left = data.take((data.y != k).nonzero()[:,0])
-    return left.with_(y=left.y-(left.y > k).long(), classes=(*data.classes[:k], *data.classes[k+1:]))
+    left,of = data.take((data.y != k).nonzero()[:,0]),getattr(data, 'superclass_of_class', ())
+    groups = {'superclass_of_class': (*of[:k], *of[k+1:])} if of else {}
+    return left.with_(y=left.y-(left.y > k).long(), classes=(*data.classes[:k], *data.classes[k+1:]), **groups)
 
 class Cut(nn.Module):
     "`model` without the logit of class `k`"
