@@ -21,6 +21,7 @@ from .balls import Ball
 from .core import bar, check_images, check_labels, check_logits, eval_mode, fast, logits, settings
 from .data import rng
 from .files import write_aside
+from .paths import instead, what_is
 from .losses import margin
 
 # %% auto #0
@@ -154,11 +155,14 @@ class Record:
     @classmethod
     def load(cls, path) -> Record:
         "Read what `save` wrote. FileNotFoundError, or ValueError where the file is damaged or no record"
+        if Path(path).is_dir(): raise FileNotFoundError(f"{path} is a folder; check the path: {instead(path, 'record.json')}.")
         if not Path(path).is_file(): raise FileNotFoundError(f"no record {path}; check the path, or evaluate first.")
         try:
             d = json.loads(Path(path).read_text(encoding='utf-8'))
             return cls(torch.tensor(d['y']), {k: torch.tensor(v) for k,v in d['preds'].items()}, tuple(d['classes']), d['info'])
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e: raise ValueError(f"{path} holds no whole record ({e}); evaluate again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
+            if (kind := what_is(path)) not in ('a record of answers', 'a text file', 'an empty file'): raise ValueError(f"{path} is {kind} and holds no whole record; {instead(path, 'record.json')}.") from None
+            raise ValueError(f"{path} holds no whole record ({e}); evaluate again.") from None
 
 # %% ../nbs/20_evaluate.ipynb #7d114d04
 @contextmanager
@@ -290,7 +294,7 @@ class _Journal:
         self.path,self.state = path and Path(path),dict(key=key, done={})
         if not path or not self.path.is_file(): return
         try: state = json.loads(self.path.read_text(encoding='utf-8')); old,_ = state['key'],state['done']
-        except (ValueError, KeyError, TypeError): raise ValueError(f"{path} is damaged or no state of an evaluation; delete it, or give another path.") from None
+        except (ValueError, KeyError, TypeError): raise ValueError(f"{path} is damaged or no state of an evaluation (it is {what_is(path)}); give another path.") from None
         for k,v in key.items():
             if old.get(k) != v: raise ValueError(f"{path} was begun with another {k}; give another path, or delete it to begin anew.")
         self.state = state

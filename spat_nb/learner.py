@@ -210,7 +210,7 @@ class Checkpoint(Callback):
     def resume(self, l):
         if not self.path.exists(): return
         tree,facts = load_tree(self.path),self.facts(l)
-        if not isinstance(tree, dict) or 'facts' not in tree: raise ValueError(f"{self.path} is no checkpoint; delete it or choose another path.")
+        if not isinstance(tree, dict) or 'facts' not in tree: raise ValueError(f"{self.path} is no checkpoint; choose another path for it.")
         for k in {**facts, **tree['facts']}:
             a,b = tree['facts'].get(k),facts.get(k)
             if a != b: raise ValueError(f"{self.path} belongs to a run with {k} = {a!r}, not {b!r}; delete it or choose another path.")

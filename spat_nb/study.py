@@ -14,6 +14,7 @@ from .core import compiler, default_device, settings
 from .data import get_data
 from .evaluate import _describe, evaluate, paired, wilson
 from .files import write_aside
+from .paths import what_is
 from .learner import Best, Callback, Checkpoint, Learner, Progress, Validate
 from .losses import margin
 from .models import PreActResNet18, SmallCNN, save
@@ -375,7 +376,7 @@ def results(study, size='laptop') -> list: # dicts, as written
     out = []
     for p in sorted((settings().results/study/size).glob('*.json')):
         try: d = json.loads(p.read_text(encoding='utf-8'))
-        except ValueError: raise ValueError(f"{p} is damaged; delete it and run the study again.") from None
+        except ValueError: raise ValueError(f"{p} is {what_is(p)} and no whole result; move it away and run the study again.") from None
         if d.get('schema') != SCHEMA: raise ValueError(f"{p} has schema {d.get('schema')!r}, this version reads {SCHEMA}; run the study again.")
         out.append(d)
     return out

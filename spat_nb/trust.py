@@ -21,6 +21,7 @@ from .core import bar, check_images, check_labels, check_logits, eval_mode, gene
 from .data import pick
 from .evaluate import _stream, wilson
 from .files import write_aside
+from .paths import what_is
 from .losses import ce, dlr, margin, tempered
 from .models import SmallCNN
 from .queries import square
@@ -454,13 +455,16 @@ class Card:
     @classmethod
     def load(cls, path) -> Card:
         "Read what `save` wrote. FileNotFoundError, or ValueError where the file is damaged or no card"
+        if Path(path).is_dir(): raise FileNotFoundError(f"{path} is a folder; check the path, and give the file that card.save wrote.")
         if not Path(path).is_file(): raise FileNotFoundError(f"no card {path}; check the path, or call trust first.")
         try:
             d = json.loads(Path(path).read_text(encoding='utf-8'))
             card = cls(**{**d, 'checks': tuple(Check(**{**c, **{k: float(c[k]) for k in ('figure', 'lo', 'hi') if isinstance(c[k], str)}}) for c in d['checks'])})
             card.headline,card.table()                                        # a whole card can say what it says
             return card
-        except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} holds no whole card ({e}); call trust again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            if (kind := what_is(path)) not in ('a trust card', 'a text file', 'an empty file', 'a JSON file'): raise ValueError(f"{path} is {kind} and no trust card; give the file that card.save wrote.") from None
+            raise ValueError(f"{path} holds no whole card ({e}); call trust again.") from None
 
 def _short(v): return '' if v is None else '0' if abs(v) < .005 else f'{v:.3g}'
 def _plain(v):
