@@ -7,6 +7,7 @@ Docs: https://spat-nb.github.io/spat_nb/data.html.md"""
 # %% ../nbs/02_data.ipynb #8f6444cd
 from __future__ import annotations
 import difflib, hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -14,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from .arrays import read_arrays
-from .core import check_count, check_labels, default_device, settings
+from .core import check_count, check_images, check_labels, default_device, settings
 from .images import read_image, read_parts
 from .vision import torchvision
 
 # %% auto #0
-__all__ = ['SOURCES', 'rng', 'pick', 'crop_flip', 'Batches', 'resized_crop', 'centre', 'Stream', 'Data', 'Source', 'get_data']
+__all__ = ['SOURCES', 'rng', 'pick', 'crop_flip', 'Batches', 'resized_crop', 'centre', 'Stream', 'pair', 'Pairs', 'in_memory',
+           'Data', 'Source', 'get_data']
 
 # %% ../nbs/02_data.ipynb #43972acb
 def rng(
@@ -210,6 +212,72 @@ class Stream(_Set):
     def tensors(self):
         "All images at once; mind the memory"
         return self.loaded().tensors()
+
+# %% ../nbs/02_data.ipynb #8faf5755
+_IMAGES,_LABELS = ('image', 'images', 'img', 'pixel_values', 'x', 'inputs', 'input', 'data'),('label', 'labels', 'y', 'target', 'targets', 'fine_label')
+
+def _labels(y):
+    "Labels as check_labels wants them: (b,1) becomes (b,), all whole numbers int64"
+    y = torch.as_tensor(y)
+    if y.ndim == 2 and y.shape[1] == 1 and not y.is_floating_point(): y = y[:,0]
+    return y if y.is_floating_point() else y.long()
+
+def pair(
+    batch, # (x, y), (x, y, more), or a dict of which one key means images and another labels
+) -> tuple: # x, y: tensors, labels int64 where they are whole numbers
+    "Images and labels of a batch from elsewhere. TypeError or ValueError where it is not clear which they are"
+    if isinstance(batch, Mapping):
+        keys = [next((k for k in words if k in batch), None) for words in (_IMAGES, _LABELS)]
+        if None in keys: raise ValueError(f"a batch is a dict with the keys {', '.join(map(repr, batch))}; give 'image' and 'label', or pairs (x, y).")
+        x,y = (batch[k] for k in keys)
+    elif isinstance(batch, (tuple, list)) and len(batch) > 1: x,y = batch[:2]
+    else: raise TypeError(f"a batch is a {type(batch).__name__}{f' of {len(batch)}' if isinstance(batch, (tuple, list)) else ''}; give pairs (x, y) of images and labels.")
+    if isinstance(x, (tuple, list)) and not any(isinstance(v, Tensor) for v in x): raise TypeError(f"the images of a batch are a list of {type(x[0]).__name__ if x else 'nothing'}; give a tensor (b,ch,h,w).")
+    x,y = torch.stack(list(x)) if isinstance(x, (tuple, list)) else torch.as_tensor(x),_labels(y)
+    if x.ndim == 3 and y.ndim == 0: raise ValueError("the data gives single images; give batches, torch.utils.data.DataLoader(data, batch_size=128).")
+    return x,y
+
+class Pairs:
+    "Batches (x, y) of a DataLoader, a Dataset or a list; triples and dicts are unpacked, empty batches left out. TypeError for what is none of these"
+    def __init__(self, data):
+        what = repr(data) if isinstance(data, str) else f"a {type(data).__name__}"
+        if isinstance(data, (str, Tensor, Mapping)) or not (hasattr(data, '__iter__') or hasattr(data, '__getitem__')):
+            raise TypeError(f"data is {what}; give Batches (get_data('digits').test, say), tensors (x, y), a Dataset, or a DataLoader.")
+        self.data = data
+        single = isinstance(data, torch.utils.data.Dataset) or not hasattr(data, '__iter__')       # items, not batches
+        self.loader = torch.utils.data.DataLoader(data, batch_size=128) if single else data
+    @property
+    def classes(self):
+        "The names that the data set knows, through DataLoader and Subset"
+        d = self.data
+        while not hasattr(d, 'classes') and hasattr(d, 'dataset'): d = d.dataset
+        return tuple(map(str, getattr(d, 'classes', ())))
+    @property
+    def n(self):
+        "How many images there are; None where nobody can say"
+        if isinstance(self.data, list): return sum(len(pair(b)[1]) for b in self.data)
+        try: return len(getattr(self.data, 'dataset', self.data if self.loader is not self.data else ()))  or None
+        except TypeError: return None
+    def __iter__(self):
+        try:
+            for batch in self.loader:
+                x,y = pair(batch)
+                if len(x): yield x,y
+        except (TypeError, RuntimeError) as e:
+            if self.loader is self.data or 'default_collate' not in str(e) and 'stack expects' not in str(e): raise
+            mend = "transform=ToTensor()" if 'default_collate' in str(e) else "a transform that makes all images of one size"
+            raise TypeError(f"the items of the data set cannot be put into a batch ({' '.join(str(e).split())[:120]}); give it {mend}.") from None
+
+def in_memory(
+    data, # a DataLoader, a Dataset, or what else yields (x, y), pixels in [0,1] and not augmented
+    **kw, # more for `Batches`: batch_size, shuffle, augment, seed
+) -> 'Batches':
+    "Read all images once and keep them as bytes: 256 values per pixel. TypeError or ValueError where they are no images in [0,1]"
+    data = Pairs(data)
+    parts = [((check_images(x)*255).round().byte(), y) for x,y in data]
+    if not parts: raise ValueError("the data holds no images; check how it was split.")
+    x,y = (torch.cat(t) for t in zip(*parts))
+    return Batches(x, y, data.classes or tuple(map(str, range(int(y.max())+1))), **kw)
 
 # %% ../nbs/02_data.ipynb #a4c4ed62
 class Data(NamedTuple):

@@ -19,7 +19,7 @@ from .attack import Recorder, State
 from .autoattack import autoattack  # noqa: F401, its public door
 from .balls import Ball
 from .core import bar, check_images, check_labels, check_logits, eval_mode, fast, logits, settings
-from .data import rng
+from .data import Pairs, pair, rng
 from .files import write_aside
 from .paths import instead, what_is
 from .losses import margin
@@ -199,8 +199,8 @@ def _batches(data, size=256):
     "The batches of `data` in their own order and not augmented; tensors (x, y) in pieces"
     if hasattr(data, 'test'): raise TypeError("data holds several parts; evaluate one of them, data.test say.")
     if hasattr(data, 'with_'): return data.with_(shuffle=False, augment=None)
-    if not (isinstance(data, (tuple, list)) and len(data) == 2) or isinstance(data[0], (tuple, list)): return data
-    x,y = data
+    if not (isinstance(data, (tuple, list)) and len(data) > 1) or isinstance(data[0], (tuple, list, dict)): return Pairs(data)
+    x,y = pair(data)
     check_labels(y, len(check_images(x)))
     return list(zip(x.split(size), y.split(size))) if len(x) else []
 
@@ -384,7 +384,7 @@ def evaluate(
     net,batches,device = fast(model, precision),_batches(data),_device(model)
     slots = {k: _describe(a) for k,a in _checked(attacks).items()}
     tell = _Journal(resume, dict(model=_identity(model), attacks=slots, seed=seed, precision=precision) if resume else {})
-    run,n = _Run(model, net, attacks, tuple(getattr(data, 'classes', ())), seed, tell),_size(batches)
+    run,n = _Run(model, net, attacks, tuple(getattr(data, 'classes', getattr(batches, 'classes', ()))), seed, tell),_size(batches)
     with eval_mode(model), bar(None, desc='evaluate', bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}', **{'total': n and n*len(run.stages)}, **{} if progress else {'disable': True}) as b:
         def show():
             if b.disable or not n: return

@@ -60,6 +60,10 @@ class Learner:
         seed:int=0,              # of all randomness that has no generator of its own
         devices=None,            # `devices.many()`: this process is one of many; None: the only one
     ):
+        if not all(hasattr(train, k) for k in ('n', 'epoch', '__len__')):
+            raise TypeError(f"train is a {type(train).__name__}, whose epochs cannot be repeated after a kill; give Batches, which spat_nb.data.in_memory(train) makes of a DataLoader or a Dataset.")
+        if not (epochs == int(epochs) and epochs >= 0): raise ValueError(f"epochs is {epochs}; give a whole number, 0 for no training.")
+        if not 0 < lr < math.inf: raise ValueError(f"lr is {lr}; a learning rate is above 0 and finite.")
         self.model,self.train,self.objective,self.attack = model,train,objective,attack
         self.epochs,self.lr,self.schedule,self.seed = epochs,lr,schedule,seed
         self.callbacks = sorted(callbacks, key=lambda c: c.order)
@@ -137,6 +141,8 @@ class Validate(Callback):
         every:float=1.,  # epochs between two looks, > 0
     ):
         if not every > 0: raise ValueError(f"every is {every}; it counts epochs between two looks and must be > 0.")
+        if hasattr(data, 'test'): raise TypeError("data holds several parts; validate on one of them, data.valid say.")
+        if hasattr(data, '__next__'): raise TypeError(f"data is a {type(data).__name__}, which is used up after one look; give Batches, a list or a DataLoader.")
         self.data,self.attack,self.every = data,attack,every
     def after_step(self, l):
         looks = lambda done: int(done/(self.every*len(l.train)) + 1e-9)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .attack import Attack, Recorder, fgsm, pgd, value_and_grad
 from .balls import Ball, L1
 from .core import bar, check_images, check_labels, check_logits, eval_mode, generator, logits
-from .data import pick
+from .data import pair, pick
 from .evaluate import _stream, wilson
 from .files import write_aside
 from .paths import what_is
@@ -504,8 +504,8 @@ def _images(data, n, seed, device):
     if hasattr(data, 'test'): raise TypeError("data holds several parts; judge by one of them, data.test say.")
     if hasattr(data, 'subset'): x,y = data.subset(min(n, data.n), seed=seed).tensors()
     else:
-        if not isinstance(data, (tuple, list)) or len(data) != 2: raise TypeError(f"data is a {type(data).__name__}; give Batches, or tensors (x, y).")
-        x,y = data
+        if not isinstance(data, (tuple, list)) or len(data) != 2: raise TypeError(f"data is a {type(data).__name__}; give Batches, which in_memory(data) makes of it, or tensors (x, y).")
+        x,y = pair(data)
         check_labels(y, len(check_images(x)))
         if len(x) > n: i = pick(y, n, seed).to(x.device); x,y = x[i],y[i]
     if len(x) == 0: raise ValueError("the data holds no images; check how it was split.")
