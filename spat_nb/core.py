@@ -17,7 +17,8 @@ from torch.func import functional_call
 # %% auto #0
 __all__ = ['PRECISIONS', 'TIERS', 'Settings', 'settings', 'default_device', 'use_threads', 'keep_memory', 'torch_seed',
            'seed_everything', 'generator', 'rand_like', 'randn_like', 'bview', 'eval_mode', 'check_count',
-           'check_images', 'check_labels', 'check_logits', 'logits', 'Fast', 'compiler', 'fast', 'attack_mode', 'bar']
+           'check_images', 'check_labels', 'check_logits', 'logits', 'Fast', 'compiler', 'check_compiler', 'fast',
+           'attack_mode', 'bar']
 
 # %% ../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ('float32', 'channels_last', 'bfloat16')
@@ -283,6 +284,13 @@ def compiler(
     kind,names = ('CXX', ('g++', 'clang++', 'cl')) if torch.device(device).type == 'cpu' else ('CC', ('gcc', 'clang', 'cl'))
     return next((n for n in (os.environ.get(kind), *names) if n and shutil.which(n)), None)
 
+def check_compiler(
+    device,                # where the network is
+    what='compile=True',   # that needs it
+):
+    "RuntimeError where there is nothing to compile with"
+    if not compiler(device): raise RuntimeError(f"{what} needs a {'C++' if torch.device(device).type == 'cpu' else 'C'} compiler, and none is on the path; install gcc, or leave compile out.")
+
 def fast(
     model:nn.Module,          # pixels to logits
     precision:str='bfloat16', # 'float32': as it is; 'channels_last': float32 in NHWC order; 'bfloat16': NHWC and autocast
@@ -293,8 +301,7 @@ def fast(
     if precision == 'bfloat16' and _slow_bfloat16(model): warnings.warn("this CPU has no bfloat16 instructions, so that it may run 20 times slower; use precision='channels_last'.", stacklevel=2)
     if precision != 'float32' or compile: model = Fast(model, torch.bfloat16 if precision == 'bfloat16' else None, precision != 'float32')
     if compile:                                                # the wrapper, so that the reader's own network stays uncompiled; and torch compiles no bare nn.Sequential in place
-        at = next((p.device for p in model.parameters()), 'cpu')
-        if not compiler(at): raise RuntimeError(f"compile=True needs a {'C++' if torch.device(at).type == 'cpu' else 'C'} compiler, and none is on the path; install gcc, or leave compile out.")
+        check_compiler(next((p.device for p in model.parameters()), 'cpu'))
         from torch._dynamo import config                      # every `Fast` shares one code object: 8 graphs, torch's limit, are soon used up, and what comes after runs uncompiled
         config.recompile_limit = max(config.recompile_limit, 64)
         model.compile()

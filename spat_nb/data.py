@@ -17,6 +17,7 @@ from torch import Tensor
 from .arrays import read_arrays
 from .core import check_count, check_images, check_labels, default_device, settings
 from .images import read_image, read_parts
+from .paths import shell
 from .vision import torchvision
 
 # %% auto #0
@@ -316,7 +317,7 @@ def _file(name, root):
 
 def _unknown(name, root):
     "The sentence for a name that is no data set"
-    if Path(str(name)).is_dir(): return f"{name} is a folder; write get_data('imagefolder', root={str(name)!r}), or on the command line --data imagefolder --root {name}."
+    if Path(str(name)).is_dir(): return f"{name} is a folder; write get_data('imagefolder', root={str(name)!r}), or on the command line {shell('--data', 'imagefolder', '--root', name)}."
     have = [*SOURCES, *sorted(p.stem for p in root.glob('*.npz') if p.stem not in SOURCES)]
     near = difflib.get_close_matches(str(name).lower(), have, 1, .5)
     return f"unknown data set {name!r}; {f'did you mean {near[0]!r}? Known' if near else 'known'} are {', '.join(have)}, and .npz files."
@@ -397,6 +398,7 @@ def get_data(
         parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x,y,c in raw]
     if len(parts) == 1: parts = parts[0].hold_out(-(-parts[0].n//5))                 # digits and lone folders: always the same fifth
     train,test = parts[0],parts[-1]
+    if len(parts) < 3 and valid is not None and valid >= train.n: raise ValueError(f"valid is {valid}, but there are {train.n} training images; choose between 0 and {train.n-1}.")
     if len(parts) < 3: train,held = train.hold_out(min(s.valid, train.n//5) if valid is None else valid, split)
     else: held = parts[1] if valid is None else parts[1].subset(valid, seed=split)
     train = train.with_(shuffle=True, augment=usual if augment is True else augment)

@@ -57,7 +57,7 @@ def unwritten(path, e) -> OSError:
 def check_writable(path, folder=False, ending=''):
     "Refuse, before any work is done, a place that cannot be written. OSError in one sentence; ValueError where the name has not the `ending` ('.json') that its content asks for"
     path = Path(path)
-    if ending and path.suffix.lower() != ending: raise ValueError(f"{path} would hold {ending[1:].upper()}; give a name that ends in {ending}.")
+    if ending and path.suffix.lower() not in ('', ending): raise ValueError(f"{path} would hold {ending[1:].upper()}; give a name that ends in {ending}.")
     try:
         if not folder and path.is_dir(): raise IsADirectoryError(errno.EISDIR, f"it is a folder, give the name of a file, {path/('out' + ending)} say")
         if folder and path.exists() and not path.is_dir(): raise NotADirectoryError(errno.ENOTDIR, "it is a file, give a folder")
