@@ -123,17 +123,17 @@ def plot_epochs(
 ):                # two axes
     "Accuracy of each class over training, its weakest named; and the mean, the worst class and the gap. ValueError without records"
     import matplotlib.pyplot as plt
-    from spat_nb.plot import curves, style
+    from spat_nb.plot import curves, plain, style
     if not records: raise ValueError("there are no records; train with PerClass(data, pgd10=...) among the callbacks.")
     t,last = list(records),records[max(records)]
     R = torch.stack([rates(r.y, r.correct(name)) for r in records.values()])
     names = [last.classes[k] for k in last.y.unique()]
     axes = plt.subplots(1, 2, figsize=(8.4, 3.3), layout='constrained')[1]
     axes[0].plot(t, R.numpy(), color='#bbbbbb', lw=.8)
-    for i,k in enumerate(R[-1].argsort()[:mark].tolist()): axes[0].plot(t, R[:,k].tolist(), label=str(names[k]), **style(i))
-    axes[0].set(xlabel='epoch', ylabel=f'accuracy of a class, {name}', ylim=(-.02, 1.02)); axes[0].grid(alpha=.3); axes[0].legend(fontsize=8, title='weakest', title_fontsize=8)
+    for i,k in enumerate(R[-1].argsort()[:mark].tolist()): axes[0].plot(t, R[:,k].tolist(), label=plain(names[k]), **style(i))
+    axes[0].set(xlabel='epoch', ylabel=f'accuracy of a class, {plain(name)}', ylim=(-.02, 1.02)); axes[0].grid(alpha=.3); axes[0].legend(fontsize=8, title='weakest', title_fontsize=8)
     d = disparity(R)
-    curves({k: (t, d[k]) for k in ('mean', 'worst', 'MCD')}, 'epoch', f'accuracy or gap, {name}', axes[1], ylim=(-.02, 1.02))
+    curves({k: (t, d[k]) for k in ('mean', 'worst', 'MCD')}, 'epoch', f'accuracy or gap, {plain(name)}', axes[1], ylim=(-.02, 1.02))
     return axes
 
 # %% ../nbs/30_classwise.ipynb #d10fdc44
@@ -200,7 +200,7 @@ def heat(
     ax=None,  # default: new axes
 ):            # the axes
     "Who is taken for whom, in percent of the row's class; classes that are often confused stand together"
-    from spat_nb.plot import _axes
+    from spat_nb.plot import _axes, plain
     o,K = neighbours(C),len(C)
     S = (100*shares(C)[o][:,o]).fill_diagonal_(math.nan)
     side = .42*K if K <= 20 else max(6., .093*K)
@@ -208,7 +208,7 @@ def heat(
     shown = ax.imshow(S.numpy(), cmap='Blues', vmin=0, vmax=max(1., S.nan_to_num().max().item()))
     for i,j in (S > 0).nonzero().tolist() if K <= 20 else ():
         ax.text(j, i, f'{S[i,j]:.0f}', ha='center', va='center', fontsize=7, color='white' if S[i,j] > .6*shown.get_clim()[1] else 'black')
-    names,size = [str(classes[k]) for k in o],9 if K <= 20 else 6
+    names,size = [plain(classes[k]) for k in o],9 if K <= 20 else 6
     ax.set_xticks(range(K), names, rotation=90, fontsize=size); ax.set_yticks(range(K), names, fontsize=size); ax.tick_params(length=2 if K <= 20 else 0)
     ax.set(ylabel='true class', xlabel='answer')
     ax.figure.colorbar(shown, ax=ax, label="% of the true class's images", fraction=.046)
@@ -223,7 +223,7 @@ def graph(
 ):                  # the axes
     "Who attacks whom: an arrow from each class to what it is taken for, as wide as the share; the colour of a class is its accuracy"
     from matplotlib.patches import FancyArrowPatch
-    from spat_nb.plot import _axes
+    from spat_nb.plot import _axes, plain
     o,K,t = neighbours(C),len(C),attackers(C, range(len(C)), edges or min(2*len(C), 60))
     turn = {k: 2*math.pi*i/K for i,k in enumerate(o)}
     at = {k: (math.sin(a), math.cos(a)) for k,a in turn.items()}
@@ -237,7 +237,7 @@ def graph(
                                      lw=.4+(2.5 if small else 4.5)*share/t.share.max(), color='#D55E00', alpha=.35+.6*share/t.share.max(), zorder=2))
     for k,(u,v) in at.items():
         tilt = 90-math.degrees(turn[k]); left = u < -1e-9
-        ax.text((1.04 if small else 1.13)*u, (1.04 if small else 1.13)*v, str(classes[k]), fontsize=6 if small else 9, rotation_mode='anchor', va='center',
+        ax.text((1.04 if small else 1.13)*u, (1.04 if small else 1.13)*v, plain(classes[k], 24), fontsize=6 if small else 9, rotation_mode='anchor', va='center',
                 **(dict(rotation=tilt+180*left, ha='right' if left else 'left') if small else dict(ha='center' if abs(u) < .3 else 'right' if left else 'left')))
     widest = f'widest arrow: {100*t.share.max():.0f}% of its class' if len(t) else 'nothing is confused'
     ax.set(aspect='equal', xlim=(-1.35, 1.35), ylim=(-1.3, 1.3)); ax.axis('off'); ax.text(0, -1.38, f'{len(t)} strongest confusions; {widest}', ha='center', fontsize=8)
@@ -388,9 +388,9 @@ class Diagnosis:
         return agreement(self.record.y, {k: self.record.correct(k) for k in ('clean', *self.record.attacks)}, self.level, self.times)
     def plot(self, name:str=None) -> dict: # of axes
         "Bars of the (20 weakest) classes, the heat map and the graph, each a figure of its own"
-        from spat_nb.plot import class_bars
+        from spat_nb.plot import class_bars, plain
         r,name,t = self.record,name or self.strongest,self.table(name)
-        few = t.head(20); what = f'accuracy, {name}' + (f' (the 20 weakest of {len(t)} classes)' if len(t) > 20 else '')
+        few = t.head(20); what = f'accuracy, {plain(name)}' + (f' (the 20 weakest of {len(t)} classes)' if len(t) > 20 else '')
         bars = class_bars(list(few.index), few[name].tolist(), few[f'{name} lo'].tolist(), few[f'{name} hi'].tolist(), xlabel=what, xlim=(0, 1))
         return dict(classes=bars, heat=heat(r.confusion(name), r.classes), graph=graph(r.confusion(name), r.classes))
     def _tables(self, name=None):
@@ -444,8 +444,9 @@ def without(
 ):         # the same kind, labels above k moved down by one
     "`data` without class `k`. ValueError where there is no such class"
     if not 0 <= k < len(data.classes): raise ValueError(f"class {k} is not among the {len(data.classes)} classes; they count from 0.")
-    left = data.take((data.y != k).nonzero()[:,0])
-    return left.with_(y=left.y-(left.y > k).long(), classes=(*data.classes[:k], *data.classes[k+1:]))
+    left,of = data.take((data.y != k).nonzero()[:,0]),getattr(data, 'superclass_of_class', ())
+    groups = {'superclass_of_class': (*of[:k], *of[k+1:])} if of else {}
+    return left.with_(y=left.y-(left.y > k).long(), classes=(*data.classes[:k], *data.classes[k+1:]), **groups)
 
 class Cut(nn.Module):
     "`model` without the logit of class `k`"
@@ -523,6 +524,7 @@ def view(
     "What class `k` turns into: some images, and the answers to (at most `limit` of) its images. ValueError where it has none"
     import matplotlib.pyplot as plt
     from torch.nn.functional import pad
+    from spat_nb.plot import plain
     part = data.take((data.y == k).nonzero()[:limit,0])
     if not part.n: raise ValueError(f"class {k} has no images here; the classes with images are {data.y.unique().tolist()}.")
     x,y = part.tensors(); x_adv = attack(model, x, y); was,now = _answers(model, x).cpu(),_answers(model, x_adv).cpu()
@@ -535,11 +537,11 @@ def view(
     axes[0].set_anchor('E'); axes[0].set_position((1.2/wide, .19, n/wide, .71)); axes[1].set_position(((n+2.3)/wide, .19, 2.3/wide, .71))
     axes[0].imshow(torch.cat(rows, 1).permute(1, 2, 0).numpy(), interpolation='nearest'); axes[0].spines[:].set_visible(False)
     axes[0].set_yticks([cell*(i+.5) for i in range(3)], ['clean', f'change\n(full colour {limit_:.2g})', 'attacked']); axes[0].tick_params(length=0)
-    axes[0].set_xticks([cell*(i+.45) for i in range(n)], [str(data.classes[c]) for c in now[:n]])
+    axes[0].set_xticks([cell*(i+.45) for i in range(n)], [plain(data.classes[c], 16) for c in now[:n]])
     for t,c in zip(axes[0].get_xticklabels(), now): t.set_color('#0072B2' if c == k else '#D55E00')
     counts = now.bincount(minlength=len(data.classes)); top = counts.argsort(descending=True, stable=True)[:6]; top = top[counts[top] > 0].flip(0)
     axes[1].barh(range(len(top)), (100*counts[top]/part.n).tolist(), color=['#0072B2' if c == k else '#D55E00' for c in top.tolist()])
-    axes[1].set_yticks(range(len(top)), [str(data.classes[c]) for c in top]); axes[1].set(xlabel=f'% of {part.n} images', xlim=(0, 100), title=f'class {data.classes[k]}: answers')
+    axes[1].set_yticks(range(len(top)), [plain(data.classes[c], 24) for c in top]); axes[1].set(xlabel=f'% of {part.n} images', xlim=(0, 100), title=f'class {plain(data.classes[k], 24)}: answers')
     axes[1].title.set_fontsize(9); axes[0].set_xlabel(f'answer under attack ({100*(was == k).double().mean():.0f}% right without)')
     return axes
 

@@ -1,6 +1,6 @@
 "The console command `spat_nb`: tour, train, evaluate, diagnose, study, zoo, data, lab, doctor"
 from __future__ import annotations
-import argparse, hashlib, json, os, sys, time
+import argparse, hashlib, json, math, os, re, sys, time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,40 @@ MODELS = ('small', 'preact10', 'preact18', 'preact34', 'wrn28', 'wrn34')
 def number(text):
     "A number or a fraction: 8/255"
     try: return float(Fraction(text))
-    except (ValueError, ZeroDivisionError): raise argparse.ArgumentTypeError(f"{text!r} is no number; write .03 or 8/255") from None
+    except (ValueError, ZeroDivisionError, OverflowError): raise argparse.ArgumentTypeError(f"{text!r} is no number; write .03 or 8/255") from None
+
+def above(text):
+    "A number above 0"
+    if (v := number(text)) > 0: return v
+    raise argparse.ArgumentTypeError(f"{text} is not above 0")
+
+def not_below(text):
+    "A number that is 0 or more"
+    if (v := number(text)) >= 0: return v
+    raise argparse.ArgumentTypeError(f"{text} is below 0")
+
+def radius(text):
+    "A radius in pixels of [0,1]"
+    if 0 <= (v := number(text)) <= 1: return v
+    raise argparse.ArgumentTypeError(f"{text} is no radius of pixels in [0,1]" + (f"; did you mean {text}/255?" if 1 < v <= 255 else ''))
+
+def whole(least=None, most=None):
+    "A whole number from `least` to `most`"
+    def parse(text):
+        try: v = int(text)
+        except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if least is not None and v < least: raise argparse.ArgumentTypeError(f"{v} is too small; give at least {least}")
+        if most is not None and v > most: raise argparse.ArgumentTypeError(f"{v} is too large; give at most {most}")
+        return v
+    return parse
 
 def seconds(text):
     "90, 90s, 9m or 1.5h"
     unit = {'s': 1, 'm': 60, 'h': 3600}.get(text[-1:], None)
-    try: return float(text if unit is None else text[:-1])*(unit or 1)
+    try: v = float(text if unit is None else text[:-1])*(unit or 1)
     except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write 90s, 9m or 1.5h") from None
+    if 0 < v < math.inf: return v
+    raise argparse.ArgumentTypeError(f"{text!r} is no length of time that passes; write 90s, 9m or 1.5h")
 
 def build(name, data, width):
     "The network called `name`, for the images and classes of `data`"
@@ -52,6 +79,7 @@ def configure(a):
     preset = PRESETS.get(a.data, PRESETS['default'])
     c = {k: getattr(a, k) for k in ('data', 'objective', 'model', 'width', 'epochs', 'lr', 'batch', 'eps', 'steps', 'beta', 'seed', 'n', 'valid', 'n_test', 'root', 'size')}
     c = {k: preset.get(k) if v is None else v for k, v in c.items()}
+    if c['data'].lower().endswith('.npz') and Path(c['data']).exists(): c['data'] = str(Path(c['data']).absolute())    # to be found again from elsewhere
     return c | dict(precision=a.precision or settings().precision)
 
 def learner(c, data, out, device, compile=False, every=60, devices=None):
@@ -60,8 +88,9 @@ def learner(c, data, out, device, compile=False, every=60, devices=None):
     from spat_nb import objectives
     from spat_nb.attack import gaussian, pgd, uniform
     from spat_nb.balls import Linf
+    from spat_nb.core import torch_seed
     from spat_nb.learner import Best, Checkpoint, Learner, Progress, Validate
-    torch.manual_seed(c['seed'])
+    torch.manual_seed(torch_seed(c['seed']))
     model = build(c['model'], data.train, c['width']).to(device)
     ball = Linf(c['eps'])
     attack = pgd(ball, c['steps'], start=gaussian() if c['objective'] == 'trades' else uniform)
@@ -89,9 +118,14 @@ def finish(c, l, best, data, out, seconds):
                   device=torch.cuda.get_device_name(where) if where.type == 'cuda' else platform.processor() or platform.machine(),
                   **({'processes': l.devices.of} if l.devices else {}), seconds=dict(train=round(seconds, 1), evaluate=round(time.monotonic()-t, 1)), chosen_step=best.step, history=l.history,
                   table=rows, per_class=json.loads(record.class_table().to_json()))
-    with write_aside(out/'result.json') as part: part.write_text(json.dumps(result, indent=1))
-    picture(l.history, record, out/'curves.png')
+    try: picture(l.history, record, out/'curves.png')
+    except Exception as e: print(f"{out/'curves.png'} could not be drawn ({' '.join(str(e).split())}); all else is there", flush=True)    # hours of training are not lost for it
+    with write_aside(out/'result.json') as part: part.write_text(json.dumps(result, indent=1), encoding='utf-8')           # last: it says that the run is finished
     return record
+
+def finished(out):
+    "Is all that a later command needs of a run there?"
+    return all((out/f).is_file() for f in ('result.json', 'record.json', 'weights.safetensors'))
 
 def picture(history, record, path):
     "Training curves, and every class under the strongest attack"
@@ -104,7 +138,7 @@ def picture(history, record, path):
     plot.class_bars(list(t.index), t.accuracy, t.lo, t.hi, xlabel='accuracy under PGD-20, test images', ax=axes[1])
     with write_aside(path) as part: part.write_bytes(plot.png(axes))
 
-def name_of(c): return f"{c['data']}-{c['objective']}-{c['model']}{'-w%d' % c['width'] if c['width'] else ''}-s{c['seed']}-{hashlib.sha1(json.dumps(c, sort_keys=True).encode()).hexdigest()[:6]}"
+def name_of(c): return f"{re.sub('[^A-Za-z0-9_.+=-]+', '_', Path(c['data']).stem if c['data'].lower().endswith('.npz') else c['data'])}-{c['objective']}-{c['model']}{'-w%d' % c['width'] if c['width'] else ''}-s{c['seed']}-{hashlib.sha1(json.dumps(c, sort_keys=True).encode()).hexdigest()[:6]}"
 
 def train(a):
     "Train, measure, write; the same command goes on after a kill. Under torchrun or accelerate launch, on many devices"
@@ -121,7 +155,7 @@ def run(a, devices, say):
     from spat_nb.evaluate import Record
     c, threads = configure(a), settle()
     out = Path(a.out) if a.out else settings().results/name_of(c)
-    if (out/'result.json').exists() and not a.again:
+    if finished(out) and not a.again:
         say(f"finished before: {out} (--again trains once more)")
         return show(Record.load(out/'record.json'), say)
     if devices: devices.wait()                                                   # nobody looks for files that the first one deletes or writes
@@ -129,8 +163,9 @@ def run(a, devices, say):
         for f in ('checkpoint.safetensors', 'result.json'): (out/f).unlink(missing_ok=True)
     if devices: devices.wait()
     device = devices.device if devices else default_device(a.device)
+    if devices is None or devices.first: ready(out, a.compile and device)
     data = get_data(c['data'], device=device, batch_size=c['batch'], seed=c['seed'], n=c['n'], valid=c['valid'], root=c['root'], size=c['size'], workers=a.workers)
-    if c['n_test']: data = data._replace(test=data.test.subset(c['n_test']))
+    data = data._replace(test=some(data.test, c['n_test']))
     l, best = learner(c, data, out, device, a.compile, a.every, devices)
     from spat_nb.models import count
     say(f"{c['objective']} on {c['data']}: {data.train.n:,} images to train on, {data.valid.n:,} to choose by, {data.test.n:,} to test; "
@@ -145,6 +180,21 @@ def run(a, devices, say):
         lo, hi = record.interval(k)
         say(f"{k:6} accuracy {record.accuracy(k):.2%}  (95% interval {lo:.2%} to {hi:.2%}, n = {len(record.y):,})")
     say(f"written: {out}/weights.safetensors, result.json, record.json, curves.png")
+
+def ready(out, compile=False):
+    "Refuse, before any work is done, a folder `out` that a run cannot write into, and a device to `compile` for that has no compiler"
+    from spat_nb.core import check_compiler
+    from spat_nb.paths import check_writable
+    check_writable(out, folder=True)
+    for f in ('checkpoint.safetensors', 'weights.safetensors', 'record.json', 'result.json', 'curves.png'): check_writable(out/f)
+    try: compile and check_compiler(compile, '--compile')
+    except RuntimeError as e: raise ValueError(str(e)) from None
+
+def some(test, n):
+    "`n` of the images of `test`; all where `n` is None"
+    if n is None: return test
+    if n > test.n: raise ValueError(f"--n-test is {n}, but there are {test.n} test images; leave it out to take all.")
+    return test.subset(n)
 
 def settle():
     "What a command that computes sets for its process: threads, and memory that is kept from step to step; gives the number of threads"
@@ -168,7 +218,7 @@ def opened(a):
     device = default_device(a.device)
     kept = {k: c[k] for k in ('root', 'seed', 'valid') if c.get(k) is not None} if name == c.get('data') else {}    # its held-out images are those of its training
     data = get_data(name, device=device, size=c.get('size') or 224, **kept)
-    test = data.test.subset(a.n_test) if a.n_test else data.test
+    test = some(data.test, a.n_test)
     if shipped:                                                                                    # in the batches of its card: random starts are drawn batch by batch
         from spat_nb.study import SIZES
         size = SIZES[card(a.weights)['source']['size']]
@@ -179,8 +229,12 @@ def evaluate(a):
     "Measure saved weights"
     from spat_nb.autoattack import autoattack
     from spat_nb.evaluate import evaluate
+    from spat_nb.paths import check_writable
     from spat_nb.trust import trust
+    if a.out: check_writable(a.out, ending='.json')
+    if a.resume: check_writable(a.resume)
     model, (_, _, test), ball = opened(a)
+    if a.trust and ball.eps == 0: raise ValueError("--trust asks whether a robust accuracy is real, which needs a radius above 0; give --eps.")
     record = evaluate(model, test, a.precision, resume=a.resume, **attacks(ball.eps), **({'aa': autoattack(ball)} if a.aa else {}))
     show(record)
     for note in record.notes: print(note)
@@ -190,7 +244,11 @@ def evaluate(a):
 def diagnose(a):
     "Saved weights class by class: who falls, and to whom; one HTML page"
     from spat_nb.classwise import diagnose, usual
+    from spat_nb.paths import check_writable
     from spat_nb.temperature import best_tau, equal_budget, tau_sweep, temperature_pgd
+    check_writable(a.out, ending='.html')
+    if a.record: check_writable(a.record, ending='.json')
+    if a.resume: check_writable(a.resume)
     model, (_, valid, test), ball = opened(a)
     attacks = usual(ball)
     if a.taus:
@@ -212,6 +270,8 @@ def data(a):
     "Download data sets into the data folder"
     from spat_nb.core import settings
     from spat_nb.data import get_data
+    from spat_nb.paths import check_writable
+    check_writable(settings().data, folder=True)
     for name in a.names:
         d = get_data(name, device='cpu', download=True)
         print(f"{name}: {d.train.n + d.valid.n:,} training and {d.test.n:,} test images of {d.test.shape} in {settings().data}")
@@ -237,10 +297,15 @@ def study(a):
     if a.what == 'table': return print(S.table(a.name, a.size).to_string())
     if a.what == 'plot':
         from spat_nb.files import write_aside
+        from spat_nb.paths import check_writable
         from spat_nb.plot import png
         out = Path(a.out or f'{a.name}-{a.size}.png')
+        check_writable(out, ending='.png')
         with write_aside(out) as part: part.write_bytes(png(S.plot(a.name, a.size)))
         return print(f"written: {out}")
+    from spat_nb.core import settings
+    from spat_nb.paths import check_writable
+    check_writable(settings().results, folder=True)
     settle()
     device = default_device(a.device)
     if a.what == 'verify': return 1 if S.verify(a.name, a.size, a.seeds, a.arms, device, a.quiet, partial(print, flush=True)) else 0
@@ -267,9 +332,11 @@ def zoo(a):
 def lab(a):
     "Open JupyterLab on a copy of the notebooks (or --playground: the playground alone)"
     from spat_nb import lab as L
+    from spat_nb.paths import check_writable, shell
+    check_writable(Path(a.folder).expanduser(), folder=True)
     done = L.copy(a.folder)
     print(L.told(done, a.folder))
-    if a.copy_only: print(f"Open them: spat_nb lab {a.folder}")
+    if a.copy_only: print(f"Open them: {shell('spat_nb', 'lab', a.folder)}")
     else: return L.become(L.command(a.folder, a.playground, not a.no_browser, a.port, a.ip, a.more), a.folder)
 
 def doctor(a):
@@ -279,15 +346,21 @@ def doctor(a):
 
 def tour(a):
     "One minute: train, attack, compare"
+    from spat_nb.paths import check_writable
     from spat_nb.tour import tour
+    check_writable(a.out, ending='.html')
     tour(Path(a.out))
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     "Says a default only where there is one"
     def _get_help_string(self, action): return action.help if action.default in (None, False) else super()._get_help_string(action)
 
+class Parser(argparse.ArgumentParser):
+    "Says in one sentence which flag is wrong"
+    def error(self, message): self.exit(2, f"{self.prog}: {message}; {self.prog} --help tells more\n")
+
 def parser():
-    p = argparse.ArgumentParser('spat_nb', description='Adversarial robustness: learn it, use it, judge it')
+    p = Parser('spat_nb', description='Adversarial robustness: learn it, use it, judge it')
     p.add_argument('--version', action='version', version=__import__('spat_nb').__version__)
     sub = p.add_subparsers(dest='command', required=True, metavar='command')
     def command(f):
@@ -297,27 +370,27 @@ def parser():
     s = command(tour)
     s.add_argument('--out', default='tour.html', help='page to write')
     s = command(train)
-    s.add_argument('--data', default='digits', help='digits, mnist, cifar10, cifar100, svhn, stl10, imagefolder')
+    s.add_argument('--data', default='digits', help='digits, mnist, cifar10, cifar100, svhn, stl10, imagefolder, or arrays: my.npz')
     s.add_argument('--objective', default='pgd_at', choices=OBJECTIVES, help='what a step minimises')
     s.add_argument('--model', choices=MODELS, help='network (default: by data set)')
-    s.add_argument('--width', type=int, help='channels of the first stage (small: 16, preact: 64), widening factor (wrn: 10)')
-    s.add_argument('--epochs', type=int, help='passes over the training images (default: by data set)')
-    s.add_argument('--lr', type=number, help='highest learning rate (default: by data set)')
-    s.add_argument('--batch', type=int, help='images in a batch (default: by data set)')
-    s.add_argument('--eps', type=number, help='radius of the Linf ball, 8/255 say (default: by data set)')
-    s.add_argument('--steps', type=int, default=5, help="steps of the training attack, each 2.5 eps/steps")
-    s.add_argument('--beta', type=number, default=6., help='weight of the second term of TRADES')
-    s.add_argument('--seed', type=int, default=0, help='of weights, order, augmentation and random starts')
-    s.add_argument('--n', '--images', type=int, help='train on this many images, balanced by class (default: all)')
-    s.add_argument('--valid', type=int, help='held-out images that choose the checkpoint (default: by data set)')
-    s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
+    s.add_argument('--width', type=whole(1), help='channels of the first stage (small: 16, preact: 64), widening factor (wrn: 10)')
+    s.add_argument('--epochs', type=whole(1), help='passes over the training images (default: by data set)')
+    s.add_argument('--lr', type=above, help='highest learning rate (default: by data set)')
+    s.add_argument('--batch', type=whole(1), help='images in a batch (default: by data set)')
+    s.add_argument('--eps', type=radius, help='radius of the Linf ball, 8/255 say (default: by data set)')
+    s.add_argument('--steps', type=whole(1), default=5, help="steps of the training attack, each 2.5 eps/steps")
+    s.add_argument('--beta', type=not_below, default=6., help='weight of the second term of TRADES')
+    s.add_argument('--seed', type=whole(), default=0, help='of weights, order, augmentation and random starts')
+    s.add_argument('--n', '--images', type=whole(1), help='train on this many images, balanced by class (default: all)')
+    s.add_argument('--valid', type=whole(1), help='held-out images that choose the checkpoint (default: by data set)')
+    s.add_argument('--n-test', type=whole(1), help='test on this many images (default: all)')
     s.add_argument('--root', help='folder of the data; for imagefolder the one with train/ and val/ (default: the setting)')
-    s.add_argument('--size', type=int, default=224, help='of imagefolder: height and width in pixels')
-    s.add_argument('--workers', type=int, default=0, help='of imagefolder: processes that read ahead, for each process that trains')
+    s.add_argument('--size', type=whole(1), default=224, help='of imagefolder: height and width in pixels')
+    s.add_argument('--workers', type=whole(0), default=0, help='of imagefolder: processes that read ahead, for each process that trains')
     s.add_argument('--precision', help='float32, channels_last or bfloat16 (default: the setting)')
     s.add_argument('--compile', action='store_true', help='torch.compile the network (pays on GPUs)')
     s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
-    s.add_argument('--every', type=number, default=60, help='seconds between two checkpoints')
+    s.add_argument('--every', type=not_below, default=60, help='seconds between two checkpoints')
     s.add_argument('--out', help='folder to write to (default: in the results folder, named by the configuration)')
     s.add_argument('--shared-norm', action='store_true', help='of many processes: batch norm over the whole batch, not over each share')
     s.add_argument('--timeout', type=seconds, default=600., help='of many processes: give up one that does not answer for so long')
@@ -325,12 +398,12 @@ def parser():
     for s in (command(evaluate), command(diagnose)):
         s.add_argument('weights', help='.safetensors file that train wrote, or a shipped network: digits/pgd_at/w16')
         s.add_argument('--data', help='data set (default: what it was trained on)')
-        s.add_argument('--eps', type=number, help='radius (default: what it was trained with)')
-        s.add_argument('--n-test', type=int, help='test on this many images (default: all)')
+        s.add_argument('--eps', type=radius, help='radius (default: what it was trained with)')
+        s.add_argument('--n-test', type=whole(1), help='test on this many images (default: all)')
         s.add_argument('--resume', help='file that keeps what is done, so that the same command goes on after a kill')
         s.add_argument('--precision', help='of the attacks; the verdict is float32')
         s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
-    s.add_argument('--taus', type=int, metavar='N', help='also choose the temperature of PGD on N validation images, and compare attacks at 100 gradients each')
+    s.add_argument('--taus', type=whole(1), metavar='N', help='also choose the temperature of PGD on N validation images, and compare attacks at 100 gradients each')
     s.add_argument('--record', help='JSON file for the answers')
     s.add_argument('--out', default='diagnosis.html', help='page to write')
     s = sub.choices['evaluate']
@@ -347,10 +420,10 @@ def parser():
     s.add_argument('--size', default='laptop', choices=['laptop', 'mini', 'small', 'paper'], help='digits in minutes, CIFAR-10 with a narrow network, CIFAR-10 with the usual one')
     s.add_argument('--budget', type=seconds, help='stop after 90s, 9m, 1.5h; what is done is kept (default: no limit)')
     s.add_argument('--whole', action='store_true', help='begin only runs that are expected to fit into the budget')
-    s.add_argument('--seeds', type=int, nargs='+', help='only these (default: as many as the size asks for)')
+    s.add_argument('--seeds', type=whole(0), nargs='+', help='only these (default: as many as the size asks for)')
     s.add_argument('--arms', nargs='+', help='only these rows')
     s.add_argument('--device', help='cpu, cuda, cuda:1, mps (default: the setting)')
-    s.add_argument('--workers', type=int, help='runs side by side, one thread each (default: as many as there are cores; 1 on a GPU)')
+    s.add_argument('--workers', type=whole(1), help='runs side by side, one thread each (default: as many as there are cores; 1 on a GPU)')
     s.add_argument('--quiet', action='store_true', help='a line for each finished run, no bars')
     s.add_argument('--out', help='file of the plot')
     s = command(zoo)
@@ -359,7 +432,7 @@ def parser():
     s.add_argument('arm', nargs='?', help='the row of that study')
     s.add_argument('--name', help='data/method/variant, digits/pgd_at/w16 say')
     s.add_argument('--size', default='laptop', choices=['laptop', 'mini', 'small', 'paper'], help='of the run')
-    s.add_argument('--seed', type=int, default=0, help='of the run')
+    s.add_argument('--seed', type=whole(), default=0, help='of the run')
     s.add_argument('--all', action='store_true', help='ship every network of the list in spat_nb/zoo.py whose run is there')
     s.add_argument('--again', action='store_true', help='with --all: also those that were shipped before')
     s.add_argument('--aa', action='store_true', help='compare float16 with float32 under AutoAttack too')
@@ -370,13 +443,15 @@ def parser():
     s.add_argument('--copy-only', action='store_true', help='lay the notebooks there and stop')
     s.add_argument('--playground', action='store_true', help='open the playground as a page of its own (Voila) instead of JupyterLab')
     s.add_argument('--no-browser', action='store_true', help='open no browser: print the address')
-    s.add_argument('--port', type=int, help='port of the server')
+    s.add_argument('--port', type=whole(1, 65535), help='port of the server')
     s.add_argument('--ip', help='address that the server listens on')
     s.epilog = 'Other flags of the form --ServerApp.key=value are passed on.'
     command(doctor)
     return p
 
 def main(argv=None):
+    for stream in (sys.stdout, sys.stderr):                                                       # a console of another code page prints what it cannot show as \u732b
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
     p = parser()
     a, a.more = p.parse_known_args(argv)
     if a.more and (a.run is not lab or not all(m.startswith('--') and '=' in m for m in a.more)): p.error(f"unrecognized arguments: {' '.join(a.more)}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import correlation
 from .evaluate import paired, wilson
-from .plot import PALETTE
+from .plot import PALETTE, plain
 from .study import SIZES, _mean, results, solved, studies
 
 # %% auto #0
@@ -164,7 +164,7 @@ def plot(
     ax.plot(100*edge.clean, 100*edge[attack], '--', color=PALETTE[2], lw=1.2, zorder=0, label='Pareto front')
     if near: ax.set(**{f'{a}lim': (100*v.min()-room, 100*v.max()+room) for a,v,room in (('x', edge.clean, 1.), ('y', edge[attack], 5.))})
     _number(ax, {i: (100*board.clean[i], 100*board[attack][i]) for i in [*edge.index, *board.index.difference(edge.index)]})
-    ax.set(xlabel=f"clean accuracy, % of n = {board.clean_n.iloc[0]} test images", ylabel=f"accuracy under {attack}, % of n = {board[f'{attack}_n'].iloc[0]}"); ax.grid(alpha=.3); ax.legend(fontsize=8)
+    ax.set(xlabel=f"clean accuracy, % of n = {board.clean_n.iloc[0]} test images", ylabel=f"accuracy under {plain(attack)}, % of n = {board[f'{attack}_n'].iloc[0]}"); ax.grid(alpha=.3); ax.legend(fontsize=8)
     return ax
 
 # %% ../nbs/90_compare.ipynb #57c70d5a
@@ -221,7 +221,7 @@ def plot_against(
         colour = PALETTE[{'better': 2, 'worse': 1}.get(r.verdict, 0)]
         ax.errorbar(100*r['diff'], i, xerr=[[100*(r['diff']-r.lo)], [100*(r.hi-r['diff'])]], fmt='o', color=colour, mfc='white' if r['flags'] else colour, capsize=2, lw=1, alpha=.5 if r.verdict == 'not told apart' else 1)
     ax.axvline(0, color='black', lw=.8); ax.grid(axis='x', alpha=.3)
-    ax.set(yticks=range(len(t)), yticklabels=list(t.arm), ylim=(len(t)-.4, -.6), xlabel=f'accuracy under {attack} less that of {base}, points')
+    ax.set(yticks=range(len(t)), yticklabels=[plain(a) for a in t.arm], ylim=(len(t)-.4, -.6), xlabel=f'accuracy under {plain(attack)} less that of {plain(base)}, points')
     return ax
 
 # %% ../nbs/90_compare.ipynb #0a8276f9

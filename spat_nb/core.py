@@ -6,7 +6,7 @@ Docs: https://spat-nb.github.io/spat_nb/core.html.md"""
 
 # %% ../nbs/00_core.ipynb #74bed5ff
 from __future__ import annotations
-import configparser, ctypes, difflib, math, os, re, shutil, sys, warnings
+import configparser, ctypes, difflib, hashlib, math, operator, os, re, shutil, sys, warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -18,9 +18,9 @@ from .modes import networks, settled
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'TIERS', 'MASKED', 'Settings', 'settings', 'default_device', 'use_threads', 'passes', 'fitting_threads',
-           'keep_memory', 'seed_everything', 'generator', 'rand_like', 'randn_like', 'bview', 'eval_mode',
-           'check_images', 'check_labels', 'check_logits', 'own', 'logits', 'Fast', 'compiler', 'fast', 'attack_mode',
-           'device_of', 'kept_layout', 'bar']
+           'keep_memory', 'torch_seed', 'seed_everything', 'generator', 'rand_like', 'randn_like', 'bview', 'eval_mode',
+           'check_count', 'check_images', 'check_labels', 'check_logits', 'own', 'logits', 'Fast', 'compiler',
+           'check_compiler', 'fast', 'attack_mode', 'device_of', 'kept_layout', 'bar']
 
 # %% ../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ('float32', 'channels_last', 'bfloat16')
@@ -60,10 +60,23 @@ def _parse(key, text, source, base):
     return int(text) if key == 'threads' else text
 
 # %% ../nbs/00_core.ipynb #afdd7140
+_HEADER = re.compile(r'^[ \t]*\[[ \t]*spat[ _-]?nb[ \t]*\]', flags=re.M | re.I)    # [SPAT_NB] and [ spat-nb ] are meant for us too
+
+def _text(path):
+    "What the file at `path` says, whichever editor wrote it: UTF-8, or UTF-16 as Windows has it. Bytes that are neither become question marks"
+    raw = path.read_bytes() if path.is_file() else b''
+    if raw[:2] in (b'\xff\xfe', b'\xfe\xff'): return raw.decode('utf-16', errors='replace')
+    if raw[1::2][:40].count(0) > 20: return raw.decode('utf-16-le', errors='replace')
+    return raw.decode('utf-8-sig', errors='replace')
+
 def _ini(path):
-    "The [spat_nb] section of the file at `path`, a dict of texts; None where there is no such file or section"
-    text = path.read_text(encoding='utf-8-sig', errors='replace') if path.is_file() else ''
-    if not re.search(r'^\[spat_nb\]', text, flags=re.M): return None
+    "The [spat_nb] section of the file at `path`, a dict of texts; None where there is no such file or section. ValueError where our keys stand outside of it"
+    text = _text(path)
+    above = re.findall(r'^[ \t]*(\w+)[ \t]*[=:]', re.split(r'^[ \t]*\[', text, maxsplit=1, flags=re.M)[0], flags=re.M)
+    if above and {*above} <= {*_RULES}: raise ValueError(f"{path} has {above[0]!r} above any section; write the line [spat_nb] above it.")
+    if not _HEADER.search(text): return None
+    if '\ufffd' in text: raise ValueError(f"{path} is written in an unknown encoding; save it as UTF-8.")
+    text = _HEADER.sub('[spat_nb]', text)
     ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';'), default_section='')
     try: ini.read_string(text)
     except configparser.Error as e: raise ValueError(f"{path} is not a settings file: {' '.join(str(e).split())}.") from None
@@ -139,19 +152,29 @@ def keep_memory() -> bool: # was there anything to set?
     return bool(mallopt(trim, 2**31-1) and mallopt(mmap, 2**25))
 
 # %% ../nbs/00_core.ipynb #7e32d67c
+def torch_seed(
+    seed:int, # any whole number
+) -> int:     # `seed` itself where torch can take it, else a number made of it
+    "A seed that fits into torch's 64 bits. TypeError where it is no whole number"
+    try: seed = operator.index(seed)
+    except TypeError: raise TypeError(f"seed is {seed!r}; give a whole number.") from None
+    if -2**63 <= seed < 2**64: return seed
+    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), 'big')
+
 def seed_everything(
     seed:int, # any whole number
 ):
-    "Seed torch (all devices), numpy and Python's `random`"
+    "Seed torch (all devices), numpy and Python's `random`. TypeError where it is no whole number"
     import random, numpy as np
-    random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
+    torch.manual_seed(torch_seed(seed))
+    random.seed(seed); np.random.seed(seed % 2**32)
 
 def generator(
     seed:int,     # any whole number
     device='cpu', # where it draws
 ) -> torch.Generator:
-    "A new random stream of its own"
-    return torch.Generator(device).manual_seed(seed)
+    "A new random stream of its own. TypeError where `seed` is no whole number"
+    return torch.Generator(device).manual_seed(torch_seed(seed))
 
 # %% ../nbs/00_core.ipynb #a20fec27
 def _empty(x, generator): return torch.empty(x.shape, dtype=x.dtype, device=generator.device if generator else x.device)
@@ -191,6 +214,17 @@ def eval_mode(
         yield model
 
 # %% ../nbs/00_core.ipynb #b726fb4f
+def check_count(
+    name:str,    # of the argument
+    v:int,       # its value
+    least:int=1, # smallest value that makes sense
+) -> int:
+    "Refuse what counts nothing: TypeError or ValueError that names argument and value"
+    try: whole = operator.index(v)
+    except TypeError: raise TypeError(f"{name} is {v!r}; give a whole number of at least {least}.") from None
+    if whole < least: raise ValueError(f"{name} is {v}; give a whole number of at least {least}.")
+    return whole
+
 def check_images(
     x:Tensor, # (b,ch,h,w) pixels in [0,1]
 ) -> Tensor:  # `x` itself
@@ -309,6 +343,13 @@ def compiler(
     kind,names = ('CXX', ('g++', 'clang++', 'cl')) if torch.device(device).type == 'cpu' else ('CC', ('gcc', 'clang', 'cl'))
     return next((n for n in (os.environ.get(kind), *names) if n and shutil.which(n)), None)
 
+def check_compiler(
+    device,                # where the network is
+    what='compile=True',   # that needs it
+):
+    "RuntimeError where there is nothing to compile with"
+    if not compiler(device): raise RuntimeError(f"{what} needs a {'C++' if torch.device(device).type == 'cpu' else 'C'} compiler, and none is on the path; install gcc, or leave compile out.")
+
 def fast(
     model:nn.Module,          # pixels to logits
     precision:str='bfloat16', # 'float32': as it is; 'channels_last': float32 in NHWC order; 'bfloat16': NHWC and autocast
@@ -319,8 +360,7 @@ def fast(
     if precision == 'bfloat16' and _slow_bfloat16(model): warnings.warn("this CPU has no bfloat16 instructions, so that it may run 20 times slower; use precision='channels_last'.", stacklevel=2)
     if precision != 'float32' or compile: model = Fast(model, torch.bfloat16 if precision == 'bfloat16' else None, precision != 'float32')
     if compile:                                                # the wrapper, so that the reader's own network stays uncompiled; and torch compiles no bare nn.Sequential in place
-        at = next((p.device for p in model.parameters()), 'cpu')
-        if not compiler(at): raise RuntimeError(f"compile=True needs a {'C++' if torch.device(at).type == 'cpu' else 'C'} compiler, and none is on the path; install gcc, or leave compile out.")
+        check_compiler(next((p.device for p in model.parameters()), 'cpu'))
         from torch._dynamo import config                      # every `Fast` shares one code object: 8 graphs, torch's limit, are soon used up, and what comes after runs uncompiled
         config.recompile_limit = max(config.recompile_limit, 64)
         model.compile()

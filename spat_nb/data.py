@@ -7,17 +7,22 @@ Docs: https://spat-nb.github.io/spat_nb/data.html.md"""
 # %% ../nbs/02_data.ipynb #8f6444cd
 from __future__ import annotations
 import difflib, hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from .core import check_labels, default_device, settings
+from .arrays import read_arrays
+from .core import check_count, check_images, check_labels, default_device, settings
+from .images import read_image, read_parts
+from .paths import shell
 from .vision import torchvision
 
 # %% auto #0
-__all__ = ['SOURCES', 'rng', 'pick', 'crop_flip', 'Batches', 'resized_crop', 'centre', 'Stream', 'Data', 'Source', 'get_data']
+__all__ = ['SOURCES', 'rng', 'pick', 'crop_flip', 'Batches', 'resized_crop', 'centre', 'Stream', 'pair', 'Pairs', 'in_memory',
+           'Data', 'Source', 'get_data']
 
 # %% ../nbs/02_data.ipynb #43972acb
 def rng(
@@ -79,6 +84,8 @@ class _Set:
     def _check(self):
         check_labels(self.y, c=self.c)
         if self.batch_size < 1: raise ValueError(f"batch_size is {self.batch_size}; a batch holds at least 1 image.")
+        if getattr(self, 'workers', 0) < 0: raise ValueError(f"workers is {self.workers}; give 0 for none, or how many processes read ahead.")
+        if getattr(self, 'size', 1) < 1: raise ValueError(f"size is {self.size}; images are at least 1 pixel high and wide.")
     def indices(self,
         e:int=0,     # epoch
         start:int=0, # first batch
@@ -117,7 +124,11 @@ class Batches(_Set):
     shuffle: bool = False    # a new order in each epoch
     augment: Callable = None # (x float, generator) -> x, for each batch
     seed: int = 0            # of order and augmentation
+    superclasses: tuple = () # names of groups of classes, where the set has some
+    superclass_of_class: tuple = () # c numbers: the group of each class
     def __post_init__(self):
+        if len(self.superclass_of_class) != (self.c if self.superclasses else 0):
+            raise ValueError(f"{len(self.superclass_of_class)} of {self.c} classes have a superclass; give superclasses and a number for each class, or neither.")
         if not (self.x.dtype == torch.uint8 and self.x.ndim == 4):
             raise TypeError(f"x has dtype {self.x.dtype} and shape {tuple(self.x.shape)}; give bytes (n,ch,h,w): (x*255).round().byte().")
         check_labels(self.y, len(self.x)); self._check()
@@ -158,11 +169,9 @@ class _Views:
     def __init__(self, s, e): self.s,self.e = s,e
     def __len__(self): return self.s.n
     def __getitem__(self, i):
-        from PIL import Image
         s = self.s
-        try:
-            with Image.open(s.files[i]) as f: img = f.convert('RGB')
-        except (OSError, SyntaxError) as e: return f"{s.files[i]} is no readable image ({e}); delete it or fetch it again."
+        try: img = read_image(s.files[i])
+        except OSError as e: return str(e)
         with torch.random.fork_rng(devices=[]):                          # torchvision draws from torch's CPU generator
             torch.default_generator.manual_seed(rng(s.seed, self.e, i).initial_seed())
             return torchvision('transforms.v2.functional').pil_to_tensor((s.augment or centre)(img, s.size))
@@ -172,7 +181,7 @@ def _stack(images): return next((x for x in images if isinstance(x, str)), None)
 # %% ../nbs/02_data.ipynb #3526471a
 @dataclass(eq=False, repr=False)
 class Stream(_Set):
-    "Images that stay in their files and are read by workers while the network computes; otherwise like `Batches`"
+    "Images that stay in their files and are read by workers while the network computes; otherwise like `Batches`. Read upright (EXIF), 16 bits by their range, transparent parts on white"
     files: list              # n paths
     y: Tensor                # (n,) int64 labels
     classes: tuple           # c class names
@@ -205,6 +214,72 @@ class Stream(_Set):
         "All images at once; mind the memory"
         return self.loaded().tensors()
 
+# %% ../nbs/02_data.ipynb #8faf5755
+_IMAGES,_LABELS = ('image', 'images', 'img', 'pixel_values', 'x', 'inputs', 'input', 'data'),('label', 'labels', 'y', 'target', 'targets', 'fine_label')
+
+def _labels(y):
+    "Labels as check_labels wants them: (b,1) becomes (b,), all whole numbers int64"
+    y = torch.as_tensor(y)
+    if y.ndim == 2 and y.shape[1] == 1 and not y.is_floating_point(): y = y[:,0]
+    return y if y.is_floating_point() else y.long()
+
+def pair(
+    batch, # (x, y), (x, y, more), or a dict of which one key means images and another labels
+) -> tuple: # x, y: tensors, labels int64 where they are whole numbers
+    "Images and labels of a batch from elsewhere. TypeError or ValueError where it is not clear which they are"
+    if isinstance(batch, Mapping):
+        keys = [next((k for k in words if k in batch), None) for words in (_IMAGES, _LABELS)]
+        if None in keys: raise ValueError(f"a batch is a dict with the keys {', '.join(map(repr, batch))}; give 'image' and 'label', or pairs (x, y).")
+        x,y = (batch[k] for k in keys)
+    elif isinstance(batch, (tuple, list)) and len(batch) > 1: x,y = batch[:2]
+    else: raise TypeError(f"a batch is a {type(batch).__name__}{f' of {len(batch)}' if isinstance(batch, (tuple, list)) else ''}; give pairs (x, y) of images and labels.")
+    if isinstance(x, (tuple, list)) and not any(isinstance(v, Tensor) for v in x): raise TypeError(f"the images of a batch are a list of {type(x[0]).__name__ if x else 'nothing'}; give a tensor (b,ch,h,w).")
+    x,y = torch.stack(list(x)) if isinstance(x, (tuple, list)) else torch.as_tensor(x),_labels(y)
+    if x.ndim == 3 and y.ndim == 0: raise ValueError("the data gives single images; give batches, torch.utils.data.DataLoader(data, batch_size=128).")
+    return x,y
+
+class Pairs:
+    "Batches (x, y) of a DataLoader, a Dataset or a list; triples and dicts are unpacked, empty batches left out. TypeError for what is none of these"
+    def __init__(self, data):
+        what = repr(data) if isinstance(data, str) else f"a {type(data).__name__}"
+        if isinstance(data, (str, Tensor, Mapping)) or not (hasattr(data, '__iter__') or hasattr(data, '__getitem__')):
+            raise TypeError(f"data is {what}; give Batches (get_data('digits').test, say), tensors (x, y), a Dataset, or a DataLoader.")
+        self.data = data
+        single = isinstance(data, torch.utils.data.Dataset) or not hasattr(data, '__iter__')       # items, not batches
+        self.loader = torch.utils.data.DataLoader(data, batch_size=128) if single else data
+    @property
+    def classes(self):
+        "The names that the data set knows, through DataLoader and Subset"
+        d = self.data
+        while not hasattr(d, 'classes') and hasattr(d, 'dataset'): d = d.dataset
+        return tuple(map(str, getattr(d, 'classes', ())))
+    @property
+    def n(self):
+        "How many images there are; None where nobody can say"
+        if isinstance(self.data, list): return sum(len(pair(b)[1]) for b in self.data)
+        try: return len(getattr(self.data, 'dataset', self.data if self.loader is not self.data else ()))  or None
+        except TypeError: return None
+    def __iter__(self):
+        try:
+            for batch in self.loader:
+                x,y = pair(batch)
+                if len(x): yield x,y
+        except (TypeError, RuntimeError) as e:
+            if self.loader is self.data or 'default_collate' not in str(e) and 'stack expects' not in str(e): raise
+            mend = "transform=ToTensor()" if 'default_collate' in str(e) else "a transform that makes all images of one size"
+            raise TypeError(f"the items of the data set cannot be put into a batch ({' '.join(str(e).split())[:120]}); give it {mend}.") from None
+
+def in_memory(
+    data, # a DataLoader, a Dataset, or what else yields (x, y), pixels in [0,1] and not augmented
+    **kw, # more for `Batches`: batch_size, shuffle, augment, seed
+) -> 'Batches':
+    "Read all images once and keep them as bytes: 256 values per pixel. TypeError or ValueError where they are no images in [0,1]"
+    data = Pairs(data)
+    parts = [((check_images(x)*255).round().byte(), y) for x,y in data]
+    if not parts: raise ValueError("the data holds no images; check how it was split.")
+    x,y = (torch.cat(t) for t in zip(*parts))
+    return Batches(x, y, data.classes or tuple(map(str, range(int(y.max())+1))), **kw)
+
 # %% ../nbs/02_data.ipynb #a4c4ed62
 class Data(NamedTuple):
     "The three parts of a data set"
@@ -231,6 +306,26 @@ SOURCES = dict(
     imagefolder = Source(10000, resized_crop()))
 
 # %% ../nbs/02_data.ipynb #bd34a38a
+def _file(name, root):
+    "The .npz file that `name` means: a path, or NAME.npz in the folder of the data, unless torchvision's files of that name are there. None where it means another set"
+    if str(name).lower().endswith('.npz'):
+        path = Path(name).expanduser()
+        return root/path if not path.exists() and (root/path).exists() else path
+    s,path = SOURCES.get(str(name)),root/f'{name}.npz'
+    if s and not any((root/s.place.format(part)).exists() for part in ('train', 'test') if s.place): return path if s.place and path.is_file() else None
+    return path if not s and path.is_file() else None
+
+def _unknown(name, root):
+    "The sentence for a name that is no data set"
+    if Path(str(name)).is_dir(): return f"{name} is a folder; write get_data('imagefolder', root={str(name)!r}), or on the command line {shell('--data', 'imagefolder', '--root', name)}."
+    have = [*SOURCES, *sorted(p.stem for p in root.glob('*.npz') if p.stem not in SOURCES)]
+    near = difflib.get_close_matches(str(name).lower(), have, 1, .5)
+    return f"unknown data set {name!r}; {f'did you mean {near[0]!r}? Known' if near else 'known'} are {', '.join(have)}, and .npz files."
+
+def _usual(shape):
+    "Augmentation of images (ch,h,w) that we know nothing of: photographs, in colour, are shifted by up to an eighth and mirrored; grey images, which may be digits, are left alone"
+    return crop_flip(min(shape[1:])//8) if shape[0] == 3 else None
+
 def _digits():
     "Scikit-learn's bundled 1797 images of 8x8 pixels with values 0 to 16"
     from sklearn.datasets import load_digits
@@ -259,28 +354,25 @@ def _open(name, root, part, download):
 
 # %% ../nbs/02_data.ipynb #8d952fc4
 def _folders(root, **kw):
-    "A stream for each of train/, val/ and test/ under `root` that holds folders, or one for `root` itself"
-    has = lambda p: p.is_dir() and any(d.is_dir() for d in p.iterdir())
-    where = [p for p in (root/'train', root/'val', root/'test') if has(p)] or [root]*has(root)
-    if not where: raise FileNotFoundError(f"no folders of images in {root}; give root=, where train/ and val/ or test/ hold a folder per class.")
-    try: ds = [torchvision('datasets').ImageFolder(str(p)) for p in where]
-    except FileNotFoundError as e:
-        raise FileNotFoundError(f"a class without images under {root}: {str(e).split('. ')[0]}; fill or remove its folder.") from None
-    for d in ds[1:]:
-        if odd := {*d.classes} ^ {*ds[0].classes}:
-            raise ValueError(f"the class {min(odd)!r} is in one of {ds[0].root} and {d.root} only; each part needs a folder for every class.")
-    return [Stream([f for f,_ in d.samples], torch.tensor(d.targets), tuple(d.classes), **kw) for d in ds]
+    "A stream for each part under `root` that holds folders (see `images.PARTS`), or one for `root` itself"
+    return [Stream(files, torch.tensor(labels), tuple(classes), **kw) for files,labels,classes in read_parts(root).values()]
+
+def _arrays(path, dev, **kw):
+    "`Batches` for each part of an .npz file, in the order train, valid, test"
+    a = read_arrays(path)
+    more = dict(superclasses=a.superclasses, superclass_of_class=a.superclass_of_class, **kw)
+    return [Batches(x.to(dev), y.to(dev), a.classes, **more) for x,y in a.parts.values()]
 
 # %% ../nbs/02_data.ipynb #1383e72f
 def get_data(
-    name:str,             # 'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10' or 'imagefolder'
+    name:str,             # 'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or the NAME of NAME.npz in the folder of the data
     device:str=None,      # where the images live; default: the reader's setting
     batch_size:int=128,   # images per batch
     seed:int=0,           # of order and augmentation
     n:int=None,           # at most so many training images, balanced by class; default: all
-    valid:int=None,       # images held out of the training images, balanced by class; default: see `SOURCES`, at most a fifth (unless a folder has val/ and test/)
+    valid:int=None,       # images held out of the training images, balanced by class; default: see `SOURCES`, at most a fifth. Of a set with a validation part: so many of that; default: all
     augment=True,         # of the training images. True: what is usual; None: nothing; or a callable, see `Batches`
-    download:bool=False,  # let torchvision download what is missing
+    download:bool=False,  # download what is missing
     root:str=None,        # folder of the data; default: the reader's setting
     split:int=0,          # seed of the held-out part, apart from `seed`: a new seed never moves a training image into validation
     size:int=224,         # of imagefolder: height and width, in pixels
@@ -288,13 +380,17 @@ def get_data(
     stream:bool=True,     # of imagefolder: leave the images in their files; False reads them all into memory
 ) -> Data:                # train, valid, test
     "Open a data set. ValueError for an unknown name or damaged files, FileNotFoundError where there are none"
-    if name not in SOURCES:
-        near = difflib.get_close_matches(str(name).lower(), SOURCES, 1, .5)
-        raise ValueError(f"unknown data set {name!r}; {f'did you mean {near[0]!r}? Known' if near else 'known'} are {', '.join(SOURCES)}.")
-    s,dev = SOURCES[name],default_device(device)
+    for key,v,least in (('n', n, 1), ('valid', valid, 0), ('batch_size', batch_size, 1), ('size', size, 1), ('workers', workers, 0)):
+        if v is not None: check_count(key, v, least)
     root = Path(root or settings().data).expanduser()
+    known,file = SOURCES.get(str(name)),_file(name, root)
+    if not (known or file): raise ValueError(_unknown(name, root))
+    s,dev = known or Source(1000),default_device(device)
     usual,kw = s.augment,dict(batch_size=batch_size, seed=seed)
-    if name == 'imagefolder':
+    if file:
+        parts = _arrays(file, dev, **kw)
+        if not known: usual = _usual(parts[0].shape)
+    elif name == 'imagefolder':
         parts = _folders(root, size=size, workers=workers, device=str(dev), **kw)
         if not stream: parts,usual = [p.loaded() for p in parts],crop_flip(size//8)
     else:
@@ -302,6 +398,8 @@ def get_data(
         parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x,y,c in raw]
     if len(parts) == 1: parts = parts[0].hold_out(-(-parts[0].n//5))                 # digits and lone folders: always the same fifth
     train,test = parts[0],parts[-1]
-    train,held = train.hold_out(min(s.valid, train.n//5) if valid is None else valid, split) if len(parts) < 3 else parts[:2]
+    if len(parts) < 3 and valid is not None and valid >= train.n: raise ValueError(f"valid is {valid}, but there are {train.n} training images; choose between 0 and {train.n-1}.")
+    if len(parts) < 3: train,held = train.hold_out(min(s.valid, train.n//5) if valid is None else valid, split)
+    else: held = parts[1] if valid is None else parts[1].subset(valid, seed=split)
     train = train.with_(shuffle=True, augment=usual if augment is True else augment)
     return Data(train if n is None else train.subset(min(n, train.n)), held, test)

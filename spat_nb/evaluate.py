@@ -19,8 +19,9 @@ from .attack import Recorder, State, misfits, watched
 from .autoattack import autoattack  # noqa: F401, its public door
 from .balls import Ball
 from .core import bar, check_images, check_labels, check_logits, device_of, eval_mode, fast, fitting_threads, kept_layout, logits, own, settings
-from .data import rng
+from .data import Pairs, pair, rng
 from .files import write_aside
+from .paths import instead, what_is
 from .losses import margin
 
 # %% auto #0
@@ -154,11 +155,14 @@ class Record:
     @classmethod
     def load(cls, path) -> Record:
         "Read what `save` wrote. FileNotFoundError, or ValueError where the file is damaged or no record"
+        if Path(path).is_dir(): raise FileNotFoundError(f"{path} is a folder; check the path: {instead(path, 'record.json')}.")
         if not Path(path).is_file(): raise FileNotFoundError(f"no record {path}; check the path, or evaluate first.")
         try:
             d = json.loads(Path(path).read_text(encoding='utf-8'))
             return cls(torch.tensor(d['y']), {k: torch.tensor(v) for k,v in d['preds'].items()}, tuple(d['classes']), d['info'])
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e: raise ValueError(f"{path} holds no whole record ({e}); evaluate again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
+            if (kind := what_is(path)) not in ('a record of answers', 'a text file', 'an empty file'): raise ValueError(f"{path} is {kind} and holds no whole record; {instead(path, 'record.json')}.") from None
+            raise ValueError(f"{path} holds no whole record ({e}); evaluate again.") from None
 
 # %% ../nbs/20_evaluate.ipynb #7d114d04
 @contextmanager
@@ -198,8 +202,8 @@ def _batches(data, size=256):
     "The batches of `data` in their own order and not augmented; tensors (x, y) in pieces"
     if hasattr(data, 'test'): raise TypeError("data holds several parts; evaluate one of them, data.test say.")
     if hasattr(data, 'with_'): return data.with_(shuffle=False, augment=None)
-    if not (isinstance(data, (tuple, list)) and len(data) == 2) or isinstance(data[0], (tuple, list)): return data
-    x,y = data
+    if not (isinstance(data, (tuple, list)) and len(data) > 1) or isinstance(data[0], (tuple, list, dict)): return Pairs(data)
+    x,y = pair(data)
     check_labels(y, len(check_images(x)))
     return list(zip(x.split(size), y.split(size))) if len(x) else []
 
@@ -291,7 +295,7 @@ class _Journal:
         self.path,self.state = path and Path(path),dict(key=key, done={})
         if not path or not self.path.is_file(): return
         try: state = json.loads(self.path.read_text(encoding='utf-8')); old,_ = state['key'],state['done']
-        except (ValueError, KeyError, TypeError): raise ValueError(f"{path} is damaged or no state of an evaluation; delete it, or give another path.") from None
+        except (ValueError, KeyError, TypeError): raise ValueError(f"{path} is damaged or no state of an evaluation (it is {what_is(path)}); give another path.") from None
         for k,v in key.items():
             if old.get(k) != v: raise ValueError(f"{path} was begun with another {k}; give another path, or delete it to begin anew.")
         self.state = state
@@ -388,7 +392,7 @@ def evaluate(
     tell = _Journal(resume, dict(model=_identity(model), attacks=slots, seed=seed, precision=precision) if resume else {})
     n = _size(batches)
     with kept_layout(model), eval_mode(model), bar(None, desc='evaluate', bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}', **{'total': n and n*len(_stages(attacks))}, **{} if progress else {'disable': True}) as b:
-        run = _Run(model, fast(model, precision), attacks, tuple(getattr(data, 'classes', ())), seed, tell)
+        run = _Run(model, fast(model, precision), attacks, tuple(getattr(data, 'classes', getattr(batches, 'classes', ()))), seed, tell)
         def show():
             if b.disable or not n: return
             acc,share,left,known = _outlook(run.stages, n)

@@ -6,7 +6,7 @@ Docs: https://spat-nb.github.io/spat_nb/exercise.html.md"""
 
 # %% ../nbs/04_exercise.ipynb #1cc100a7
 from __future__ import annotations
-import copy, itertools, json, os, re, sys
+import copy, hashlib, itertools, json, os, re, sys, tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
@@ -62,14 +62,11 @@ def _reader():
     return any(c.__name__ == 'ZMQInteractiveShell' for c in type(shell).__mro__)
 
 @contextmanager
-def _alone(folder):
-    "Others who want to write into `folder` wait; where there is no flock (Windows) nobody does"
-    try: import fcntl
-    except ImportError: yield; return
-    folder.mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY)
-    try: fcntl.flock(fd, fcntl.LOCK_EX); yield
-    finally: os.close(fd)                         # lets go, and so does a kill
+def _alone(path):
+    "Others who want to write the file at `path` wait; a kill lets them go on"
+    from filelock import FileLock
+    mark = hashlib.sha1(str(path.absolute()).encode(errors='surrogateescape')).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir())/f'spat_nb-{mark}.lock'): yield    # not beside it: the reader's folder stays tidy
 
 def _read(path):
     "What is kept: exercise -> 'attempted' or 'right'. A damaged file is laid aside, with a sentence"
@@ -86,7 +83,7 @@ def _keep(name, right, once=False):
     "Note an attempt at exercise `name`; with `once` only the first can make it right. Where nothing can be kept, one sentence says so"
     try:
         path = settings().progress
-        with _alone(path.parent), write_aside(path) as part:
+        with _alone(path), write_aside(path) as part:
             kept = _read(path)
             if name not in kept or right and not once: kept[name] = 'right' if right else 'attempted'
             part.write_text(json.dumps(kept, indent=1, sort_keys=True), encoding='utf-8')

@@ -18,7 +18,7 @@ from .core import bview, eval_mode, logits, rand_like
 from .data import rng
 from .evaluate import Record
 from .learner import Callback
-from .losses import ce, kl
+from .losses import ce, hard_labels, kl
 from .objectives import probs
 
 # %% auto #0
@@ -53,8 +53,8 @@ def tally(
     y:Tensor, # (b,) labels
     c:int,    # number of classes
 ) -> Tensor:  # (c,) or (c,m)
-    "Sum the values of each class, without a graph"
-    return F.one_hot(y, c).T.to(v.device, torch.float32) @ v.detach().float()
+    "Sum the values of each class, without a graph. ValueError for soft targets"
+    return F.one_hot(hard_labels(y, 'tally'), c).T.to(v.device, torch.float32) @ v.detach().float()
 
 @torch.no_grad()
 def class_means(
@@ -91,8 +91,8 @@ def at(
     v:Tensor, # (c,) a value for each class
     y:Tensor, # (b,) labels
 ) -> Tensor:  # (b,)
-    "Each sample's value"
-    return v.to(y.device)[y]
+    "Each sample's value. ValueError for soft targets"
+    return v.to(y.device)[hard_labels(y, 'a weight by class')]
 
 # %% ../nbs/32_fairness.ipynb #1de5eee7
 @dataclass(frozen=True, eq=False)
@@ -316,6 +316,7 @@ class CFOL(Callback):
             x,y = self.train.take(self.draw(g)).tensors()
             yield self.train.augment(x, g) if self.train.augment else x,y
     def __call__(self, model, x, y, attack):
+        hard_labels(y, 'CFOL')
         z = logits(model, attack(model, x, y))
         self.fooled = tally(z.argmax(1) != y, y, len(self.w))
         return ce(z, y).mean()

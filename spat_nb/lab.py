@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from .files import write_aside
+from .paths import shell
 
 MANIFEST = '.spat_nb.json'
 HOME = Path(__file__).parent
-PIP = f'{sys.executable} -m pip install'
-def _env(key, value): return f"{'set' if os.name == 'nt' else 'export'} SPAT_NB_{key}={value}"
+PIP = shell(sys.executable, '-m', 'pip', 'install')
+def _env(key, value): return f"set SPAT_NB_{key}={value}" if os.name == 'nt' else f"export SPAT_NB_{key}={shell(value)}"
 
 SETTINGS = """# Your settings for the notebooks of this folder; remove the "# " in front of a key to change its default.
 # Relative folders are taken from the folder of this file. The notebook 00_core explains all of them.

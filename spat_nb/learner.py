@@ -17,7 +17,7 @@ from .evaluate import evaluate
 from .files import load_tree, save_tree
 
 # %% auto #0
-__all__ = ['sgd', 'one_cycle', 'Callback', 'Learner', 'Validate', 'Best', 'EarlyStop', 'Checkpoint', 'Progress']
+__all__ = ['sgd', 'EVERYWHERE', 'one_cycle', 'Callback', 'Learner', 'Validate', 'Best', 'EarlyStop', 'Checkpoint', 'Progress']
 
 # %% ../nbs/22_learner.ipynb #b1bcdace
 sgd = partial(torch.optim.SGD, momentum=.9, nesterov=True, weight_decay=5e-4)
@@ -30,11 +30,14 @@ def one_cycle(
     return 1 - .96*(1+math.cos(math.pi*t/up))/2 if t < up else (1+math.cos(math.pi*(t-up)/(1-up)))/2
 
 # %% ../nbs/22_learner.ipynb #2020c096
+EVERYWHERE = []   # listeners of every Learner of this process, called before its own: the clock of a study's budget
+
 class Callback:
     "Something that listens to a Learner `l`. It defines the events it wants, and `state` where it remembers what must survive a kill"
     order = 0                   # listeners are called in the order of the list; those of higher `order` after the others
     def resume(self, l): pass          # first of all: take the run back to where it stood
     def before_fit(self, l): pass
+    def before_step(self, l): pass     # the last step is done and remembered
     def after_step(self, l): pass      # the optimiser has moved; `l.x`, `l.y` and `l.losses[-1]` are there
     def after_validate(self, l): pass  # `l.history[-1]` is new
     def after_epoch(self, l): pass
@@ -61,6 +64,10 @@ class Learner:
         devices=None,            # `devices.many()`: this process is one of many; None: the only one
     ):
         if not isinstance(model, nn.Module): raise TypeError(f"model is a {type(model).__name__}; a Learner trains the weights of an nn.Module, so give the network itself.")
+        if not all(hasattr(train, k) for k in ('n', 'epoch', '__len__')):
+            raise TypeError(f"train is a {type(train).__name__}, whose epochs cannot be repeated after a kill; give Batches, which spat_nb.data.in_memory(train) makes of a DataLoader or a Dataset.")
+        if not (epochs >= 0 and epochs % 1 == 0): raise ValueError(f"epochs is {epochs}; give a whole number, 0 for no training.")
+        if not 0 < lr < math.inf: raise ValueError(f"lr is {lr}; a learning rate is above 0 and finite.")
         self.model,self.train,self.objective,self.attack = model,train,objective,attack
         self.epochs,self.lr,self.schedule,self.seed = epochs,lr,schedule,seed
         self.callbacks = sorted(callbacks, key=lambda c: c.order)
@@ -72,7 +79,7 @@ class Learner:
         if devices: devices.join(self)
 
     def __call__(self, event):
-        for c in self.callbacks: getattr(c, event)(self)
+        for c in (*EVERYWHERE, *self.callbacks): getattr(c, event)(self)
 
     def fit(self):
         "Train to the end, or go on from a checkpoint. FloatingPointError where the loss is not finite"
@@ -90,6 +97,7 @@ class Learner:
     def one_epoch(self):
         "The rest of this epoch; a listener may set `stop`"
         for self.x,self.y in self.train.epoch(self.epoch, self.batch):
+            self('before_step')
             try: self.step(self.x, self.y)
             except ValueError: self.check(); raise    # a network that has burst is refused by the attack first
             self.batch += 1
@@ -143,6 +151,8 @@ class Validate(Callback):
         every:float=1.,  # epochs between two looks, > 0
     ):
         if not every > 0: raise ValueError(f"every is {every}; it counts epochs between two looks and must be > 0.")
+        if hasattr(data, 'test'): raise TypeError("data holds several parts; validate on one of them, data.valid say.")
+        if hasattr(data, '__next__'): raise TypeError(f"data is a {type(data).__name__}, which is used up after one look; give Batches, a list or a DataLoader.")
         self.data,self.attack,self.every = data,attack,every
     def after_step(self, l):
         looks = lambda done: int(done/(self.every*len(l.train)) + 1e-9)
@@ -216,7 +226,7 @@ class Checkpoint(Callback):
     def resume(self, l):
         if not self.path.exists(): return
         tree,facts = load_tree(self.path),self.facts(l)
-        if not isinstance(tree, dict) or 'facts' not in tree: raise ValueError(f"{self.path} is no checkpoint; delete it or choose another path.")
+        if not isinstance(tree, dict) or 'facts' not in tree: raise ValueError(f"{self.path} is no checkpoint; choose another path for it.")
         for k in {**facts, **tree['facts']}:
             a,b = tree['facts'].get(k),facts.get(k)
             if a != b: raise ValueError(f"{self.path} belongs to a run with {k} = {a!r}, not {b!r}; delete it or choose another path.")

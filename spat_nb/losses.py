@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # %% auto #0
-__all__ = ['ce', 'missed', 'ruled_out', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'margin_targeted', 'dlr_or_margin',
-           'tempered', 'smooth', 'smoothed', 'kl']
+__all__ = ['ce', 'missed', 'ruled_out', 'hard_labels', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'margin_targeted',
+           'dlr_or_margin', 'tempered', 'smooth', 'smoothed', 'kl']
 
 # %% ../nbs/11_losses.ipynb #e6bd6edf
 def ce(
@@ -45,7 +45,11 @@ def ruled_out(
     return z < s.gather(1, last)
 
 # %% ../nbs/11_losses.ipynb #36e8cf89
-def _labels(y, who):
+def hard_labels(
+    y:Tensor, # (b,) labels
+    who:str,  # that needs them
+) -> Tensor:  # `y` itself
+    "Refuse soft targets, of mixup say, where only one label for each image makes sense: ValueError"
     if y.ndim == 1: return y
     raise ValueError(f"{who} needs labels (b,), but y has shape {tuple(y.shape)}; use ce for soft targets, or y.argmax(1).")
 
@@ -54,7 +58,7 @@ def margin(
     y:Tensor, # (b,) labels
 ) -> Tensor:  # (b,) > 0 where another class wins, < 0 where `y` wins, 0 at a tie
     "max_{i!=y} z_i - z_y, the loss of Carlini & Wagner (2017) without its floor. ValueError for soft targets"
-    y = _labels(y, 'margin')[:,None]
+    y = hard_labels(y, 'margin')[:,None]
     return z.scatter(1, y, -math.inf).amax(1) - z.gather(1, y)[:,0]
 
 # %% ../nbs/11_losses.ipynb #51690fd4
@@ -91,7 +95,7 @@ def dlr_targeted(
         if z.shape[1] < 4: raise ValueError(f"dlr_targeted needs at least 4 classes, but z has {z.shape[1]}; use dlr or margin.")
         if len(z) != len(t): raise ValueError(f"dlr_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each batch.")
         s = z.topk(4, 1).values
-        gap = z.gather(1, t[:,None]) - z.gather(1, _labels(y, 'dlr_targeted')[:,None])
+        gap = z.gather(1, t[:,None]) - z.gather(1, hard_labels(y, 'dlr_targeted')[:,None])
         return gap[:,0] / (s[:,0]-(s[:,2]+s[:,3])/2+1e-12)
     return dlr_targeted
 
@@ -101,7 +105,7 @@ def margin_targeted(
     "z_t - z_y, for any number of classes: what `dlr_targeted` is without its scale. ValueError for soft targets or another batch"
     def margin_targeted(z, y):
         if len(z) != len(t): raise ValueError(f"margin_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each batch.")
-        return (z.gather(1, t[:,None]) - z.gather(1, _labels(y, 'margin_targeted')[:,None]))[:,0]
+        return (z.gather(1, t[:,None]) - z.gather(1, hard_labels(y, 'margin_targeted')[:,None]))[:,0]
     return margin_targeted
 
 def dlr_or_margin(
@@ -129,7 +133,7 @@ def smooth(
 ) -> Tensor:  # (b,c) probabilities
     "q_a = (1-a) e_y + a/c (Szegedy et al. 2016). ValueError where a is outside [0,1] or y holds soft targets"
     if not 0 <= a <= 1: raise ValueError(f"a is {a}; smoothing lies in [0,1].")
-    return F.one_hot(_labels(y, 'smooth'), c).to(dtype or torch.get_default_dtype()) * (1-a) + a/c
+    return F.one_hot(hard_labels(y, 'smooth'), c).to(dtype or torch.get_default_dtype()) * (1-a) + a/c
 
 def smoothed(
     loss:Callable, # loss(z, y) that takes probabilities, such as `ce`

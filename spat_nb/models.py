@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools, importlib, inspect, json, math, re
 import torch
 from torch import Tensor, nn
+from .core import check_count
 from .files import load_tree, save_tree
 
 # %% auto #0
@@ -126,6 +127,8 @@ def _architecture(build):
     @functools.wraps(build)
     def made(*args, **kw):
         call = inspect.signature(build).bind(*args, **kw); call.apply_defaults()
+        for name in ('classes', 'width', 'channels', 'size', 'depth', 'widen'):
+            if name in call.arguments: check_count(name, call.arguments[name])
         net = build(*args, **kw)
         net.config = {'name': build.__name__, **call.arguments}
         return net

@@ -15,7 +15,7 @@ from .balls import Ball
 from .core import eval_mode, logits
 from .evaluate import evaluate
 from .learner import Best, Callback
-from .losses import ce, kl
+from .losses import ce, hard_labels, kl
 
 # %% auto #0
 __all__ = ['standard', 'pgd_at', 'probs', 'trades', 'alp', 'boosted', 'mart', 'Replay', 'Free', 'fgsm_rs', 'Sentry']
@@ -87,7 +87,7 @@ def boosted(
     loss:Callable=ce, # what is boosted, (z, y) -> (b,)
 ) -> Tensor:  # (b,)
     "MART's boosted cross-entropy: loss - log(1.0001 - max_{k!=y} p_k) (`YisenWang/MART`)"
-    wrong = z.softmax(1).scatter(1, y[:,None], 0.).amax(1)
+    wrong = z.softmax(1).scatter(1, hard_labels(y, 'boosted')[:,None], 0.).amax(1)
     return loss(z, y) - (1.0001-wrong).log()
 
 def mart(
@@ -98,7 +98,8 @@ def mart(
     beta:float=5.,    # >= 0, weight of steadiness
     loss:Callable=boosted, # outer loss on the attacked image, (z, y) -> (b,)
 ) -> Tensor:          # ()
-    "Boosted CE(x_adv) + beta (1-p_y(x)) KL(p(x) || p(x_adv)), as in the official code `YisenWang/MART`"
+    "Boosted CE(x_adv) + beta (1-p_y(x)) KL(p(x) || p(x_adv)), as in the official code `YisenWang/MART`. ValueError for soft targets"
+    hard_labels(y, 'mart')
     x_adv = attack(model, x, y)
     z,z_adv = logits(model, x),logits(model, x_adv)
     p = z.softmax(1)

@@ -21,7 +21,7 @@ from .learner import Learner
 from .losses import ce, margin, targeted
 from .models import SmallCNN
 from .objectives import pgd_at, standard
-from .plot import PALETTE
+from .plot import PALETTE, plain
 from .prototypes import Prototypes, pull
 from .sparta import Sparta
 from .spat import spat
@@ -227,7 +227,7 @@ class Board:
         d = d.gather(0, d.abs().argmax(0, keepdim=True))                                # of each pixel's channels, the largest change
         full = max(s.attack.ball.eps if isinstance(s.attack.ball, Linf) else d.abs().max().item(), 1/255)
         self.pictures[1][0].set_clim(-full, full)
-        said = lambda what, k, p: (f"{what}: {s.classes[k]} ({p:.0%})", PALETTE[0] if k == s.y else PALETTE[1])
+        said = lambda what, k, p: (f"{what}: {plain(s.classes[k], 24)} ({p:.0%})", PALETTE[0] if k == s.y else PALETTE[1])
         texts = said('clean', a, s.p[0].max()),(f"change (full colour: {full:.2g})", INK),said('attacked', b, s.p[1].max())
         for (im,title),v,(text,colour) in zip(self.pictures, (s.x[0].cpu(), d, s.x_adv[0].cpu()), texts):
             h,w = v.shape[1:]; im.set_data(v[0].numpy() if len(v) == 1 else v.permute(1, 2, 0).numpy()); im.set_extent((-.5, w-.5, h-.5, -.5))
@@ -238,7 +238,7 @@ class Board:
         for bars,q in zip(self.bars, p):
             for bar,k in zip(bars, shown): bar.set_height(q[k].item())
         self.band.set_x((shown.index(s.y) if s.y in shown else -9)-.48)
-        names = [s.classes[k] for k in shown]
+        names = [plain(s.classes[k], 16) for k in shown]
         if names == self.shown: return
         self.shown,self.back = names,None                                               # other words below the bars: the background is drawn anew
         long = max(map(len, names)) > 3
@@ -266,7 +266,7 @@ class Board:
         for mark,at in zip(self.ends, (torch.zeros(2), (s.x_adv-s.x).flatten().cpu() @ s.e.cpu().T, s.rival.cpu())): mark.set_data(*at[:,None].numpy())
         said = s.said.cpu(); n = said.flatten().bincount(minlength=len(s.classes))
         for t,k in zip(self.labels, n.argsort(descending=True).tolist()):
-            t.set_text(s.classes[k] if n[k] > .03*said.numel() else '')
+            t.set_text(plain(s.classes[k], 16) if n[k] > .03*said.numel() else '')
             if t.get_text(): i,j = _middle(said == k); t.set_position((u[j], v[i]))
         self.land.set(xlim=(u[0], u[-1]), ylim=(v[0], v[-1]))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from .core import check_images
 
 # %% auto #0
-__all__ = ['PALETTE', 'DASHES', 'show_images', 'style', 'curves', 'show_attack', 'class_bars', 'confusion', 'png']
+__all__ = ['PALETTE', 'DASHES', 'plain', 'show_images', 'style', 'curves', 'show_attack', 'class_bars', 'confusion', 'png']
 
 # %% ../nbs/01_plot.ipynb #6732bdc5
 def _numbers(v): return torch.as_tensor(v.tolist() if hasattr(v, 'tolist') else v, dtype=torch.float64).detach().cpu().numpy()
@@ -25,6 +25,15 @@ def _pixels(x):
     return x[:,0].numpy() if x.shape[1] == 1 else x.permute(0, 2, 3, 1).numpy()
 
 # %% ../nbs/01_plot.ipynb #f32e2f97
+def plain(
+    name,          # of a class, an attack, a row: whatever somebody chose
+    width:int=40,  # characters at most
+) -> str:
+    "A name as matplotlib shall print it: `$` begins no formula, a leading `_` does not hide it from a legend, and it is not longer than the picture"
+    text = ' '.join(str(name).split())
+    text = text if len(text) <= width else text[:width-1] + '…'
+    return ' '*text.startswith('_') + text.replace('$', r'\$')
+
 def _axes(ax, size, rows=None, cols=None):
     "`ax`, or new axes: one, or an array (rows,cols)"
     if ax is not None: return ax
@@ -35,7 +44,7 @@ def _axes(ax, size, rows=None, cols=None):
 def _bare(a, title=None):
     "Take ticks and frame away"
     a.set(xticks=[], yticks=[]); a.spines[:].set_visible(False)
-    if title is not None: a.set_title(str(title), fontsize=8, pad=2)
+    if title is not None: a.set_title(plain(title), fontsize=8, pad=2)
 
 def _words(words, n, what):
     words = [None]*n if words is None else list(words)
@@ -83,7 +92,7 @@ def curves(
     for k,(name,v) in enumerate(series.items()):
         x,y,*band = map(_numbers, v if isinstance(v, tuple) else (range(len(v)), v))
         if len({len(s) for s in (x, y, *band)}) > 1: raise ValueError(f"the series {name!r} has {len(x)} x but {len(y)} y; give as many of each.")
-        ax.plot(x, y, label=name, marker='o' if len(x) <= 20 else None, markersize=3, **style(k))
+        ax.plot(x, y, label=plain(name), marker='o' if len(x) <= 20 else None, markersize=3, **style(k))
         if band: ax.fill_between(x, *band, color=style(k)['color'], alpha=.2, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, **axis); ax.grid(alpha=.3)
     if series: ax.legend(fontsize=8)
@@ -142,7 +151,7 @@ def class_bars(
     ax = _axes(ax, (5, .6+.26*len(v)))
     ax.barh(range(len(o)), v[o], xerr=[(v-lo)[o].clip(0), (hi-v)[o].clip(0)] if (hi > lo).any() else None, capsize=2,
             color=[PALETTE[1]]*(v == v.min()).sum() + [PALETTE[0]]*(v > v.min()).sum(), error_kw=dict(elinewidth=1))
-    ax.set_yticks(range(len(o)), [str(names[i]) for i in o]); ax.invert_yaxis()
+    ax.set_yticks(range(len(o)), [plain(names[i]) for i in o]); ax.invert_yaxis()
     ax.set(xlabel=xlabel, **axis); ax.grid(axis='x', alpha=.3); ax.set_axisbelow(True)
     return ax
 
@@ -161,7 +170,8 @@ def confusion(
     shown = ax.imshow(m, cmap='Blues', vmin=0, vmax=100)
     for i,j in zip(*m.nonzero()) if c <= 20 else ():
         ax.text(j, i, f'{m[i,j]:.0f}', ha='center', va='center', fontsize=7, color='white' if m[i,j] > 50 else 'black')
-    ax.set_xticks(range(c), classes, rotation=90); ax.set_yticks(range(c), classes)
+    names = [plain(k) for k in classes]
+    ax.set_xticks(range(c), names, rotation=90); ax.set_yticks(range(c), names)
     ax.set(ylabel=labels[0], xlabel=labels[1])
     ax.figure.colorbar(shown, ax=ax, label='% of the row', fraction=.046)
     return ax

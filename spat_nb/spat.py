@@ -14,7 +14,7 @@ from torch import Tensor
 from .attack import Attack, NoGradient, State
 from .core import attack_mode, check_images, check_logits, eval_mode, generator, logits, own, rand_like
 from .evaluate import Flight
-from .losses import ce, smoothed
+from .losses import ce, hard_labels, smoothed
 from .objectives import pgd_at
 
 # %% auto #0
@@ -58,7 +58,7 @@ def flips(
     a:float,  # in [0,1]
 ) -> dict:    # 'margin flip', 'probability flip', 'coefficient flip' -> (b,) bool
     "Where does a logit step of the smoothed attack help the model? w + (largest | self-weighted mean | plain mean) of the wrong p < a, w their sum (our algebra)"
-    wrong = z.softmax(1).scatter(1, y[:,None], 0.)
+    wrong = z.softmax(1).scatter(1, hard_labels(y, 'flips')[:,None], 0.)
     w = wrong.sum(1)
     sizes = dict(margin=wrong.amax(1), probability=(wrong*wrong).sum(1)/w.clamp_min(1e-30), coefficient=w/(z.shape[1]-1))
     return {f'{k} flip': w+v < a for k,v in sizes.items()}

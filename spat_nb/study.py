@@ -2,7 +2,7 @@
 # A study is a `Study` of named `Arm`s in `spat_nb/studies/`; an arm says what differs from the house recipe, a `Size` says on what and
 # for how long. `run` does what is missing and goes on where it was killed; `frame`, `table` and `plot` read the files.
 from __future__ import annotations
-import base64, contextlib, importlib, json, math, os, pkgutil, platform, re, signal, subprocess, sys, time
+import base64, contextlib, importlib, json, math, os, pkgutil, platform, re, subprocess, sys, time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,11 +10,12 @@ import torch
 from .attack import fgsm, pgd
 from .autoattack import autoattack
 from .balls import Linf
-from .core import compiler, default_device, settings
+from .core import compiler, default_device, settings, torch_seed
 from .data import get_data
 from .evaluate import _describe, evaluate, paired, wilson
 from .files import write_aside
-from .learner import Best, Callback, Checkpoint, Learner, Progress, Validate
+from .paths import shell, what_is
+from .learner import EVERYWHERE, Best, Callback, Checkpoint, Learner, Progress, Validate
 from .losses import margin
 from .models import PreActResNet18, SmallCNN, save
 from .objectives import pgd_at, standard
@@ -126,11 +127,11 @@ class Job:
         if self.data is None: self.data = get_data(self.size.data, device=self.device, batch_size=self.size.batch, seed=self.seed, **({} if self.size.valid is None else {'valid': self.size.valid}))
         return self.data
     def net(self, **slots):
-        torch.manual_seed(self.seed)
+        torch.manual_seed(torch_seed(self.seed))
         return self.size.net(self.open().train, **{**self.arm.slots, **slots}).to(self.device)
     def third(self, epochs):
         "A network with the usual head, trained without attacks, the same for all arms of a seed: for transfer"
-        torch.manual_seed(1000+self.seed)
+        torch.manual_seed(torch_seed(1000+self.seed))
         return Learner(self.size.net(self.open().train).to(self.device), self.open().train, standard, epochs=max(1, epochs), lr=self.size.lr, **self.how, seed=1000+self.seed).fit().model.eval()
     def shown(self):
         "What shows the progress of a training"
@@ -176,29 +177,49 @@ def _unbits(text, n):
 
 # ---- running
 
-class OutOfTime(Exception): "The budget is spent; what was done lies on disk"
+class OutOfTime(BaseException): "The budget is spent; what was done lies on disk. No error: nothing that catches errors may swallow it"
+
+class Deadline(Callback):
+    "Stops whatever runs when the time is up: a training between two steps, its checkpoint written; all else at the next pass of a network"
+    def __init__(self, end): self.end, self.stepping = end, False
+    @property
+    def late(self): return time.monotonic() >= self.end
+    def before_step(self, l):
+        if self.late:
+            for c in l.callbacks:
+                if isinstance(c, Checkpoint): c.write(l)
+            raise OutOfTime
+        self.stepping = True
+    def after_step(self, l): self.stepping = False                 # validation and the like: they may be stopped
+    def on_pass(self, module, args):
+        if self.late and not self.stepping: raise OutOfTime
 
 @contextlib.contextmanager
-def _budget(seconds):
-    "Interrupt the block after so many seconds; None lets it run"
+def _budget(seconds, compiled=False):
+    "Let all loops look at the clock, and stop them after so many seconds; None lets them run. A `compiled` network bears no hook: there only trainings look"
     if seconds is None: yield; return
-    def ring(*_): raise OutOfTime
-    was = signal.signal(signal.SIGALRM, ring); signal.setitimer(signal.ITIMER_REAL, max(seconds, .01))
+    clock = Deadline(time.monotonic()+seconds)
+    EVERYWHERE.append(clock)
+    hook = None if compiled else torch.nn.modules.module.register_module_forward_pre_hook(clock.on_pass)
     try: yield
-    finally: signal.setitimer(signal.ITIMER_REAL, 0); signal.signal(signal.SIGALRM, was)
+    finally:
+        EVERYWHERE.remove(clock)
+        if hook: hook.remove()
 
 @contextlib.contextmanager
 def _alone(folder):
     "Hold the run's folder; gives False where another process holds it. A kill lets go of it"
-    import fcntl
+    from filelock import FileLock, Timeout
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder/'lock', 'w') as f:
-        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError: yield False; return
-        yield True
+    lock = FileLock(folder/'lock')
+    try: lock.acquire(timeout=0)
+    except Timeout: lock = None
+    try: yield lock is not None
+    finally:
+        if lock: lock.release()
 
 def _write(job, d):
-    with write_aside(job.path) as part: part.write_text(json.dumps(d, separators=(',', ':')))
+    with write_aside(job.path) as part: part.write_text(json.dumps(d, separators=(',', ':')), encoding='utf-8')
 
 def _commit():
     "The commit of the code, with a + where it was changed since; None outside a checkout"
@@ -250,10 +271,10 @@ def _judge(model, job):
 def _begin(job):
     "Clear away what another configuration or precision left half done"
     mark, mine = job.work/'run.json', dict(config=job.config, precision=job.precision)
-    if mark.is_file() and json.loads(mark.read_text()) == mine: return
+    if mark.is_file() and json.loads(mark.read_text(encoding='utf-8')) == mine: return
     for f in job.work.iterdir():
         if f.name != 'lock': f.unlink()
-    with write_aside(mark) as part: part.write_text(json.dumps(mine))
+    with write_aside(mark) as part: part.write_text(json.dumps(mine), encoding='utf-8')
 
 def _load(job, weights):
     "The trained network of a run, on its device"
@@ -269,19 +290,19 @@ def one(job, device, budget=None, quiet=False) -> bool:
         _begin(job)
         if job.compiled: torch.compiler.reset()                        # the graphs of the run before, and the memory that they hold
         start, log = time.monotonic(), job.work/'seconds.json'
-        before = json.loads(log.read_text()) if log.is_file() else dict(train=0., judge=0.)
+        before = json.loads(log.read_text(encoding='utf-8')) if log.is_file() else dict(train=0., judge=0.)
         weights, phase = job.work/'weights.safetensors', 'train'
         def spend():
             nonlocal start
             before[phase] += time.monotonic()-start; start = time.monotonic()
-            with write_aside(log) as part: part.write_text(json.dumps(before))
+            with write_aside(log) as part: part.write_text(json.dumps(before), encoding='utf-8')
         try:
-            with _budget(budget):
-                if weights.is_file() and not job.arm.train: model, told = _load(job, weights), json.loads((job.work/'history.json').read_text())
+            with _budget(budget, job.compiled):
+                if weights.is_file() and not job.arm.train: model, told = _load(job, weights), json.loads((job.work/'history.json').read_text(encoding='utf-8'))
                 else:
                     model, *told = job.arm.train(job) if job.arm.train else _learn(job)
                     spend()
-                    with write_aside(job.work/'history.json') as part: part.write_text(json.dumps(told))
+                    with write_aside(job.work/'history.json') as part: part.write_text(json.dumps(told), encoding='utf-8')
                     if not job.arm.train: save(model, weights, data=job.size.data, arm=job.arm_name, study=job.study.name, seed=job.seed, eps=job.size.eps)
                 spend(); phase = 'judge'
                 if job.arm.finish: model = job.arm.finish(model, job)
@@ -375,7 +396,7 @@ def results(study, size='laptop') -> list: # dicts, as written
     out = []
     for p in sorted((settings().results/study/size).glob('*.json')):
         try: d = json.loads(p.read_text(encoding='utf-8'))
-        except ValueError: raise ValueError(f"{p} is damaged; delete it and run the study again.") from None
+        except ValueError: raise ValueError(f"{p} is {what_is(p)} and no whole result; move it away and run the study again.") from None
         if d.get('schema') != SCHEMA: raise ValueError(f"{p} has schema {d.get('schema')!r}, this version reads {SCHEMA}; run the study again.")
         out.append(d)
     return out
@@ -396,7 +417,7 @@ def frame(study, size='laptop'):  # pandas.DataFrame, a row per run and attack
             lo, hi = wilson(v['correct'], v['n'])
             rows.append(dict(arm=d['arm'], seed=d['seed'], attack=k, n=v['n'], accuracy=v['correct']/v['n'], lo=lo, hi=hi, weakest_class=weak[1], weakest=weak[0],
                              flags=', '.join(d['trust']['flags']), seconds=sum(d['seconds'].values()), parameters=d['parameters'], extra=d['extra']))
-    if not rows: raise ValueError(f"there are no results of {study!r} at size {size!r} in {settings().results}; run: spat_nb study run {study} --size {size}")
+    if not rows: raise ValueError(f"there are no results of {study!r} at size {size!r} in {settings().results}; run: {shell('spat_nb', 'study', 'run', study, '--size', size)}")
     return pd.DataFrame(rows)
 
 def _mean(v, level=.95):
@@ -443,7 +464,7 @@ def compare(study, a, b, attack='aa', size='laptop', column='accuracy') -> tuple
 def plot(study, size='laptop', attacks=('clean', 'pgd20', 'aa'), ax=None):
     "Every run a dot, every arm's mean with Student's 95% interval; arms from top to bottom"
     import matplotlib.pyplot as plt
-    from .plot import PALETTE
+    from .plot import PALETTE, plain
     f, order = frame(study, size), list(_study(study).arms)
     arms = sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order))
     ax = ax or plt.subplots(figsize=(7, .8+.42*len(arms)), layout='constrained')[1]
@@ -454,7 +475,7 @@ def plot(study, size='laptop', attacks=('clean', 'pgd20', 'aa'), ax=None):
             if not v: continue
             at, (m, half) = i+(k-(len(attacks)-1)/2)*.22, _mean(v)
             ax.plot(v, [at]*len(v), '.', color=PALETTE[k], alpha=.35, ms=6)
-            ax.errorbar(m, at, xerr=None if math.isnan(half) else half, fmt='osD^v'[k % 5], color=PALETTE[k], ms=5, capsize=2, lw=1, label=attack if first else None); first = False
-    ax.set_yticks(range(len(arms)), arms); ax.invert_yaxis(); ax.grid(axis='x', alpha=.3)
+            ax.errorbar(m, at, xerr=None if math.isnan(half) else half, fmt='osD^v'[k % 5], color=PALETTE[k], ms=5, capsize=2, lw=1, label=plain(attack) if first else None); first = False
+    ax.set_yticks(range(len(arms)), [plain(a) for a in arms]); ax.invert_yaxis(); ax.grid(axis='x', alpha=.3)
     ax.set(xlabel=f'accuracy, % of test images ({size}); dots: seeds, bars: 95% intervals of the mean'); ax.legend(fontsize=8)
     return ax

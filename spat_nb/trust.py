@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from .attack import Attack, NoGradient, Recorder, fgsm, misfits, pgd, value_and_grad, watched
 from .balls import Ball, L1
 from .core import bar, check_images, check_labels, check_logits, device_of, eval_mode, fitting_threads, generator, logits, own
-from .data import pick
+from .data import pair, pick
 from .evaluate import _stream, wilson
 from .files import write_aside
+from .paths import what_is
 from .losses import ce, dlr, margin, missed, ruled_out, tempered
 from .modes import networks
 from .models import SmallCNN
@@ -468,13 +469,16 @@ class Card:
     @classmethod
     def load(cls, path) -> Card:
         "Read what `save` wrote. FileNotFoundError, or ValueError where the file is damaged or no card"
+        if Path(path).is_dir(): raise FileNotFoundError(f"{path} is a folder; check the path, and give the file that card.save wrote.")
         if not Path(path).is_file(): raise FileNotFoundError(f"no card {path}; check the path, or call trust first.")
         try:
             d = json.loads(Path(path).read_text(encoding='utf-8'))
             card = cls(**{**d, 'checks': tuple(Check(**{**c, **{k: float(c[k]) for k in ('figure', 'lo', 'hi') if isinstance(c[k], str)}}) for c in d['checks'])})
             card.headline,card.table()                                        # a whole card can say what it says
             return card
-        except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} holds no whole card ({e}); call trust again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            if (kind := what_is(path)) not in ('a trust card', 'a text file', 'an empty file', 'a JSON file'): raise ValueError(f"{path} is {kind} and no trust card; give the file that card.save wrote.") from None
+            raise ValueError(f"{path} holds no whole card ({e}); call trust again.") from None
 
 def _short(v): return '' if v is None else '0' if abs(v) < .005 else f'{v:.3g}'
 def _plain(v):
@@ -514,8 +518,8 @@ def _images(data, n, seed, device):
     if hasattr(data, 'test'): raise TypeError("data holds several parts; judge by one of them, data.test say.")
     if hasattr(data, 'subset'): x,y = data.subset(min(n, data.n), seed=seed).tensors()
     else:
-        if not isinstance(data, (tuple, list)) or len(data) != 2: raise TypeError(f"data is a {type(data).__name__}; give Batches, or tensors (x, y).")
-        x,y = data
+        if not isinstance(data, (tuple, list)) or len(data) != 2: raise TypeError(f"data is a {type(data).__name__}; give Batches, which in_memory(data) makes of it, or tensors (x, y).")
+        x,y = pair(data)
         check_labels(y, len(check_images(x)))
         if len(x) > n: i = pick(y, n, seed).to(x.device); x,y = x[i],y[i]
     if len(x) == 0: raise ValueError("the data holds no images; check how it was split.")

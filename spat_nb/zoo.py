@@ -10,6 +10,7 @@ from .core import default_device, settings
 from .evaluate import evaluate, wilson
 from .files import write_aside
 from .models import load as read, model_config, save
+from .paths import shell
 from .study import Job, _counts, _study
 
 WEIGHTS = Path(__file__).parent/'weights'
@@ -97,7 +98,7 @@ def table():  # pandas.DataFrame, a row per network
 
 def _run(job):
     "The result and the weights of a run. FileNotFoundError where one is missing, ValueError where the study has changed since"
-    again = f"run: spat_nb study run {job.study.name} --size {job.size_name} --seeds {job.seed} --arms '{job.arm_name}'"
+    again = f"run: {shell('spat_nb', 'study', 'run', job.study.name, '--size', job.size_name, '--seeds', job.seed, '--arms', job.arm_name)}"
     for p in (job.path, job.kept):
         if not p.is_file(): raise FileNotFoundError(f"no file {p}; {again}")
     if not job.done(): raise ValueError(f"{job.path} belongs to another configuration than the study has today; {again}")

@@ -4,13 +4,19 @@ import pytest, torch
 from torch import nn
 from spat_nb.attack import Attack, pgd
 from spat_nb.balls import L1, L2, Linf
-from spat_nb.core import settings
-from spat_nb.data import get_data
+from spat_nb.core import generator, seed_everything, settings
+from spat_nb.data import get_data, in_memory
 from spat_nb.evaluate import Record, evaluate
 from spat_nb.files import load_tree
-from spat_nb.learner import Checkpoint, Learner
-from spat_nb.models import SmallCNN, load, save
-from spat_nb.objectives import pgd_at
+from spat_nb.fairness import CFA, CFOL, DAFA, FRL, T1, WAT, CFATrades
+from spat_nb.hypersphere import margin_ce
+from spat_nb.learner import Checkpoint, Learner, Validate
+from spat_nb.losses import dlr, margin
+from spat_nb.models import PreActResNet10, PreActResNet18, PreActResNet34, SmallCNN, WideResNet, load, save
+from spat_nb.objectives import boosted, mart, pgd_at
+from spat_nb.spat import flips
+from spat_nb.temperature import log_odds
+from spat_nb.trust import trust
 
 X,Y = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)),torch.tensor([0, 1, 2, 9])
 net = lambda *more: nn.Sequential(nn.Flatten(), nn.Linear(64, 10), *more)
@@ -26,6 +32,23 @@ def whole(tmp_path): p = tmp_path/'w.safetensors'; save(SmallCNN(classes=10, cha
 def cut(tmp_path): p = whole(tmp_path); p.write_bytes(p.read_bytes()[:-100]); return p
 def torch_file(tmp_path): p = tmp_path/'w.pt'; torch.save(net().state_dict(), p); return p
 def ini(tmp_path, text): (tmp_path/'settings.ini').write_text('[spat_nb]\n'+text); return tmp_path
+def bare(tmp_path, content): (tmp_path/'settings.ini').write_bytes(content if isinstance(content, bytes) else content.encode()); return tmp_path
+def learner(train=0, **kw): return Learner(SmallCNN(width=2), get_data('digits', device='cpu', n=64).train if isinstance(train, int) else train, pgd_at, attack, **kw)
+
+class Pictures(torch.utils.data.Dataset):
+    "Items as torchvision gives them without a transform"
+    def __len__(self): return 3
+    def __getitem__(self, i):
+        from PIL import Image
+        return Image.new('L', (8, 8)), i
+
+class Sizes(torch.utils.data.Dataset):
+    def __len__(self): return 3
+    def __getitem__(self, i): return torch.rand(1, 8+i, 8), i
+
+LOADER = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=2)
+SOFT = torch.eye(10)[Y]*.8 + .02                       # as mixup makes them
+
 def resume(path):
     d = get_data('digits', device='cpu', n=64)
     return Learner(SmallCNN(classes=10, channels=1), d.train, pgd_at, attack, epochs=1, callbacks=[Checkpoint(path)]).fit()
@@ -73,6 +96,52 @@ CASES = {
     'pickle for checkpoint': (lambda t: resume(torch_file(t)), ValueError, 'pickle.*safetensors'),
     'weights for checkpoint': (lambda t: resume(whole(t)), ValueError, 'w.safetensors'),
     'another program\'s file': (lambda t: load_tree((__import__('safetensors.torch').torch.save_file({'a': X}, t/'a.safetensors'), t/'a.safetensors')[1]), ValueError, "spat_nb did not write"),
+    'no width':            (lambda t: SmallCNN(width=0), ValueError, 'width is 0.*at least 1'),
+    'negative width':      (lambda t: PreActResNet18(width=-3), ValueError, 'width is -3.*at least 1'),
+    'width of 18':         (lambda t: PreActResNet34(width=1.5), TypeError, 'width is 1.5.*whole number'),
+    'no widening':         (lambda t: WideResNet(10, 0), ValueError, 'widen is 0'),
+    'no classes':          (lambda t: SmallCNN(classes=0), ValueError, 'classes is 0'),
+    'no channels':         (lambda t: PreActResNet10(channels=0), ValueError, 'channels is 0'),
+    'no size':             (lambda t: SmallCNN(size=-8), ValueError, 'size is -8'),
+    'negative epochs':     (lambda t: learner(epochs=-1), ValueError, 'epochs is -1.*whole number'),
+    'half an epoch':       (lambda t: learner(epochs=.5), ValueError, 'epochs is 0.5.*whole number'),
+    'epochs NaN':          (lambda t: learner(epochs=float('nan')), ValueError, 'epochs is nan'),
+    'lr NaN':              (lambda t: learner(lr=float('nan')), ValueError, 'lr is nan.*above 0'),
+    'lr infinite':         (lambda t: learner(lr=float('inf')), ValueError, 'lr is inf.*above 0'),
+    'lr 0':                (lambda t: learner(lr=0), ValueError, 'lr is 0.*above 0'),
+    'lr negative':         (lambda t: learner(lr=-1), ValueError, 'lr is -1.*above 0'),
+    'DataLoader for Learner': (lambda t: learner(LOADER), TypeError, 'DataLoader.*in_memory'),
+    'Dataset for Learner': (lambda t: learner(LOADER.dataset), TypeError, 'TensorDataset.*in_memory'),
+    'pairs for Learner':   (lambda t: learner([(X, Y)]), TypeError, 'list.*in_memory'),
+    'nothing for Learner': (lambda t: learner(None), TypeError, 'NoneType.*Batches'),
+    'three parts for Validate': (lambda t: Validate(get_data('digits', device='cpu', n=50), attack), TypeError, r'several parts.*data\.valid'),
+    'a generator for Validate': (lambda t: Validate((b for b in [(X, Y)]), attack), TypeError, 'generator.*used up after one look'),
+    'seed of another kind': (lambda t: seed_everything('one'), TypeError, "seed is 'one'.*whole number"),
+    'seed in between':     (lambda t: generator(1.5), TypeError, 'seed is 1.5.*whole number'),
+    'name of a set for evaluate': (lambda t: evaluate(NET, 'digits'), TypeError, "'digits'.*get_data"),
+    'images alone':        (lambda t: evaluate(NET, X), TypeError, r'a Tensor.*\(x, y\)'),
+    'nothing for evaluate': (lambda t: evaluate(NET, None), TypeError, 'NoneType.*Batches'),
+    'batches without labels': (lambda t: evaluate(NET, [X, X]), ValueError, 'y has shape|images'),
+    'a dict of other keys': (lambda t: evaluate(NET, [dict(picture=X, label=Y)]), ValueError, "'picture', 'label'.*'image'"),
+    'images one by one':   (lambda t: evaluate(NET, [*zip(X, Y)]), ValueError, 'single images.*DataLoader'),
+    'one-hot labels':      (lambda t: evaluate(NET, [(X, torch.eye(10)[Y])]), ValueError, r'y\.argmax\(1\)'),
+    'whole one-hot labels': (lambda t: evaluate(NET, [(X, torch.eye(10)[Y].long())]), ValueError, r'shape \(4, 10\)'),
+    'float labels in a loader': (lambda t: evaluate(NET, [(X, Y.float())]), TypeError, r'float32.*y\.long'),
+    'bytes in a loader':   (lambda t: evaluate(NET, [((X*255).byte(), Y)]), TypeError, r'uint8.*x\.float\(\)/255'),
+    'PIL images':          (lambda t: evaluate(NET, Pictures()), TypeError, 'ToTensor'),
+    'images of many sizes': (lambda t: evaluate(NET, Sizes()), TypeError, 'all images of one size'),
+    'loader for trust':    (lambda t: trust(NET, LOADER, Linf(.1)), TypeError, 'DataLoader.*in_memory'),
+    'in_memory of nothing': (lambda t: in_memory([]), ValueError, 'holds no images'),
+    'in_memory, normalised': (lambda t: in_memory([((X-.5)/.25, Y)]), ValueError, 'first layer'),
+    **{f'soft labels in {k}': (lambda t, f=f: f(net(), X, SOFT), ValueError, r'needs labels \(b,\).*shape \(4, 10\)') for k, f in dict(
+        mart=lambda m, x, y: mart(m, x, y, attack), boosted=lambda m, x, y: boosted(m(x), y), margin=lambda m, x, y: margin(m(x), y), dlr=lambda m, x, y: dlr(m(x), y),
+        CFA=lambda m, x, y: CFA(10)(m, x, y, attack), CFATrades=lambda m, x, y: CFATrades(10)(m, x, y, attack), DAFA=lambda m, x, y: DAFA(10)(m, x, y, attack),
+        WAT=lambda m, x, y: WAT(get_data('digits', device='cpu').valid)(m, x, y, attack), FRL=lambda m, x, y: FRL(get_data('digits', device='cpu').valid)(m, x, y, attack),
+        T1=lambda m, x, y: T1(get_data('digits', device='cpu').valid)(m, x, y, attack), CFOL=lambda m, x, y: CFOL(get_data('digits', device='cpu').train)(m, x, y, attack),
+        flips=lambda m, x, y: flips(m(x), y, .1), log_odds=lambda m, x, y: log_odds(m(x), y), margin_ce=lambda m, x, y: margin_ce(.1, 10.)(m(x), y)).items()},
+    'settings above':      (lambda t: settings(bare(t, 'precision = bfloat16')), ValueError, r"'precision' above any section.*\[spat_nb\]"),
+    'settings above ours': (lambda t: settings(bare(t, 'device = cpu\n[spat_nb]\nthreads = 1')), ValueError, "'device' above any section"),
+    'settings in Latin-1': (lambda t: settings(bare(t, '[spat_nb]\ndata = /home/jörg'.encode('latin-1'))), ValueError, 'unknown encoding.*UTF-8'),
     'damaged record':      (lambda t: Record.load(file(t, b'{"y": [1')), ValueError, 'w.safetensors.*evaluate again'),
 }
 
@@ -89,3 +158,61 @@ def test_nothing_was_executed_from_a_pickle(tmp_path):
     p.write_bytes(b'\x80\x04cposix\nsystem\n(S"touch ' + str(flag).encode() + b'"\ntR.')
     with pytest.raises(ValueError, match='pickle'): load(p)
     assert not flag.exists()
+
+def test_seeds_are_any_whole_number():
+    "Those that torch can take are as they were; longer ones differ from each other"
+    for seed in (0, 5, -1, 2**64-1, -2**63): assert generator(seed).initial_seed() == torch.Generator().manual_seed(seed).initial_seed()
+    assert len({generator(s).initial_seed() for s in (2**64, 2**70, -2**70, 2**64+5, 0, 5)}) == 6
+    for seed in (2**70, -2**70, 2**64):
+        seed_everything(seed); a = torch.rand(3)
+        seed_everything(seed); assert torch.equal(a, torch.rand(3))
+    d = get_data('digits', device='cpu', n=20, seed=2**70)
+    a = evaluate(NET, d.test.subset(9), seed=2**70, progress=False, a=attack); b = evaluate(NET, d.test.subset(9), seed=2**70, progress=False, a=attack)
+    assert torch.equal(a.preds['a'], b.preds['a'])
+    Learner(SmallCNN(width=2), d.train, pgd_at, attack, epochs=1, seed=2**70).fit()
+
+def test_no_epochs_is_no_training():
+    net = SmallCNN(width=2); was = [p.clone() for p in net.parameters()]
+    Learner(net, get_data('digits', device='cpu', n=20).train, pgd_at, attack, epochs=0).fit()
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), was))
+
+class Named(torch.utils.data.Dataset):
+    "A map-style set that knows its classes"
+    classes = [f'class {k}' for k in range(10)]
+    def __len__(self): return 7
+    def __getitem__(self, i): return X[i % 4], int(Y[i % 4])
+
+DATA = {'triples': [(X, Y, torch.arange(4))], 'a dict': [dict(image=X, label=Y)], 'as transformers name them': [dict(pixel_values=X, labels=Y)], 'lists': [[X, Y]], 'an empty first batch': [(X[:0], Y[:0]), (X, Y)],
+        'an empty last batch': [(X, Y), (X[:0], Y[:0])], 'numpy': [(X.numpy(), Y.numpy())], 'numpy pair': (X.numpy(), Y.numpy()), 'a triple': (X, Y, torch.arange(4)), 'int32': [(X, Y.int())], 'uint8': [(X, Y.byte())],
+        'a column': [(X, Y[:, None])], 'int32 pair': (X, Y.int()), 'labels as a list': [(X, Y.tolist())], 'images as a list': [([*X], Y)], 'two dicts': [dict(image=X[:2], label=Y[:2]), dict(image=X[2:], label=Y[2:])],
+        'a loader': LOADER, 'a set': LOADER.dataset, 'a tuple of batches': ((X[:2], Y[:2]), (X[2:], Y[2:]))}
+
+@pytest.mark.parametrize('kind', DATA)
+def test_batches_as_others_make_them(kind):
+    "All give the record of plain tensors, or that of the same images in other batches"
+    from spat_nb.classwise import diagnose
+    want = evaluate(NET, (X, Y), progress=False, a=attack)
+    got = evaluate(NET, DATA[kind], progress=False, a=attack)
+    assert torch.equal(got.y, Y) and torch.equal(got.preds['clean'], want.preds['clean'])
+    assert diagnose(NET, DATA[kind], dict(a=attack), progress=False, times=2).record.y.tolist() == Y.tolist()
+    look = Validate(DATA[kind], attack)
+    l = Learner(net(), get_data('digits', device='cpu', n=64).train, pgd_at, attack, epochs=1, lr=.01, callbacks=[look]).fit()
+    assert 'robust' in l.history[-1]
+
+def test_class_names_of_a_data_set_are_kept():
+    subset = torch.utils.data.Subset(Named(), [0, 2, 5])
+    for data in (Named(), torch.utils.data.DataLoader(Named(), batch_size=3), subset, torch.utils.data.DataLoader(subset)):
+        assert evaluate(NET, data, progress=False).classes == tuple(Named.classes)
+    b = in_memory(torch.utils.data.DataLoader(Named(), batch_size=3), batch_size=2)
+    assert b.n == 7 and b.classes == tuple(Named.classes) and torch.equal(b.x[:4], (X*255).round().byte()) and b.y.tolist() == (Y.tolist()*2)[:7]
+
+@pytest.mark.parametrize('text', ['[SPAT_NB]\nthreads = 3', '[Spat_nb]\nthreads = 3', '  [ spat_nb ]\nthreads = 3', '[spat-nb]\nthreads = 3', '# mine\n[SPAT_NB]\nthreads=3\n[other]\nx=1'])
+@pytest.mark.parametrize('code', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le'])
+def test_settings_as_editors_write_them(text, code, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path/'none'))
+    assert settings(bare(tmp_path, text.replace('\n', '\r\n').encode(code))).threads == 3
+
+@pytest.mark.parametrize('content', [b'[DEFAULT]\nlib_name = x', b'lib_name = x\ndata = y', b'\x00\xff no INI', '[DEFAULT]\nautor = Jörg'.encode('latin-1'), b'', b'just words'])
+def test_settings_of_others_are_passed_over(content, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path/'none'))
+    assert settings(bare(tmp_path, content)).threads == 0

@@ -138,3 +138,126 @@ def test_two_records_are_compared_image_by_image(tmp_path, capsys):
     assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'b.json'), '--classes', 'aa']) == 1 and "'aa' gives no answers" in capsys.readouterr().err
     Record(y.flip(0), b.preds, b.classes).save(tmp_path/'c.json')
     assert main(['compare', str(tmp_path/'a.json'), str(tmp_path/'c.json')]) == 1 and 'on the same images' in capsys.readouterr().err
+
+# ---- flags
+
+FLAGS = {'train': [('--n 0', '--n/--images: 0 is too small'), ('--n -1', '-1 is too small'), ('--n 1.5', "'1.5' is no whole number"), ('--width -3', '--width: -3 is too small; give at least 1'), ('--width 0', '--width: 0'),
+                   ('--epochs 0', '--epochs: 0'), ('--epochs -1', '--epochs: -1'), ('--batch 0', '--batch: 0'), ('--batch -5', '--batch: -5'), ('--lr 0', '--lr: 0 is not above 0'), ('--lr -1', '--lr: -1'), ('--lr nan', "--lr: 'nan' is no number"),
+                   ('--lr inf', "--lr: 'inf'"), ('--lr 1e999', '--lr: '), ('--eps -1', '--eps: -1 is no radius'), ('--eps nan', "--eps: 'nan'"), ('--eps 8', '--eps: 8 is no radius of pixels in [0,1]; did you mean 8/255?'), ('--eps 1/0', "--eps: '1/0'"),
+                   ('--eps 1000', '--eps: 1000'), ('--steps 0', '--steps: 0'), ('--steps -1', '--steps: -1'), ('--seed x', "--seed: 'x' is no whole number"), ('--seed 1e3', "--seed: '1e3'"), ('--workers -1', '--workers: -1'),
+                   ('--valid -1', '--valid: -1'), ('--valid 0', '--valid: 0'), ('--n-test 0', '--n-test: 0'), ('--n-test -3', '--n-test: -3'), ('--every -1', '--every: -1 is below 0'), ('--every nan', "--every: 'nan'"),
+                   ('--beta nan', "--beta: 'nan'"), ('--beta -1', '--beta: -1'), ('--size 0', '--size: 0'), ('--size -8', '--size: -8'), ('--timeout 0', "--timeout: '0'"), ('--timeout nan', "--timeout: 'nan'"), ('--nonsense', '--nonsense')],
+         'evaluate w': [('--n-test 0', '--n-test: 0'), ('--eps 8', 'did you mean 8/255?'), ('--eps -1', '--eps: -1')],
+         'diagnose w': [('--taus 0', '--taus: 0'), ('--taus -1', '--taus: -1'), ('--n-test 0', '--n-test: 0'), ('--eps nan', '--eps')],
+         'study run spat': [('--budget -5', "--budget: '-5'"), ('--budget 0', "--budget: '0'"), ('--budget nan', "--budget: 'nan'"), ('--budget inf', "--budget: 'inf'"), ('--budget 5x', '--budget'), ('--seeds -1', '--seeds: -1'), ('--seeds 0 x', '--seeds'),
+                            ('--workers 0', '--workers: 0'), ('--workers -1', '--workers: -1'), ('--size huge', '--size')],
+         'lab': [('--port 99999', '--port: 99999 is too large; give at most 65535'), ('--port 0', '--port: 0'), ('--port x', '--port')], 'zoo ship': [('--seed y', '--seed')]}
+
+@pytest.mark.parametrize('command,flag,says', [(c, f, s) for c, rows in FLAGS.items() for f, s in rows])
+def test_flags_are_refused_in_one_sentence(command, flag, says, capsys):
+    with pytest.raises(SystemExit) as e: main([*command.split(), *flag.split()])
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and says in err and err.count('\n') == 1 and flag.split()[0] in err, err
+
+@pytest.mark.parametrize('seed', ['-1', str(2**64-1), str(2**70), '-'+str(2**70)])
+def test_any_seed_trains(seed, tmp_path, capsys):
+    assert main(['train', '--data', 'digits', '--epochs', '1', '--steps', '1', '--n', '50', '--n-test', '20', '--seed', seed, '--device', 'cpu', '--out', str(tmp_path/'run')]) == 0, capsys.readouterr().err
+    assert main(['evaluate', str(tmp_path/'run'/'weights.safetensors'), '--n-test', '20', '--device', 'cpu']) == 0
+
+@pytest.mark.parametrize('args,says', [('--valid 5000', 'valid is 5000, but there are 1437 training images'), ('--n-test 361', '--n-test is 361, but there are 360 test images')])
+def test_more_images_than_there_are(args, says, tmp_path, capsys):
+    assert main(['train', '--data', 'digits', '--device', 'cpu', '--out', str(tmp_path/'run'), *args.split()]) == 1
+    assert says in capsys.readouterr().err and not (tmp_path/'run').exists()
+
+def test_no_compiler_is_noticed_before_the_work(tmp_path, capsys, monkeypatch):
+    from spat_nb import core, data
+    monkeypatch.setattr(core, 'compiler', lambda device: None)
+    monkeypatch.setattr(data, 'get_data', lambda *_, **__: 1/0)
+    assert main(['train', '--data', 'digits', '--compile', '--device', 'cpu', '--out', str(tmp_path/'run')]) == 1
+    err = capsys.readouterr().err
+    assert '--compile needs a C++ compiler' in err and err.count('\n') == 1
+
+# ---- places
+
+@pytest.fixture
+def idle(monkeypatch):
+    "Every command fails loudly where it begins to work"
+    from spat_nb import cli, data, study as S, tour
+    def works(*_, **__): raise AssertionError('the work was begun')
+    for home, name in ((data, 'get_data'), (cli, 'opened'), (S, 'run'), (S, 'plot'), (tour, 'tour')): monkeypatch.setattr(home, name, works)
+
+PLACES = [('train --device cpu --out', True, ''), ('evaluate digits/pgd_at/w16 --out', False, '.json'), ('evaluate digits/pgd_at/w16 --resume', False, ''), ('diagnose digits/pgd_at/w16 --out', False, '.html'),
+          ('diagnose digits/pgd_at/w16 --record', False, '.json'), ('diagnose digits/pgd_at/w16 --resume', False, ''), ('study plot spat --out', False, '.png'), ('tour --out', False, '.html'), ('lab --copy-only', True, '')]
+
+@pytest.mark.parametrize('command,folder,ending', PLACES)
+def test_places_are_looked_at_before_the_work(command, folder, ending, idle, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'file').write_text('x'); (tmp_path/'dir').mkdir()
+    def refused(place, *words):
+        assert main([*command.split(), str(place)]) == 1
+        err = capsys.readouterr().err
+        assert all(w in err for w in words) and err.count('\n') == 1, err
+    refused(tmp_path/'file'/f'a{ending}', 'file', 'no folder')
+    if folder: refused(tmp_path/'file', 'it is a file, give a folder')
+    else: refused(tmp_path/'dir', 'it is a folder, give the name of a file')
+    if ending: refused(tmp_path/'a.safetensors', f'give a name that ends in {ending}')
+    with monkeypatch.context() as m:
+        import errno, os, tempfile
+        def refuses(*_, **__): raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        m.setattr(tempfile, 'NamedTemporaryFile', refuses)
+        refused(tmp_path/f'new{ending}', 'cannot be written: Read-only file system')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['dir', 'file']
+
+def test_the_files_of_a_run_are_looked_at_too(idle, tmp_path, capsys):
+    (tmp_path/'run'/'curves.png').mkdir(parents=True)
+    assert main(['train', '--device', 'cpu', '--out', str(tmp_path/'run')]) == 1 and 'curves.png cannot be written: it is a folder' in capsys.readouterr().err
+
+@pytest.mark.parametrize('what', ['run', 'verify'])
+def test_results_that_cannot_be_written(what, idle, tmp_path, capsys, monkeypatch):
+    (tmp_path/'file').write_text('x'); monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path/'file'))
+    assert main(['study', what, 'spat', '--device', 'cpu']) == 1 and 'it is a file, give a folder' in capsys.readouterr().err
+    monkeypatch.setenv('SPAT_NB_DATA', str(tmp_path/'file'))
+    assert main(['data', 'mnist']) == 1 and 'it is a file, give a folder' in capsys.readouterr().err
+
+@pytest.mark.parametrize('command', ['evaluate', 'diagnose'])
+def test_files_of_another_kind_are_named(command, whole, tmp_path, capsys):
+    out, _ = whole
+    (tmp_path/'a.ipynb').write_text('{"cells": [], "nbformat": 4}'); (tmp_path/'empty').write_bytes(b'')
+    for given, words in ((out/'record.json', ('a record of answers', f'give {out}/weights.safetensors')), (out/'result.json', ('the results of a training', f'give {out}/weights.safetensors')), (out, ('is a folder', f'give {out}/weights.safetensors')),
+                         (out/'curves.png', ('a PNG picture',)), (tmp_path/'a.ipynb', ('a notebook',)), (tmp_path/'empty', ('an empty file',))):
+        assert main([command, str(given), '--device', 'cpu']) == 1
+        err = capsys.readouterr().err
+        assert all(w in err for w in words) and 'delete' not in err and 'damaged' not in err and err.count('\n') == 1, err
+
+def test_compare_names_files_of_another_kind(whole, tmp_path, capsys):
+    out, _ = whole
+    for given in ('weights.safetensors', 'result.json', '.'):
+        assert main(['compare', str(out/given), str(out/'record.json')]) == 1
+        err = capsys.readouterr().err
+        assert f'give {out}/record.json' in err and err.count('\n') == 1, err
+
+# ---- arrays
+
+def test_arrays_on_the_command_line(tmp_path, capsys, monkeypatch):
+    import numpy as np
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = (rng.integers(0, 60, (60, 8, 8)) + 90*y[:, None, None]).clip(0, 255).astype(np.uint8)
+    np.savez(tmp_path/'my $1 data.npz', x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:], classes=np.array(['ant', 'bee', '$x$']))
+    monkeypatch.chdir(tmp_path); monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path/'results'))
+    args = ['--data', 'my $1 data.npz', '--device', 'cpu']
+    assert main(['train', *args, '--model', 'small', '--width', '4', '--epochs', '2', '--steps', '1', '--batch', '8', '--n', '30', '--valid', '8', '--seed', '3', '--eps', '.05']) == 0, capsys.readouterr().err
+    run, = (tmp_path/'results').iterdir()
+    assert run.name.startswith('my_1_data-pgd_at-small') and result(run)['config']['n'] == 30 and Record.load(run/'record.json').classes == ('ant', 'bee', '$x$')
+    monkeypatch.chdir(run)                                                             # the weights say where their data is
+    assert main(['evaluate', 'weights.safetensors', '--device', 'cpu', '--n-test', '9']) == 0, capsys.readouterr().err
+    assert main(['diagnose', 'weights.safetensors', '--device', 'cpu', '--out', 'd.html']) == 0, capsys.readouterr().err
+    (tmp_path/'my $1 data.npz').unlink()
+    assert main(['evaluate', 'weights.safetensors', '--device', 'cpu']) == 1 and 'my $1 data.npz; check the path' in capsys.readouterr().err
+
+def test_printed_commands_are_quoted(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(['lab', "my 'new' books", '--copy-only']) == 0
+    import shlex
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(line.split(': ', 1)[1]) == ['spat_nb', 'lab', "my 'new' books"]

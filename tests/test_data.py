@@ -271,6 +271,246 @@ def test_bad_folders(folder):
     (folder/'test'/'dog'/'a.png').write_bytes(b'')
     with pytest.raises(ValueError, match='needs a folder for every class'): get_data('imagefolder', device='cpu', root=folder)
 
+# ---- folders as people have them
+
+def fill(root, parts, classes=('ant', 'bee'), n=3):
+    for part in parts:
+        for c in classes:
+            (root/part/c).mkdir(parents=True)
+            for k in range(n): Image.fromarray(bytes_((20, 20, 3), k)).save(root/part/c/f'{k}.png')
+    return root
+
+def opened(root, **kw): return get_data('imagefolder', device='cpu', root=root, size=8, **kw)
+
+@pytest.mark.parametrize('names', [('train', 'valid', 'test'), ('train', 'validation', 'test'), ('Train', 'VAL', 'Test'), ('TRAIN', 'dev', 'TEST'), ('training', 'Validation', 'testing')])
+def test_names_of_parts(names, tmp_path):
+    d = opened(fill(tmp_path, names))
+    assert [p.n for p in d] == [6, 6, 6] and d.train.classes == ('ant', 'bee')
+    assert [{f.split('/')[-3] for f in p.files} for p in d] == [{n} for n in names]
+    assert opened(tmp_path, valid=2).valid.n == 2                                            # so many of the part that is there
+
+@pytest.mark.parametrize('names', [('Train', 'Test'), ('train', 'valid'), ('Train', 'Validation')])
+def test_two_parts_are_no_two_classes(names, tmp_path):
+    d = opened(fill(tmp_path, names))
+    assert d.train.classes == ('ant', 'bee') and {f.split('/')[-3] for f in d.test.files} == {names[1]}
+
+def test_hidden_files_and_folders(tmp_path):
+    fill(tmp_path, ('train', 'test'))
+    for part in ('', 'train', 'test', 'train/ant'):
+        for name in ('.git', '.ipynb_checkpoints', '__MACOSX', '__macosx', '@eaDir', '$RECYCLE.BIN', '.hidden'):
+            (tmp_path/part/name).mkdir(exist_ok=True); (tmp_path/part/name/'a.png').write_bytes(b'rubbish')
+    for name in ('._0.png', '.a.png'): (tmp_path/'train'/'ant'/name).write_bytes(b'\x00\x05\x16\x07')   # macOS' second half of a file
+    d = opened(tmp_path)
+    assert d.train.classes == ('ant', 'bee') and d.test.n == 6 and all(torch.isfinite(x).all() for p in d for x, _ in p)
+    lone = opened(tmp_path/'train'); assert lone.train.classes == ('ant', 'bee') and sum(p.n for p in lone) == 6
+
+@pytest.mark.parametrize('names', [('train', 'val', 'valid'), ('train', 'Train', 'test'), ('train', 'test', 'testing'), ('train', 'dev', 'validation', 'test')])
+def test_two_candidates_for_a_part(names, tmp_path):
+    with pytest.raises(ValueError, match='could each be the (train|valid|test) part; keep one of them') as e: opened(fill(tmp_path, names))
+    assert str(tmp_path) in str(e.value) and '\n' not in str(e.value)
+
+@pytest.mark.parametrize('flat,full', [(('train', 'test'), ()), (('Train', 'Test'), ()), (('test',), ('train', 'val')), (('train',), ())])
+def test_parts_without_folders_of_classes(flat, full, tmp_path):
+    fill(tmp_path, full)
+    for part in flat: (tmp_path/part).mkdir(); Image.fromarray(bytes_((9, 9, 3))).save(tmp_path/part/'0.png')
+    with pytest.raises(ValueError, match='holds images but no folder per class'): opened(tmp_path)
+
+def test_a_class_may_be_called_train(tmp_path):
+    d = opened(fill(tmp_path, ('.',), ('bus', 'car', 'train'), 5)); assert d.train.classes == ('bus', 'car', 'train')
+
+def test_classes_in_two_cases_are_refused(tmp_path):
+    fill(tmp_path, ('train',), ('Ant', 'bee')); fill(tmp_path, ('test',), ('ant', 'bee'))
+    with pytest.raises(ValueError, match=r"'Ant'.*written in two ways \(Ant, ant\); write it in one"): opened(tmp_path)
+
+# ---- images as people have them
+
+def read(img, tmp_path, name='a.png', **kw):
+    "The middle of an image (RGB), by way of a file"
+    from spat_nb.images import read_image
+    img.save(tmp_path/name, **kw)
+    got = read_image(tmp_path/name); assert got.mode == 'RGB'
+    return np.asarray(got)
+
+GREY = np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
+
+@pytest.mark.parametrize('name,array', [('a.png', GREY.astype(np.uint16)*257), ('a.tif', GREY.astype(np.uint16)*257), ('a.tif', GREY.astype(np.int32)*257), ('a.tif', (GREY/255).astype(np.float32)),
+                                        ('a.tif', (GREY*257.).astype(np.float32)), ('a.tiff', GREY.astype('>u2')*257)])
+def test_more_than_eight_bits(name, array, tmp_path):
+    got = read(Image.fromarray(array), tmp_path, name)
+    assert np.array_equal(got, np.repeat(GREY[..., None], 3, 2))
+
+@pytest.mark.parametrize('array', [np.float32([[0, 100.]]), np.float32([[-1, 1]]), np.float32([[0, np.nan]]), np.int32([[0, 70000]]), np.int32([[-5, 7]])])
+def test_ranges_that_mean_nothing(array, tmp_path):
+    with pytest.raises(OSError, match=r'a.tif is no readable image \(its pixels range from'): read(Image.fromarray(array), tmp_path, 'a.tif')
+
+def test_transparent_parts_are_white(tmp_path):
+    rgba = bytes_((8, 8, 4)); rgba[..., 3] = np.where(np.arange(64).reshape(8, 8) % 2, 255, 0)
+    seen = rgba[..., 3:] > 0
+    got = read(Image.fromarray(rgba), tmp_path); assert np.array_equal(got, np.where(seen, rgba[..., :3], 255))
+    la = rgba[..., 2:]; got = read(Image.fromarray(la), tmp_path); assert np.array_equal(got, np.where(seen, la[..., [0, 0, 0]], 255))
+    pal = Image.fromarray(np.where(seen[..., 0], 1, 0).astype(np.uint8), 'P'); pal.putpalette([9, 8, 7, 10, 20, 30])
+    got = read(pal, tmp_path, transparency=0); assert np.array_equal(got, np.where(seen, np.uint8([10, 20, 30]), 255))
+    got = read(pal, tmp_path); assert np.array_equal(got, np.where(seen, np.uint8([10, 20, 30]), np.uint8([9, 8, 7])))
+    got = read(Image.fromarray(np.where(seen, rgba[..., :3], np.uint8([1, 2, 3]))), tmp_path, transparency=(1, 2, 3)); assert np.array_equal(got, np.where(seen, rgba[..., :3], 255))
+    half = np.full((1, 1, 4), 100, np.uint8); half[..., 3] = 128
+    assert abs(int(read(Image.fromarray(half), tmp_path)[0, 0, 0]) - (100*128 + 255*127)/255) <= 1
+
+def test_other_modes_are_as_pillow_has_them(tmp_path):
+    rgb = Image.fromarray(bytes_((8, 8, 3)))
+    for mode, name in (('L', 'a.png'), ('1', 'a.png'), ('RGB', 'a.png'), ('CMYK', 'a.jpg'), ('CMYK', 'a.tif'), ('RGB', 'a.jpg'), ('YCbCr', 'a.jpg')):
+        got = read(rgb.convert(mode), tmp_path, name)
+        with Image.open(tmp_path/name) as f: assert np.array_equal(got, np.asarray(f.convert('RGB'))), (mode, name)
+
+@pytest.mark.parametrize('turn', range(1, 9))
+def test_photographs_stand_upright(turn, tmp_path):
+    "EXIF's orientation: a phone writes the sensor's rows and a note how to turn them"
+    exif = Image.Exif(); exif[0x0112] = turn
+    a = GREY[:4]
+    stored = {1: a, 2: a[:, ::-1], 3: a[::-1, ::-1], 4: a[::-1], 5: a.T, 6: np.rot90(a), 7: a.T[::-1, ::-1], 8: np.rot90(a, -1)}[turn]
+    got = read(Image.fromarray(np.ascontiguousarray(stored)), tmp_path, exif=exif); assert np.array_equal(got[..., 0], a)
+    assert read(Image.fromarray(np.ascontiguousarray(stored).astype(np.uint16)*257), tmp_path, exif=exif).shape == (4, 8, 3)
+
+@pytest.mark.parametrize('kind', ['empty', 'text', 'cut', 'huge', 'a folder', 'gone'])
+def test_bad_images_are_named(kind, tmp_path, monkeypatch):
+    from spat_nb.images import read_image
+    f = tmp_path/'photo $1.png'
+    Image.fromarray(bytes_((64, 64, 3))).save(f)
+    if kind == 'huge': monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    elif kind in ('a folder', 'gone'): f.unlink()
+    else: f.write_bytes({'empty': b'', 'text': b'not an image', 'cut': f.read_bytes()[:500]}[kind])
+    if kind == 'a folder': f.mkdir()
+    with pytest.raises(OSError) as e: read_image(f)
+    assert str(f) in str(e.value) and 'out of the folder' in str(e.value) and '\n' not in str(e.value)
+
+# ---- arrays
+
+def arrays(n=40, shape=(16, 16, 3), c=4, **changes):
+    have = dict(x_train=bytes_((n, *shape)), y_train=np.arange(n) % c, x_test=bytes_((20, *shape), 1), y_test=np.arange(20) % c)
+    return {k: v for k, v in (have | changes).items() if v is not None}
+
+def npz(tmp_path, name='my.npz', **kw): np.savez(tmp_path/name, **arrays(**kw)); return tmp_path/name
+
+@pytest.mark.parametrize('shape', [(16, 16, 3), (12, 16), (12, 16, 1), (8, 8, 4)])
+def test_arrays(shape, tmp_path):
+    have = arrays(shape=shape); np.savez(tmp_path/'my.npz', **have)
+    d = get_data(tmp_path/'my.npz', device='cpu', batch_size=7)
+    chw = lambda x: torch.from_numpy(x.reshape(len(x), *shape[:2], -1).transpose(0, 3, 1, 2).copy())
+    assert [p.n for p in d] == [32, 8, 20] and torch.equal(d.test.x, chw(have['x_test'])) and d.test.y.tolist() == have['y_test'].tolist() and d.test.classes == tuple('0123')
+    assert sorted(images(d.train) + images(d.valid)) == sorted(bytes(v.flatten().tolist()) for v in chw(have['x_train']))
+    assert d.train.shuffle and not d.test.shuffle and d.test.augment is None and d.train.augment == (crop_flip(2) if shape == (16, 16, 3) else None)
+    assert d.train.batch_size == 7 and d.train.superclasses == () and get_data(tmp_path/'my.npz', device='cpu', augment=None).train.augment is None
+
+def test_arrays_by_name_and_path(tmp_path, monkeypatch):
+    npz(tmp_path, 'mine.npz')
+    monkeypatch.setenv('SPAT_NB_DATA', str(tmp_path)); monkeypatch.chdir(tmp_path)
+    want = get_data(str(tmp_path/'mine.npz'), device='cpu', seed=3)
+    for name in ('mine', 'mine.npz', Path('mine.npz')): assert torch.equal(get_data(name, device='cpu', seed=3).train.x, want.train.x)
+    assert torch.equal(get_data('mine', device='cpu', root=tmp_path, seed=4).test.x, want.test.x)
+    assert not same(list(get_data('mine', device='cpu', seed=4).train), list(want.train))
+    d = get_data('mine', device='cpu', n=8, valid=4); assert [p.n for p in d] == [8, 4, 20] and d.train.y.bincount().tolist() == [2]*4
+    with pytest.raises(ValueError, match="did you mean 'mine'"): get_data('minr', device='cpu')
+
+def test_a_known_set_as_arrays(tmp_path, monkeypatch):
+    "cifar100.npz stands in for torchvision's files, with CIFAR's augmentation; where these are there they are taken"
+    npz(tmp_path, 'cifar100.npz', shape=(32, 32, 3))
+    d = get_data('cifar100', device='cpu', root=tmp_path); assert d.test.n == 20 and d.train.augment == crop_flip(4)
+    MAKERS['cifar100'](tmp_path, monkeypatch)
+    assert get_data('cifar100', device='cpu', root=tmp_path).test.n == 30
+    npz(tmp_path, 'digits.npz'); assert get_data('digits', device='cpu', root=tmp_path).test.n == 360
+
+def test_arrays_with_all_there_is(tmp_path):
+    more = dict(x_valid=bytes_((6, 16, 16, 3), 5), y_valid=np.arange(6).astype(np.uint8)[:, None] % 4, classes=np.array(['$x$', 'b', '日本', 'd']),
+                superclasses=np.array(['one', 'two']), superclass_of_class=np.array([0, 1, 1, 0]))
+    d = get_data(npz(tmp_path, **more), device='cpu')
+    assert [p.n for p in d] == [40, 6, 20] and np.array_equal(d.valid.x.permute(0, 2, 3, 1).numpy(), more['x_valid']) and d.test.classes == ('$x$', 'b', '日本', 'd')
+    for p in (d.train, d.train.subset(8), d.test.with_(batch_size=3), d.train.take(torch.arange(5)), d.train.hold_out(4)[1]):
+        assert p.superclasses == ('one', 'two') and p.superclass_of_class == (0, 1, 1, 0)
+    from spat_nb.classwise import without
+    left = without(d.train, 1); assert left.classes == ('$x$', '日本', 'd') and left.superclass_of_class == (0, 1, 0)
+    assert get_data(tmp_path/'my.npz', device='cpu', valid=4).valid.n == 4
+    with pytest.raises(ValueError, match='3 of 4 classes have a superclass'): d.train.with_(superclass_of_class=(0, 1, 1))
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+def test_arrays_of_floats(dtype, tmp_path):
+    x = bytes_((40, 16, 16, 3))
+    d = get_data(npz(tmp_path, x_train=(x/255).astype(dtype), x_test=(bytes_((20, 16, 16, 3), 1)/255).astype(dtype)), device='cpu', valid=0)
+    assert np.array_equal(d.train.x.permute(0, 2, 3, 1).numpy(), x)
+
+X, Y = bytes_((40, 16, 16, 3)), np.arange(40) % 4
+BAD_ARRAYS = {
+    'channels first':   (dict(x_train=X.transpose(0, 3, 1, 2)), r'x_train has shape \(40, 3, 16, 16\).*x_train.transpose\(0, 2, 3, 1\)'),
+    'many channels':    (dict(x_test=bytes_((20, 16, 16, 16))), 'x_test has shape.*1 to 4 channels'),
+    'rows':             (dict(x_train=X.reshape(40, -1)), r'x_train has shape \(40, 768\); give \(n,h,w\)'),
+    'no images':        (dict(x_test=X[:0], y_test=Y[:0]), 'x_test.*holds no image'),
+    'no pixels':        (dict(x_test=X[:20, :0]), 'x_test.*holds no image'),
+    'other size':       (dict(x_test=X[:20, :8]), r'x_test holds images \(ch,h,w\) = \(3, 8, 16\) but x_train \(3, 16, 16\)'),
+    'whole numbers':    (dict(x_train=X.astype(np.int64)), 'x_train has dtype int64; give uint8'),
+    'sixteen bits':     (dict(x_test=X[:20].astype(np.uint16)), 'x_test has dtype uint16'),
+    'bool':             (dict(x_train=X > 9), 'x_train has dtype bool'),
+    'floats to 255':    (dict(x_train=X.astype(np.float32)), 'x_train ranges from 0 to 255; .*divide'),
+    'normalised':       (dict(x_test=X[:20]/128-1), 'x_test ranges from -1 to'),
+    'NaN':              (dict(x_train=np.full((40, 16, 16, 3), np.nan)), 'x_train ranges from nan'),
+    'too few labels':   (dict(y_train=Y[:39]), 'y_train has 39 labels for 40 images'),
+    'one-hot':          (dict(y_train=np.eye(4)[Y]), r'y_train has shape \(40, 4\).*y_train.argmax\(1\)'),
+    'float labels':     (dict(y_test=Y[:20]*1.), 'y_test has dtype float64; labels are whole numbers'),
+    'names as labels':  (dict(y_train=np.array(['a', 'b'])[Y % 2]), 'y_train has dtype <U1.*classes'),
+    'negative label':   (dict(y_train=Y-1), 'y_train holds label -1'),
+    'from one':         (dict(y_train=Y+1, y_test=Y[:20]+1), 'labels run from 1 to 4; count from 0'),
+    'outside classes':  (dict(classes=np.array(['a', 'b', 'c'])), 'y_train holds label 3 but classes has 3 names'),
+    'outside in test':  (dict(y_train=Y % 3, classes=np.array(['a', 'b', 'c'])), 'y_test holds label 3'),
+    'class twice':      (dict(classes=np.array(['a', 'b', 'a', 'd'])), "classes holds 'a' twice"),
+    'numbers as names': (dict(classes=np.arange(4)), 'classes has shape.*one text per class'),
+    'Python objects':   (dict(classes=np.array(['a', 'b', 'c', None], dtype=object)), 'classes is an array of Python objects'),
+    'objects as images': (dict(x_train=np.array([{}]*40, dtype=object)), 'x_train is an array of Python objects'),
+    'no test part':     (dict(x_test=None, y_test=None), r'has no x_test, y_test \(it holds x_train, y_train\)'),
+    'half a valid part': (dict(x_valid=X[:5]), 'has no y_valid'),
+    'other keys':       (dict(x_train=None, train_images=X), 'has no x_train'),
+    'one superclass key': (dict(superclasses=np.array(['p'])), 'has superclasses without superclass_of_class'),
+    'superclass outside': (dict(superclasses=np.array(['p', 'q']), superclass_of_class=np.array([0, 1, 2, 0])), 'runs from 0 to 2; numbers of the 2 superclasses run from 0 to 1'),
+    'superclasses too few': (dict(superclasses=np.array(['p', 'q']), superclass_of_class=np.array([0, 1])), 'superclass_of_class has shape'),
+}
+
+@pytest.mark.parametrize('case', BAD_ARRAYS)
+def test_bad_arrays(case, tmp_path):
+    changes, says = BAD_ARRAYS[case]
+    with pytest.raises(ValueError, match=says) as e: get_data(npz(tmp_path, **changes), device='cpu')
+    assert str(tmp_path/'my.npz') in str(e.value) and '\n' not in str(e.value) and len(str(e.value)) < 400
+
+@pytest.mark.parametrize('how', ['cut', 'text', 'empty', 'npy', 'a bit', 'pickle', 'folder'])
+def test_damaged_arrays(how, tmp_path):
+    p = npz(tmp_path); raw = bytearray(p.read_bytes())
+    if how == 'cut': p.write_bytes(raw[:-300])
+    if how == 'text': p.write_text('x_train')
+    if how == 'empty': p.write_bytes(b'')
+    if how == 'npy': np.save(tmp_path/'a.npy', X); (tmp_path/'a.npy').rename(p)
+    if how == 'a bit': raw[5000] ^= 1; p.write_bytes(raw)
+    if how == 'pickle': p.write_bytes(pickle.dumps({'x_train': [1]}))
+    if how == 'folder': p.unlink(); p.mkdir()
+    with pytest.raises(ValueError, match='my.npz') as e: get_data(p, device='cpu')
+    assert '\n' not in str(e.value) and 'allow_pickle' not in str(e.value)
+
+def test_arrays_never_run_a_pickle(tmp_path):
+    class Evil:
+        def __reduce__(self): return (Path.touch, (tmp_path/'pwned',))
+    for where in ('x_train', 'classes', 'superclass_of_class'):
+        with pytest.raises(ValueError, match='Python objects'):
+            get_data(npz(tmp_path, **{'superclasses': np.array(['a']), where: np.array([Evil()]*4, dtype=object)}), device='cpu')
+    assert not (tmp_path/'pwned').exists()
+
+@pytest.mark.parametrize('kw,says', [(dict(n=0), 'n is 0'), (dict(n=-1), 'n is -1'), (dict(n=1.5), 'n is 1.5'), (dict(valid=-1), 'valid is -1'), (dict(batch_size=0), 'batch_size is 0'),
+                                     (dict(size=0), 'size is 0'), (dict(workers=-1), 'workers is -1')])
+def test_counts_that_count_nothing(kw, says, tmp_path):
+    "Refused before a file is opened"
+    for name in ('digits', 'imagefolder', 'svhn', 'my.npz'):
+        with pytest.raises((TypeError, ValueError), match=says): get_data(name, device='cpu', root=tmp_path/'none', **kw)
+
+def test_real_cifar100():
+    d = real('cifar100')
+    if not d.train.superclasses: pytest.skip('torchvision has no superclasses')
+    assert [p.n for p in d] == [49000, 1000, 10000] and d.train.y.bincount().tolist() == [490]*100 and d.train.augment == crop_flip(4)
+    assert d.train.classes[:3] == ('apple', 'aquarium_fish', 'baby') and [d.train.superclasses[k] for k in d.train.superclass_of_class[:3]] == ['fruit_and_vegetables', 'fish', 'people']
+    assert d.test.y[:5].tolist() == [49, 33, 72, 51, 71]
+
 # ---- the call
 
 @pytest.mark.parametrize('name,why', [('cifar', "did you mean 'cifar10'"), ('CIFAR-100', "did you mean 'cifar100'"), ('xyz', 'known are digits'), (7, 'known are digits')])

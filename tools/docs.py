@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT/'nbs'
 
 # ---- what _quarto.yml says
-def website(): return yaml.safe_load((ROOT/'_quarto.yml').read_text())['website']
+def website(): return yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))['website']
 
 def floors(contents):
     "[(caption, [notebook or page.md, ...]), ...] in reading order; the caption of what stands outside a section is ''"
@@ -93,7 +93,7 @@ def first(obj): return prose(re.split(r'\n\s*\n|(?<=\.) (?=[A-Z])', inspect.clea
 def rooms(site):
     "(module, notebook) of each notebook that exports, in reading order; its own module first, then those of `#| export NAME`"
     for n in order(site):
-        code = '\n'.join(''.join(c['source']) for c in json.loads((NBS/f'{n}.ipynb').read_text())['cells'] if c['cell_type'] == 'code')
+        code = '\n'.join(''.join(c['source']) for c in json.loads((NBS/f'{n}.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code')
         if re.search(r'^#\|[ ]*exports?\b', code, re.M): yield from ((m, n) for m in dict.fromkeys(re.findall(r'^#\|[ ]*(?:default_exp|exports?)[ ]+(\w+)', code, re.M)))
 
 def api(site, link=lambda name, room, nb: f'#spat_nb.{room}.{name}'):
@@ -113,12 +113,12 @@ from spat_nb import lab
 lab.copy('.'); clock = time.time()"""
 TOOK = "print(f'This notebook took {{time.time()-clock:.0f}} s here{known}.')"
 
-def seconds(): return json.loads(f.read_text()) if (f := ROOT/'docs/seconds.json').exists() else {}
+def seconds(): return json.loads(f.read_text(encoding='utf-8')) if (f := ROOT/'docs/seconds.json').exists() else {}
 def colab_url(site, name): return f"{site['repo-url'].replace('https://github.com', 'https://colab.research.google.com/github')}/blob/colab/{name}.ipynb"
 
 def for_colab(site, name):
     "The notebook as Colab gets it; links to other notebooks lead to the site"
-    nb,known = json.loads((NBS/f'{name}.ipynb').read_text()),seconds().get(name)
+    nb,known = json.loads((NBS/f'{name}.ipynb').read_text(encoding='utf-8')),seconds().get(name)
     def cell(id, source): return dict(cell_type='code', id=id, metadata={}, execution_count=None, outputs=[], source=source)
     for c in nb['cells']:
         if c['cell_type'] == 'markdown': c['source'] = re.sub(r'\]\((\w+)\.ipynb', rf"]({site['site-url']}\1.html", ''.join(c['source']))
@@ -128,7 +128,7 @@ def for_colab(site, name):
 
 def colab(site, out):
     (out/'colab').mkdir(exist_ok=True)
-    for n in order(site): (out/f'colab/{n}.ipynb').write_text(for_colab(site, n))
+    for n in order(site): (out/f'colab/{n}.ipynb').write_text(for_colab(site, n), encoding='utf-8')
 
 def badge(name):
     "The line below a notebook's title"
@@ -170,7 +170,7 @@ def build_quarto():
     import nbdev.quarto, nbdev.serve
     nbdev.serve.FilterDefaults = filters(quarto_card)
     shutil.rmtree(ROOT/'_proc', ignore_errors=True)
-    (NBS/'api.md').write_text('\n\n'.join(api(website(), lambda name, room, nb: f'{nb}.ipynb#{name.lower()}')))
+    (NBS/'api.md').write_text('\n\n'.join(api(website(), lambda name, room, nb: f'{nb}.ipynb#{name.lower()}')), encoding='utf-8')
     try: nbdev.quarto.nbdev_docs.__wrapped__(n_workers=0)
     finally:
         for f in ('nbdev.yml', 'api.md'): (NBS/f).unlink(missing_ok=True)    # nbdev writes the first; _quarto.yml says all that it says
@@ -261,7 +261,7 @@ def build_sphinx(out):
         src,static = Path(tmp)/'src',Path(tmp)/'static'
         shutil.copytree(NBS, src, ignore=shutil.ignore_patterns('*.ipynb', '.*', '_*', '*.yml'))
         static.mkdir(); mathjax(static); shutil.copy(ROOT/'docs/site.css', static)
-        if 'api.md' in str(site['sidebar']): (src/'api.md').write_text('\n\n'.join(api(site)))
+        if 'api.md' in str(site['sidebar']): (src/'api.md').write_text('\n\n'.join(api(site)), encoding='utf-8')
         for n,nb in nbs.items():
             nb = clean(nb, {**known, **own[n]})
             if n == 'index': nb.cells.append(nbformat.v4.new_markdown_cell('\n\n'.join(toctrees(site['sidebar']['contents']))))

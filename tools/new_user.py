@@ -81,13 +81,13 @@ def get(url):
 def lab(user):
     "JupyterLab upon the reader's folder answers with its page, and has a kernel"
     at, log = f'http://localhost:{(port := free_port())}', user.folder/'lab.log'
-    with user.step('spat_nb lab: JupyterLab answers'), open(log, 'w') as f:
+    with user.step('spat_nb lab: JupyterLab answers'), open(log, 'w', encoding='utf-8') as f:
         args = [user.bin/'spat_nb', 'lab', 'mine', '--no-browser', '--port', str(port), '--ServerApp.token=t']
         p = subprocess.Popen(args, cwd=user.folder, env=user.env, stdout=f, stderr=subprocess.STDOUT)
         try:
             end = time.monotonic()+120
             while 'jupyter-config-data' not in get(f'{at}/lab/tree/index.ipynb?token=t'):
-                sure(p.poll() is None and time.monotonic() < end, f'JupyterLab does not answer:\n{log.read_text()[-2000:]}'); time.sleep(.3)
+                sure(p.poll() is None and time.monotonic() < end, f'JupyterLab does not answer:\n{log.read_text(encoding='utf-8')[-2000:]}'); time.sleep(.3)
             sure('python3' in json.loads(get(f'{at}/api/kernelspecs?token=t'))['kernelspecs'], 'no kernel')
             sure('13_steps.ipynb' in get(f'{at}/api/contents?token=t'), 'the notebooks are not there')
         finally:
@@ -116,7 +116,7 @@ def answer(user):
         i = next(k for k, s in enumerate(sources) if f"name='{name}'" in s)
         said = printed(cells[i:i+1] if 'judge(' in sources[i] else cells[i:i+2])
         sure(re.search(rf'^{verdict}: ', said, re.M) and ('hint 1 of' in said) == (verdict == 'wrong'), f'{name} should be {verdict}: {said}')
-    kept = json.loads((user.folder/'mine/.spat_nb_progress.json').read_text())
+    kept = json.loads((user.folder/'mine/.spat_nb_progress.json').read_text(encoding='utf-8'))
     sure(kept == {k: v[3] for k, v in ANSWERS.items() if v[3]}, f'kept: {kept}')
 
 def main(argv=None):

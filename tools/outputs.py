@@ -15,8 +15,8 @@ SECONDS = NBS.parent/'docs/seconds.json'
 def spent(): u = resource.getrusage(resource.RUSAGE_CHILDREN); return u.ru_utime+u.ru_stime
 def note(name, seconds):
     "Keep the processor time of a notebook"
-    known = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
-    SECONDS.write_text(json.dumps(dict(sorted({**known, name: max(1, round(seconds))}.items())), indent=1) + '\n')
+    known = json.loads(SECONDS.read_text(encoding='utf-8')) if SECONDS.exists() else {}
+    SECONDS.write_text(json.dumps(dict(sorted({**known, name: max(1, round(seconds))}.items())), indent=1) + '\n', encoding='utf-8')
 
 def run(path):
     "Execute the notebook at `path` in place; returns the seconds it took"
