@@ -3,11 +3,12 @@ PYTHON    ?= python3
 LAB_FLAGS ?=
 V         := .venv
 PY        := $(V)/bin/python
+PLAIN     := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
-.PHONY: help setup lab tour test quick docs bench data outputs export clean new-user
+.PHONY: help setup lab tour test test-plain quick docs bench data outputs export clean new-user
 help:           ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 $(V)/.ready: pyproject.toml constraints.txt
 	@echo "== setting up $(V) (about two minutes the first time)"
@@ -31,6 +32,10 @@ test: setup     ## lint, spelling, notebooks and tests
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+test-plain: setup ## the notebooks once more, on the plainest processor: rounding there trains other networks
+	@echo "== notebooks, on the plainest processor"
+	$(PLAIN) $(PY) -c "import torch; has = torch.backends.cpu.get_cpu_capability(); assert has == 'DEFAULT', has"
+	$(PLAIN) OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 quick: setup    ## the tests that take seconds
 	$(PY) -m pytest -m 'not slow'
 docs: setup     ## the site, into _docs/
