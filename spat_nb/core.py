@@ -383,8 +383,10 @@ def attack_mode(
 def device_of(
     model:Callable, # a network, or any callable around networks
 ):                  # torch.device; None where it has no weights
-    "Where the weights of `model` are"
-    return next((t.device for m in networks(model) for ts in (m.parameters(), m.buffers()) for t in ts), None)
+    "Where the weights of `model` are. ValueError where that is torch's meta device"
+    device = next((t.device for m in networks(model) for ts in (m.parameters(), m.buffers()) for t in ts), None)
+    if device is not None and device.type == 'meta': raise ValueError("the model is on the meta device, which holds no numbers; build it on the CPU, or load its weights there first.")
+    return device
 
 @contextmanager
 def kept_layout(

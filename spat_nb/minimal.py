@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from .attack import NoGradient, door, finite, value_and_grad
 from .balls import a_ball, Ball, L2, Linf
-from .core import bview, check_labels, check_logits, eval_mode, logits
+from .core import bview, check_labels, check_logits, eval_mode, logits, own
 from .losses import margin, missed, ruled_out
 from .steps import in_turn
 
@@ -257,7 +257,7 @@ class within:
     def __call__(self, model:Callable, x:Tensor, y:Tensor) -> Tensor:
         "x_adv (b,...) inside `ball`"
         a = replace(self.attack, enough=self.ball.eps) if hasattr(self.attack, 'enough') else self.attack
-        x_adv = a(model, x, y)
+        x_adv,x = a(model, x, y),own(x)
         return torch.where(bview(self.ball.norm(x_adv-x) <= self.ball.eps, x), x_adv, x)
 
 def robust_curve(

@@ -107,9 +107,10 @@ def class_grads(
     with attack_mode(model) as m, torch.enable_grad():
         x = own(x).requires_grad_()
         v = of(check_logits(logits(m, x), len(x)))
-        if not v.requires_grad: raise NoGradient("no gradient flows from the logits back to x: the model cuts the graph, so that there is none to show.")
         each = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)[:,None].expand(-1, len(x), -1)
-        return torch.autograd.grad(v, x, each, is_grads_batched=True)[0]
+        g = torch.autograd.grad(v, x, each, is_grads_batched=True, allow_unused=True)[0] if v.requires_grad else None
+        if g is None: raise NoGradient("no gradient flows from the logits back to x: the model cuts the graph, so that there is none to show.")
+        return g
 
 def agreement(
     model:Callable,  # pixels to logits
