@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['describe', 'digest', 'source', 'Parts', 'parts', 'fingerprint', 'difference']
+__all__ = ['describe', 'digest', 'source', 'Parts', 'made_of', 'fingerprint', 'difference']
 
 # %% ../nbs/00_identity.ipynb #db499adc
 def describe(
@@ -325,7 +325,8 @@ class _Walk:
     def named(self, f, group=None):
         "The label of a function or class, which joins the queue"
         if id(f) in self.met: return self.met[id(f)]
-        label = self.label(f.__qualname__ if isinstance(f, type) else f.__code__.co_qualname, f)
+        name = f.__qualname__ if isinstance(f, type) else f.__code__.co_qualname
+        label = self.label(name.replace('.<locals>', ''), f)
         self.queue.append((f, label, group))
         return label
 
@@ -481,7 +482,7 @@ class _Walk:
     def an_optimiser(self, v, kind):
         for i,g in enumerate(v.param_groups):
             at = '' if len(v.param_groups) == 1 else f'.param_groups[{i}]'
-            for k,x in g.items(): self.down(f'{at}.{k}', x if k != 'params' else [_tensor(p, values=False) for p in x])
+            for k,x in g.items(): self.down(f'{at}.{k}', x if k != 'params' else repr([_tensor(p, values=False) for p in x]))
         for k,x in _attributes(v).items():
             if k not in _OPTIMISER: self.down(f'.{k}', x)
         return self.named(kind)
@@ -531,7 +532,7 @@ _Walk.KINDS = (
     (nn.Module, _Walk.a_network), (torch.optim.Optimizer, _Walk.an_optimiser), (enum.Enum, _Walk.a_member), (PurePath, _Walk.a_path))
 
 # %% ../nbs/00_identity.ipynb #15986a2a
-def parts(
+def made_of(
     a,                 # anything: a network, an attack, a function, lists and dicts of them
     weights:bool=True, # the values of networks' weights and buffers; False: their shapes only
     ours:bool=True,    # what this package's own functions say; False: their names only
@@ -542,34 +543,31 @@ def parts(
 
 def fingerprint(
     a,    # anything, or `Parts`
-    **kw, # more for `parts`
+    **kw, # more for `made_of`
 ) -> str: # 40 hexadecimal digits
     "One text for all parts: equal where source and values are equal, in another process too"
-    p = a if isinstance(a, Parts) else parts(a, **kw)
+    p = a if isinstance(a, Parts) else made_of(a, **kw)
     return hashlib.sha1(json.dumps(sorted(p.items())).encode()).hexdigest()
 
-def _phrase(key, old, new, files):
+def _phrase(key, old, new, files, two):
     kind,_,name = key.partition(' ')
-    if kind in ('function', 'class'): key = f"its {kind} `{name}`" + (f' ({files[key]})' if key in files else '')
-    elif key.startswith('the ') or key == 'it' or key.startswith(('library ', 'spat_nb.', 'module ')): pass
-    else: key = f'its {key}'
-    if old is None: return f'{key} is new'
-    if new is None: return f'{key} is gone'
-    if '#' in old + new or len(old + new) > 120: return f'{key} has changed'
-    return f'{key} was {old}, now {new}'
+    if kind in ('function', 'class'): key = f"its {kind} `{name}`" + (f' ({files[key]})' if files.get(key) else '')
+    if old is None: return f'{key} is in the other only' if two else f'{key} is new'
+    if new is None: return f'{key} is in one only' if two else f'{key} is gone'
+    if '#' in old + new or len(old + new) > 120: return f'{key} differs' if two else f'{key} has changed'
+    return f'{key} is {old} in one, {new} in the other' if two else f'{key} was {old}, now {new}'
 
 def difference(
-    old:dict,     # parts of then
-    new:dict,     # parts of now
-    most:int=3,   # how many to name
-) -> str:         # '' where there is none
+    old:dict,       # parts of then, or of the one
+    new:dict,       # parts of now, or of the other
+    most:int=3,     # how many to name
+    two:bool=False, # in words for two things, not for then and now
+) -> str:           # '' where there is none
     "What differs, in words; first what was changed, then what came or went"
-    if old == new: return ''
     both = [k for k in new if k in old and old[k] != new[k]]
     one = [k for k in [*new, *old] if (k in new) != (k in old)]
-    rank = lambda k: (k != 'it', k not in both, k.startswith('spat_nb.'))
-    named = sorted([*both, *one], key=rank)
+    named = sorted([*both, *one], key=lambda k: (k != 'it', k not in both, k.startswith('spat_nb.')))
     files = getattr(new, 'files', {})
-    told = [_phrase(k, old.get(k), new.get(k), files) for k in named[:most]]
+    told = [_phrase(k, old.get(k), new.get(k), files, two) for k in named[:most]]
     more = len(named)-len(told)
     return ', '.join(told) + (f', and {more} more' if more else '')

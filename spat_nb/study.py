@@ -12,8 +12,9 @@ from .autoattack import autoattack
 from .balls import Linf
 from .core import compiler, default_device, settings
 from .data import get_data
-from .evaluate import _describe, evaluate, paired, wilson
+from .evaluate import evaluate, paired, wilson
 from .files import write_aside
+from .identity import describe
 from .learner import Best, Callback, Checkpoint, Learner, Progress, Validate
 from .losses import margin
 from .models import PreActResNet18, SmallCNN, save
@@ -114,7 +115,7 @@ class Job:
     @property
     def config(self):
         later = [('tested', None), ('best', 'robust')]              # fields that came after the first results, and what these were made with
-        told = lambda o, *but: {k: _describe(v) for k, v in vars(o).items() if k not in but and (k, v) not in later}
+        told = lambda o, *but: {k: describe(v) for k, v in vars(o).items() if k not in but and (k, v) not in later}
         return dict(arm=told(self.arm, 'note'), size=told(self.size, *HOW))
     @property
     def precision(self): return 'bfloat16' if self.device and self.device.type == 'cuda' else self.size.precision or settings().precision

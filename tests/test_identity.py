@@ -1,5 +1,5 @@
 "What an object is: equal where source and values are equal, another where one of them is, in every process, and quick"
-import copy, importlib.util, json, os, re, subprocess, sys, textwrap, time
+import copy, json, os, re, subprocess, sys, textwrap, time
 from functools import partial
 import numpy as np
 import pytest, torch
@@ -7,7 +7,7 @@ from torch import nn
 from spat_nb.attack import pgd
 from spat_nb.autoattack import autoattack
 from spat_nb.balls import L2, Linf
-from spat_nb.identity import Parts, describe, difference, digest, fingerprint, parts
+from spat_nb.identity import Parts, describe, difference, digest, fingerprint, made_of
 from spat_nb.losses import ce, margin, smoothed
 from spat_nb.models import PreActResNet18, SmallCNN
 
@@ -28,7 +28,7 @@ def two(folder, text, new, file=True):
     out = []
     for t in (text, new):
         m = module(folder, t, file=file)
-        out.append((parts(m.a), m))                                   # looked at before the file is written again
+        out.append((made_of(m.a), m))                                   # looked at before the file is written again
     return [p for p,_ in out]
 
 HEAD = 'import torch, functools\nfrom dataclasses import dataclass\nfrom torch import nn\n'
@@ -50,11 +50,11 @@ EDITS = {
     'global of nested': ('E = .1\ndef a(x): return [v for v in (lambda: E)()]', 'E = .2\ndef a(x): return [v for v in (lambda: E)()]', 'EPS|E was'),
     'lambda':           ('a = lambda x: x+1', 'a = lambda x: x+2', 'lambda'),
     'second lambda':    ('f = [lambda x: x+1, lambda x: x+2]\na = f[1]', 'f = [lambda x: x+1, lambda x: x+3]\na = f[1]', 'lambda'),
-    'partial':          ('def f(x, e): return x+e\na = functools.partial(f, e=.1)', 'def f(x, e): return x+e\na = functools.partial(f, e=.2)', 'its e was 0.1, now 0.2'),
+    'partial':          ('def f(x, e): return x+e\na = functools.partial(f, e=.1)', 'def f(x, e): return x+e\na = functools.partial(f, e=.2)', 'e was 0.1, now 0.2'),
     'partial of':       ('def f(x, e): return x+e\na = functools.partial(f, e=.1)', 'def f(x, e): return x-e\na = functools.partial(f, e=.1)', 'function `f`'),
     'partial in partial': ('def f(x, g): return g(x)\ndef g(x, e): return x\na = functools.partial(f, g=functools.partial(g, e=1))', 'def f(x, g): return g(x)\ndef g(x, e): return x\na = functools.partial(f, g=functools.partial(g, e=2))', 'g.e was 1, now 2'),
     'callable class':   ('class F:\n def __call__(self, x): return x\na = F()', 'class F:\n def __call__(self, x): return -x\na = F()', 'function `F.__call__`'),
-    'setting':          ('class F:\n def __init__(self, e): self.e = e\n def __call__(self, x): return x\na = F(1)', 'class F:\n def __init__(self, e): self.e = e\n def __call__(self, x): return x\na = F(2)', 'its e was 1, now 2'),
+    'setting':          ('class F:\n def __init__(self, e): self.e = e\n def __call__(self, x): return x\na = F(1)', 'class F:\n def __init__(self, e): self.e = e\n def __call__(self, x): return x\na = F(2)', 'e was 1, now 2'),
     'private setting':  ('class F:\n def __init__(self, e): self._e = e\na = F(1)', 'class F:\n def __init__(self, e): self._e = e\na = F(2)', '_e was 1, now 2'),
     'slots':            ('class F:\n __slots__ = ("e",)\n def __init__(self, e): self.e = e\na = F(1)', 'class F:\n __slots__ = ("e",)\n def __init__(self, e): self.e = e\na = F(2)', 'e was 1, now 2'),
     'class attribute':  ('class F:\n e = 1\n def __call__(self, x): return x+self.e\na = F()', 'class F:\n e = 2\n def __call__(self, x): return x+self.e\na = F()', 'e of F was 1, now 2'),
@@ -70,10 +70,10 @@ EDITS = {
     'patched on the class': ('class F:\n def go(self): return 1\ndef g(self): return 2\na = F()', 'class F:\n def go(self): return 1\ndef g(self): return 2\nF.go = g\na = F()', 'go of F'),
     'metaclass':        ('class M(type):\n def __call__(c): return 1\nclass F(metaclass=M): pass\na = F', 'class M(type):\n def __call__(c): return 2\nclass F(metaclass=M): pass\na = F', 'M.__call__'),
     'decorated':        ('def d(f):\n @functools.wraps(f)\n def g(*p): return f(*p)\n return g\n@d\ndef a(x): return x', 'def d(f):\n @functools.wraps(f)\n def g(*p): return f(*p)\n return g\n@d\ndef a(x): return -x', 'function `a`'),
-    'decorator':        ('def d(f):\n @functools.wraps(f)\n def g(*p): return f(*p)\n return g\n@d\ndef a(x): return x', 'def d(f):\n @functools.wraps(f)\n def g(*p): return -f(*p)\n return g\n@d\ndef a(x): return x', 'function `d.*g`'),
+    'decorator':        ('def d(f):\n @functools.wraps(f)\n def g(*p): return f(*p)\n return g\n@d\ndef a(x): return x', 'def d(f):\n @functools.wraps(f)\n def g(*p): return -f(*p)\n return g\n@d\ndef a(x): return x', 'function `d.g`'),
     'decorated by torch': ('@torch.no_grad()\ndef a(x): return x', '@torch.no_grad()\ndef a(x): return -x', 'function `a`'),
     'lru_cache':        ('@functools.lru_cache\ndef a(x): return x', '@functools.lru_cache\ndef a(x): return -x', 'function `a`'),
-    'dataclass field':  ('@dataclass\nclass F:\n e: float = .1\n def __call__(self, x): return x\na = F()', '@dataclass\nclass F:\n e: float = .2\n def __call__(self, x): return x\na = F()', 'its e was 0.1, now 0.2'),
+    'dataclass field':  ('@dataclass\nclass F:\n e: float = .1\n def __call__(self, x): return x\na = F()', '@dataclass\nclass F:\n e: float = .2\n def __call__(self, x): return x\na = F()', 'e was 0.1, now 0.2'),
     'dataclass method': ('@dataclass\nclass F:\n e: float = .1\n def __call__(self, x): return x\na = F()', '@dataclass\nclass F:\n e: float = .1\n def __call__(self, x): return -x\na = F()', 'function `F.__call__`'),
     'function attribute': ('def a(x): return x*a.k\na.k = 1', 'def a(x): return x*a.k\na.k = 2', 'k of a was 1, now 2'),
     'deep container':   ('a = [dict(k=(1, {2: [torch.ones(9)]}))]', 'a = [dict(k=(1, {2: [torch.zeros(9)]}))]', r'\[0\].k\[1\]\[2\]\[0\]'),
@@ -91,7 +91,7 @@ EDITS = {
     'forward of a part': ('class N(nn.Module):\n def forward(self, x): return x\na = nn.Sequential(N())', 'class N(nn.Module):\n def forward(self, x): return -x\na = nn.Sequential(N())', 'function `N.forward`'),
     'hook':             ('a = nn.ReLU()\na.register_forward_hook(lambda m, i, o: o)', 'a = nn.ReLU()\na.register_forward_hook(lambda m, i, o: 2*o)', 'lambda'),
     'a hook more':      ('a = nn.ReLU()', 'a = nn.ReLU()\na.register_forward_pre_hook(lambda m, i: i)', 'hooks'),
-    'hidden buffer':    ('a = nn.ReLU()\na.register_buffer("b", torch.ones(9), persistent=False)', 'a = nn.ReLU()\na.register_buffer("b", torch.zeros(9), persistent=False)', 'its b has changed'),
+    'hidden buffer':    ('a = nn.ReLU()\na.register_buffer("b", torch.ones(9), persistent=False)', 'a = nn.ReLU()\na.register_buffer("b", torch.zeros(9), persistent=False)', 'b has changed'),
     'torch setting':    ('a = nn.LeakyReLU(.1)', 'a = nn.LeakyReLU(.2)', '0.1.*0.2'),
     'train mode':       ('a = nn.ReLU()', 'a = nn.ReLU().eval()', 'train mode'),
     'module attribute': ('import types\nm = types.ModuleType("m")\nm.E = 1\ndef a(): return m.E', 'import types\nm = types.ModuleType("m")\nm.E = 2\ndef a(): return m.E', 'E was 1, now 2'),
@@ -155,7 +155,7 @@ def test_channels_last_double_copies_and_devices():
 def test_odd_tensors_have_values_too():
     odd = [torch.tensor(1.), torch.empty(0), torch.ones(3).bfloat16(), torch.ones(9, dtype=torch.cfloat).conj(), torch.eye(5).to_sparse(), torch.ones(2, 1).expand(2, 9), torch.tensor([True]),
            torch.quantize_per_tensor(torch.rand(9), .1, 0, torch.quint8), torch.empty(3, device='meta'), nn.Parameter(torch.ones(9))]
-    texts = [str(parts(t)) for t in odd]
+    texts = [str(made_of(t)) for t in odd]
     assert len({*texts}) == len(texts) and not any('unreadable' in t for t in texts)
     assert digest(torch.ones(3)) == digest(torch.ones(6)[::2]) != digest(torch.ones(3, 1))
 
@@ -199,17 +199,17 @@ def test_slots_of_attacks_and_descriptions():
     ways = [pgd(ball), pgd(Linf(.2)), pgd(L2(.1)), pgd(ball, 11), pgd(ball, loss=margin), pgd(ball, loss=smoothed(ce, .1)), pgd(ball, loss=smoothed(ce, .3)), autoattack(ball), autoattack(ball, steps=9),
             autoattack(ball, 'plus'), partial(pgd, ball), partial(pgd, Linf(.2))]
     assert len({fingerprint(a) for a in ways}) == len({describe(a) for a in ways}) == len(ways)
-    assert difference(parts(pgd(ball)), parts(pgd(Linf(.2), 20, .1))) == 'its steps was 10, now 20, its lr was 0.025, now 0.1, its ball.eps was 0.1, now 0.2'
-    assert difference(parts(1), parts(1)) == '' and isinstance(parts(1), Parts)
+    assert difference(made_of(pgd(ball)), made_of(pgd(Linf(.2), 20, .1))) == 'steps was 10, now 20, lr was 0.025, now 0.1, ball.eps was 0.1, now 0.2'
+    assert difference(made_of(1), made_of(1)) == '' and isinstance(made_of(1), Parts)
 
 def test_our_own_code_is_one_part_a_module(monkeypatch):
     from spat_nb import attack
     a = pgd(Linf(.1))
-    was,names = parts(a), parts(a, ours=False)
+    was,names = made_of(a), made_of(a, ours=False)
     assert [k for k in was if k.startswith('spat_nb.')] and not [k for k in was if k.startswith('function')] and not [k for k in names if 'spat_nb' in k]
     def ascend(f, x0, *rest, **kw): raise NotImplementedError
     monkeypatch.setattr(attack, 'ascend', ascend)
-    assert 'spat_nb.attack' in difference(was, parts(a)) and 'ascend' in difference(was, parts(a), 9) and parts(a, ours=False) == names
+    assert 'spat_nb.attack' in difference(was, made_of(a)) and 'ascend' in difference(was, made_of(a), 9) and made_of(a, ours=False) == names
 
 def test_an_object_may_say_what_it_stands_for():
     class Counted:
@@ -229,10 +229,10 @@ def test_installed_libraries_count_by_their_version(tmp_path, monkeypatch):
     home = tmp_path/'site-packages'; home.mkdir()
     lib = module(home, '__version__ = "1.0"\ndef f(x): return x', 'alien')
     monkeypatch.setitem(sys.modules, 'alien', lib)
-    p = parts(lib.f)
+    p = made_of(lib.f)
     assert p == {'it': 'f', 'library alien': '1.0'}
     lib.__version__ = '1.1'
-    assert difference(p, parts(lib.f)) == 'library alien was 1.0, now 1.1'
+    assert difference(p, made_of(lib.f)) == 'library alien was 1.0, now 1.1'
 
 def test_imports_within_a_function(tmp_path, monkeypatch):
     "The module is a user's own: it counts, whether somebody has loaded it already or not"
@@ -240,11 +240,11 @@ def test_imports_within_a_function(tmp_path, monkeypatch):
     (tmp_path/'own_tools.py').write_text('E = 1\ndef g(x): return x')
     f = module(tmp_path, 'def a(x):\n from own_tools import g, E\n import json, numpy\n return g(x)+E').a
     assert 'own_tools' not in sys.modules
-    was = parts(f)
+    was = made_of(f)
     f(1)
-    assert parts(f) == was and 'function g' in was and was['the global E'] == '1'
+    assert made_of(f) == was and 'function g' in was and was['the global E'] == '1'
     sys.modules['own_tools'].E = 2
-    assert difference(was, parts(f)) == 'the global E was 1, now 2'
+    assert difference(was, made_of(f)) == 'the global E was 1, now 2'
     del sys.modules['own_tools']
 
 FRESH = """
@@ -257,7 +257,7 @@ from spat_nb.attack import pgd
 from spat_nb.autoattack import autoattack
 from spat_nb.balls import Linf
 from spat_nb.data import crop_flip, get_data
-from spat_nb.identity import fingerprint, parts
+from spat_nb.identity import fingerprint, made_of
 from spat_nb.losses import ce, smoothed
 from spat_nb.models import SmallCNN
 from spat_nb.objectives import pgd_at, trades
