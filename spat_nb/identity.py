@@ -131,20 +131,24 @@ def _bytecode(code):
     names = code.co_varnames[:code.co_argcount+code.co_kwonlyargcount]
     return repr((code.co_name, code.co_argcount, code.co_posonlyargcount, code.co_flags, names, code.co_exceptiontable, steps))
 
-_SEEN = {}
+class _This:
+    "A code object as a key that is equal to itself alone: Python takes two with other docstrings or defaults for equal"
+    def __init__(self, code): self.code = code
+    def __hash__(self): return id(self.code)
+    def __eq__(self, other): return self.code is other.code
+
+@functools.lru_cache(maxsize=4096)
+def _told(this):
+    node = _node(this.code)                                              # without decorators and defaults: they are looked at as they are now
+    if node is None: return _hash(_bytecode(this.code))
+    body = node.body if isinstance(node, ast.Lambda) else _undocumented(node.body)
+    return _hash(type(node).__name__ + _arguments(node.args) + _plain(body))
 
 def source(
     f, # function
 ) -> str:
     "A fingerprint of what a function says: comments, docstrings and layout do not count. Of its bytecode, where no file holds its source"
-    code = f.__code__
-    if _SEEN.get(id(code), (None,))[0] is code: return _SEEN[id(code)][1]
-    node = _node(code)                                                   # without decorators and defaults: they are looked at as they are now
-    if node is None: text = _bytecode(code)
-    else: text = type(node).__name__ + _arguments(node.args) + _plain(node.body if isinstance(node, ast.Lambda) else _undocumented(node.body))
-    if len(_SEEN) > 10_000: _SEEN.clear()
-    _SEEN[id(code)] = code,_hash(text)
-    return _SEEN[id(code)][1]
+    return _told(_This(f.__code__))
 
 # %% ../nbs/00_identity.ipynb #63a948a1
 _OURS = Path(importlib.util.find_spec('spat_nb').origin).parent
