@@ -238,6 +238,7 @@ def _attributes(v):
 def _meant(v):
     "What an object stands for, where its class says so by `__identity__`, and its class"
     for _ in range(9):
+        if isinstance(v, type): break
         stands = getattr(type(v), '__identity__', None)
         if type(v).__name__ == 'OptimizedModule': stands = lambda m: m._orig_mod     # what torch.compile gives
         if stands is None: break
@@ -312,8 +313,8 @@ class _Walk:
     def visit(self, name, where, v, group):
         key = (name or 'it') + where
         if _simple(v): return self.put(key, _short(v), group)
-        if inspect.isfunction(v) or isinstance(v, type): return self.put(key, self.named(v, group), group)
         v,kind = _meant(v)
+        if inspect.isfunction(v) or isinstance(v, type): return self.put(key, self.named(v, group), group)
         if id(v) in self.met: return self.put(key, f'as {self.met[id(v)]}', group)
         self.met[id(v)] = key
         self.kept.append(v)
