@@ -7,7 +7,7 @@ Docs: https://spat-nb.github.io/spat_nb/identity.html.md"""
 # %% ../nbs/00_identity.ipynb #f6fc7043
 from __future__ import annotations
 import __future__
-import ast, dis, enum, functools, hashlib, importlib, importlib.metadata, importlib.util
+import ast, dis, enum, functools, hashlib, importlib, importlib.util
 import inspect, json, linecache, os, re, sys, sysconfig, types
 from collections import deque
 from dataclasses import MISSING, fields, is_dataclass
@@ -201,7 +201,7 @@ _NO_MEMBER = {'__dict__', '__weakref__', '__doc__', '__module__', '__qualname__'
               '__annotations_cache__', '__firstlineno__', '__static_attributes__', '__abstractmethods__', '_abc_impl', '__parameters__',
               '__orig_bases__', '__match_args__', '__slots__', '__hash__', '__dataclass_params__', '__dataclass_fields__', '_backward_cls',
               '_is_protocol', '__protocol_attrs__', '__non_callable_proto_members__', '__orig_class__'}
-_OPTIMISER = {*vars(torch.optim.SGD([torch.zeros(1)]))}
+_OPTIMISER = {'defaults', 'state', 'param_groups', '_zero_grad_profile_name', '_warned_capturable_if_run_uncaptured'}   # what every one has, hooks apart
 _MODULE = {*vars(nn.Module()), '_compiled_call_impl'}                    # what every module has
 _HOOKS = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backward_hooks')
 
@@ -282,8 +282,7 @@ class _Walk:
         while self.queue:
             item = self.queue.popleft()
             if len(item) == 4: self.visit(*item)
-            elif isinstance(item[0], type): self.a_class(*item[:2])
-            else: self.a_function(*item)
+            else: self.body(*item)
         for k,v in self.folded.items(): self.parts[k] = _hash('\n'.join(sorted(v)))
         return self.parts
 
@@ -305,9 +304,10 @@ class _Walk:
         return self.met[id(a)]
     def library(self, name):
         if f'library {name}' in self.parts: return
+        from importlib import metadata
         m = sys.modules.get(name)
-        try: version = getattr(m, '__version__', None) or importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError: version = 'of unknown version'
+        try: version = getattr(m, '__version__', None) or metadata.version(name)
+        except metadata.PackageNotFoundError: version = 'of unknown version'
         self.parts[f'library {name}'] = str(version)
 
     def visit(self, name, where, v, group):
@@ -334,6 +334,10 @@ class _Walk:
         label = self.label(name.replace('.<locals>', ''), f)
         self.queue.append((f, label, group))
         return label
+
+    def body(self, f, label, via):
+        try: self.a_class(f, label) if isinstance(f, type) else self.a_function(f, label, via)
+        except Exception as e: self.put(f'the inside of {label}', f'unreadable ({type(e).__name__})')
 
     def a_function(self, f, label, via):
         code = f.__code__
@@ -433,9 +437,6 @@ class _Walk:
         "Drawing moves a generator, and an attack that is resumed must be the same attack: so its seed counts, not where it stands"
         self.parts.streams.append(v)
         return f'generator with seed {v.initial_seed()}'
-    def a_numpy_stream(self, v, kind):
-        seeds = getattr(v.bit_generator, 'seed_seq', None)
-        return f'generator with seed {seeds.entropy} {seeds.spawn_key}' if seeds else self.a_value(v, kind)
     def an_array(self, v, kind):
         if v.dtype.hasobject: self.down('.values', v.tolist())
         return f'{v.dtype} {v.shape} {_hash(v.tobytes().hex())}'
@@ -489,10 +490,14 @@ class _Walk:
             at = '' if len(v.param_groups) == 1 else f'.param_groups[{i}]'
             for k,x in g.items(): self.down(f'{at}.{k}', x if k != 'params' else repr([_tensor(p, values=False) for p in x]))
         for k,x in _attributes(v).items():
-            if k not in _OPTIMISER: self.down(f'.{k}', x)
+            if k.startswith('_optimizer_'):
+                for i,f in enumerate(x.values()): self.down(f'.{k[1:]}[{i}]', f)
+            elif k not in _OPTIMISER: self.down(f'.{k}', x)
         return self.named(kind)
 
     def a_value(self, v, kind):
+        seeds = getattr(getattr(v, 'bit_generator', None), 'seed_seq', None) if kind.__module__.startswith('numpy.random') else None
+        if seeds: return f'generator with seed {seeds.entropy} {seeds.spawn_key}'
         label = self.named(kind)
         if isinstance(v, (list, tuple, deque)):
             names = getattr(kind, '_fields', None) or range(len(v))
@@ -531,7 +536,7 @@ class _Walk:
         return label
 
 _Walk.KINDS = (
-    (Tensor, _Walk.a_tensor), (torch.Generator, _Walk.a_stream), (np.random.Generator, _Walk.a_numpy_stream), (np.ndarray, _Walk.an_array),
+    (Tensor, _Walk.a_tensor), (torch.Generator, _Walk.a_stream), (np.ndarray, _Walk.an_array),
     (partial, _Walk.a_partial), (types.MethodType, _Walk.a_method), (types.BuiltinFunctionType, _Walk.a_builtin),
     (types.ModuleType, _Walk.a_module_value), ((staticmethod, classmethod), _Walk.a_wrapped), (property, _Walk.a_property),
     (nn.Module, _Walk.a_network), (torch.optim.Optimizer, _Walk.an_optimiser), (enum.Enum, _Walk.a_member), (PurePath, _Walk.a_path))
