@@ -82,19 +82,48 @@ def configure(a):
     if c['data'].lower().endswith('.npz') and Path(c['data']).exists(): c['data'] = str(Path(c['data']).absolute())    # to be found again from elsewhere
     return c | dict(precision=a.precision or settings().precision)
 
+def aims(c):
+    "Objective and training attack of configuration `c`"
+    from spat_nb import objectives
+    from spat_nb.attack import gaussian, pgd, uniform
+    from spat_nb.balls import Linf
+    attack = pgd(Linf(c['eps']), c['steps'], start=gaussian() if c['objective'] == 'trades' else uniform)
+    objective = getattr(objectives, c['objective'])
+    return partial(objective, beta=c['beta']) if c['objective'] == 'trades' else objective, attack
+
+def made(c):
+    "What a run of configuration `c` is made of: part -> its `identity.made_of`. With it a finished run tells whether it would be the same today"
+    from spat_nb import models
+    from spat_nb.identity import made_of
+    objective, attack = aims(c)
+    name = c['model']
+    net = models.SmallCNN if name == 'small' else models.WideResNet if name.startswith('wrn') else getattr(models, f'PreActResNet{name[6:]}')
+    return {k: made_of(v) for k, v in dict(objective=objective, attack=attack, network=net, measure=attacks(c['eps'])).items()}
+
+def another(c, out):
+    "How the finished run in `out` differs from configuration `c` and today's code, in words; '' where it does not"
+    from spat_nb.identity import difference
+    try: was = json.loads((out/'result.json').read_text(encoding='utf-8')); old = dict(was['config'])
+    except (ValueError, KeyError, TypeError): return f"{out}/result.json is damaged"
+    told = [f'{k} {old.get(k)}, not {c.get(k)}' for k in {**c, **old} if old.get(k) != c.get(k)]
+    if told: return f"{out} holds a run with {' and '.join(told)}"
+    if 'identity' not in was: return ''
+    for k, now in made(c).items():
+        ours = lambda p: {key: v for key, v in p.items() if not key.startswith('library ')}           # a newer version is no other run
+        if told := difference(ours(was['identity'].get(k, {})), ours(now)): return f"{out} holds a run with another {k}: {told}"
+    return ''
+
 def learner(c, data, out, device, compile=False, every=60, devices=None):
     "The run that configuration `c` describes"
     import torch
-    from spat_nb import objectives
-    from spat_nb.attack import gaussian, pgd, uniform
+    from spat_nb.attack import pgd
     from spat_nb.balls import Linf
     from spat_nb.core import torch_seed
     from spat_nb.learner import Best, Checkpoint, Learner, Progress, Validate
     torch.manual_seed(torch_seed(c['seed']))
     model = build(c['model'], data.train, c['width']).to(device)
     ball = Linf(c['eps'])
-    attack = pgd(ball, c['steps'], start=gaussian() if c['objective'] == 'trades' else uniform)
-    objective = partial(objectives.trades, beta=c['beta']) if c['objective'] == 'trades' else getattr(objectives, c['objective'])
+    objective, attack = aims(c)
     look = 1. if c['epochs'] > 3 or c['data'] == 'digits' else .5                # epochs between two validations
     best = Best()
     calls = [Validate(data.valid, pgd(ball, 10), every=look), best, Progress(), Checkpoint(out/'checkpoint.safetensors', every, c)]
@@ -114,7 +143,7 @@ def finish(c, l, best, data, out, seconds):
     record.save(out/'record.json')
     rows = json.loads(record.table().reset_index().to_json(orient='records'))
     where = next(l.model.parameters()).device
-    result = dict(config=c, spat_nb=spat_nb.__version__, torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
+    result = dict(config=c, identity=made(c), spat_nb=spat_nb.__version__, torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
                   device=torch.cuda.get_device_name(where) if where.type == 'cuda' else platform.processor() or platform.machine(),
                   **({'processes': l.devices.of} if l.devices else {}), seconds=dict(train=round(seconds, 1), evaluate=round(time.monotonic()-t, 1)), chosen_step=best.step, history=l.history,
                   table=rows, per_class=json.loads(record.class_table().to_json()))
@@ -156,6 +185,7 @@ def run(a, devices, say):
     c, threads = configure(a), settle()
     out = Path(a.out) if a.out else settings().results/name_of(c)
     if finished(out) and not a.again:
+        if told := another(c, out): raise ValueError(f"{told}; give another --out, or --again to train anew in it.")
         say(f"finished before: {out} (--again trains once more)")
         return show(Record.load(out/'record.json'), say)
     if devices: devices.wait()                                                   # nobody looks for files that the first one deletes or writes
@@ -283,6 +313,7 @@ def compare(a):
     pct = lambda v: f'{100*v:+.1f}'
     print(f"{a.record} against {a.other}{f', the classes under {a.classes}' if a.classes else ''}; images, accuracies, difference in points with 95% interval{' (all classes together)' if a.classes else ''}")
     for k, r in t.iterrows(): print(f"{k:12} {r.n:6.0f} {100*r.accuracy:6.1f} {100*r.other:6.1f}   {pct(r['diff'])} [{pct(r.lo)}, {pct(r.hi)}]{'' if r.lo > 0 or r.hi < 0 else '   not told apart'}")
+    for note in t.attrs['notes']: print(f'Note: {note}.')
     print('It holds for these two networks on other images; how far two more trainings would lie apart only more seeds can say.')
 
 def study(a):

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .core import default_device
 from .data import Stream
 from .evaluate import Record, evaluate
+from .identity import digest
 from .learner import Callback, Progress
 
 # %% auto #0
@@ -42,6 +43,7 @@ class Share:
     @property
     def seed(self): return getattr(self.train, 'seed', None)
     def __len__(self): return len(self.train)
+    def __identity__(self): return self.train                # a run may go on with another number of processes
     def rows(self, x): return x[self.rank::self.of]
     def epoch(self, e=0, start=0):
         "This process's rows of the batches of epoch `e`. An augmentation of whole batches is drawn whole, then cut; of files only the share is read"
@@ -57,7 +59,8 @@ class Whole:
     "`start`, drawn for the whole batch and cut to this share: every process draws the same numbers as a lone one would"
     start: Callable # (x, ball, generator) -> first point
     share: Share    # knows the size of the whole batch
-    def __repr__(self): return repr(self.start)              # a checkpoint asks which start it is
+    def __repr__(self): return repr(self.start)
+    def __identity__(self): return self.start                # a checkpoint asks which start it is
     def __call__(self, x, ball, generator=None):
         s = self.share
         if len(x) != len(range(s.rank, s.whole, s.of)): return self.start(x, ball, generator)    # not the batch
@@ -84,7 +87,8 @@ class _Sum(torch.autograd.Function):
 
 class SharedNorm(_BatchNorm):
     "Batch norm that takes mean and variance over the shares of all processes: two sums more for each layer and pass in train mode"
-    def _get_name(self): return 'BatchNorm2d'                # a checkpoint asks what the network looks like
+    def _get_name(self): return 'BatchNorm2d'
+    def __identity__(self): return nn.BatchNorm2d            # a checkpoint asks what the network looks like
     def _check_input_dim(self, x): pass
     def forward(self, x):
         if not self.training: return super().forward(x)
@@ -113,6 +117,7 @@ def share_norms(
 class Devices(Callback):
     "What one of many processes does beside the loop. All of them make the same Learner; `many` makes this"
     order = 2                                                # after the checkpoint
+    onlooker = True
     def __init__(self,
         accelerator,             # of Hugging Face's Accelerate
         shared_norm:bool=False,  # batch norm over all shares; else each process takes its own share's statistics
@@ -161,12 +166,13 @@ class Devices(Callback):
         kw = {'progress': self.first, **kw}
         if not hasattr(data, 'take') or data.n < self.of: return evaluate(model, data, precision, **kw)
         r = evaluate(model, data.take(torch.arange(self.rank, data.n, self.of)), precision, **kw)
-        parts = gather_object([{'y': r.y, **r.preds}])
+        parts = gather_object([{'y': r.y, 'marks': r.marks, **r.preds}])
         def woven(k):
             out = torch.empty(data.n, dtype=torch.int64)
             for i,p in enumerate(parts): out[i::self.of] = p[k]
             return out
-        return replace(r, y=woven('y'), preds={k: woven(k) for k in r.preds})
+        r.info['identity']['images'] = digest(marks := woven('marks'))
+        return replace(r, y=woven('y'), preds={k: woven(k) for k in r.preds}, marks=marks)
 
     def wait(self):
         "Until all processes are here"

@@ -6,12 +6,10 @@ Docs: https://spat-nb.github.io/spat_nb/evaluate.html.md"""
 
 # %% ../nbs/20_evaluate.ipynb #6de21331
 from __future__ import annotations
-import hashlib, json, math, re, time
+import base64, hashlib, json, math, time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import partial
-from inspect import isfunction
+from dataclasses import dataclass, field
 from pathlib import Path
 import torch
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from .balls import Ball
 from .core import bar, check_images, check_labels, check_logits, device_of, eval_mode, fast, fitting_threads, kept_layout, logits, own, settings
 from .data import Pairs, pair, rng
 from .files import write_aside
+from .identity import describe, difference, digest, fingerprint, made_of
 from .paths import instead, what_is
 from .losses import margin
 
@@ -70,7 +69,8 @@ class Record:
     y: Tensor            # (n,) int64 labels, n >= 1
     preds: dict          # name -> (n,) int64 answers; 'clean' first
     classes: tuple       # c class names
-    info: dict = field(default_factory=dict) # how it was made: attacks, precision, seed, seconds
+    info: dict = field(default_factory=dict) # how it was made: attacks, precision, seed, seconds, and the identity of model, images and attacks
+    marks: Tensor = None # (n,) int64, a fingerprint of each image; not saved
     def __post_init__(self):
         if len(self.y) == 0 or 'clean' not in self.preds: raise ValueError(f"{len(self.y)} images and answers for {list(self.preds)}; a record needs an image and the clean answers.")
         for t in (self.y, *self.preds.values()): _hard(t, len(self.y), len(self.classes))
@@ -123,26 +123,40 @@ class Record:
         import pandas as pd
         return pd.DataFrame({k: self.per_class(k).accuracy for k in self.names})
     def _same(self, other, names):
-        "ValueError where images or one of these attacks were not the same in both"
+        "Notes on what could not be compared. ValueError where images or one of these attacks were not the same in both"
         if not torch.equal(self.y, other.y): raise ValueError(f"the labels of the records differ ({len(self.y)} and {len(other.y)} images); evaluate both on the same images in the same order.")
-        mine,its = (r.info.get('attacks', {}) for r in (self, other))
-        for k in names:
-            if k in mine and k in its and mine[k] != its[k]: raise ValueError(f"{k} was {mine[k]} in one record and {its[k]} in the other; evaluate both with the same attack.")
+        mine,its = (r.info.get('identity', {}) for r in (self, other))
+        if mine and its and mine['images'] != its['images']: raise ValueError("the images of the records differ, though their labels do not; evaluate both on the same images in the same order.")
+        notes = set() if mine and its else {'a record was made before code and images were kept with it: only labels, and the settings of attacks, were compared'}
+        for k in names: notes |= self._same_attack(other, k.split('/')[0])
+        return sorted(notes)
+    def _same_attack(self, other, k):
+        mine,its = (r.info.get('attacks', {}).get(k) for r in (self, other))
+        if mine and its and mine != its: raise ValueError(f"{k} was {mine} in one record and {its} in the other; evaluate both with the same attack.")
+        mine,its = (r.info.get('identity', {}).get('attacks', {}).get(k, {}) for r in (self, other))
+        if not (mine and its): return set()
+        lib = lambda p, yes: {key: v for key,v in p.items() if key.startswith('library ') == yes}
+        told = difference(lib(mine, False), lib(its, False), two=True)
+        if told: raise ValueError(f"{k} was another attack in each of the records: {told}; evaluate both with the same attack.")
+        return {told} if (told := difference(lib(mine, True), lib(its, True), two=True)) else set()
     def versus(self,
         other:Record,    # on the same images, in the same order
         name:str=None,   # an attack, or 'clean': class by class under this one; default: all images, under every attack that both have
         level:float=.95, # confidence of the intervals; of the classes together (Bonferroni)
     ): # pandas.DataFrame, a row per attack or class: n, accuracy, other, diff, lo, hi
-        "Which of two networks is better, image by image, see `paired`. ValueError where the labels are others, or where an attack of one name was not the same; KeyError for an unknown name"
+        "Which of two networks is better, image by image, see `paired`. ValueError where images, labels or an attack of one name were not the same; KeyError for an unknown name. `attrs['notes']` says what could not be compared"
         import pandas as pd
         if name is None: parts = {k: (k, slice(None)) for k in ('clean', *self.attacks) if k in other.preds}
         else:
             parts = {c: (name, self.y == i) for i,c in enumerate(self.classes) if (self.y == i).any()}
             level = 1-(1-level)/len(parts)
-        self._same(other, {k for k,_ in parts.values()})
+        asked = {k for k,_ in parts.values()}
+        notes = self._same(other, {*self.attacks} if 'worst' in asked else asked)
         rows = [(self.correct(k)[of], other.correct(k)[of]) for k,of in parts.values()]
         rows = [(len(a), a.double().mean().item(), b.double().mean().item(), *paired(a, b, level)) for a,b in rows]
-        return pd.DataFrame(rows, index=pd.Index(parts, name='attack' if name is None else 'class'), columns=['n', 'accuracy', 'other', 'diff', 'lo', 'hi'])
+        table = pd.DataFrame(rows, index=pd.Index(parts, name='attack' if name is None else 'class'), columns=['n', 'accuracy', 'other', 'diff', 'lo', 'hi'])
+        table.attrs['notes'] = notes
+        return table
     def __repr__(self): return '\n'.join([self.table().to_string(float_format='{:.3f}'.format), *self.notes])
     def _repr_html_(self):
         from html import escape
@@ -222,6 +236,11 @@ def _size(data):
     n = getattr(data, 'n', None)
     return len(data.dataset) if n is None and hasattr(getattr(data, 'dataset', None), '__len__') else n
 
+def _batch(data):
+    "How many images stand in a batch; None where nobody knows before it comes"
+    if isinstance(data, list): return len(data[0][0]) if data else None
+    return getattr(data, 'batch_size', None)
+
 # %% ../nbs/20_evaluate.ipynb #e01a8634
 @dataclass(eq=False)
 class _Stage:
@@ -265,48 +284,53 @@ def _outlook(stages, n):
     return {k: v/max(first.n, 1) for k,v in alive.items()},1-sum(open_.values())/max(n*len(stages), 1),left,known
 
 # %% ../nbs/20_evaluate.ipynb #39648636
-def _describe(a, depth=5):
-    "A text that tells all slots of `a`, also what a function carries with it, and no addresses"
-    down = partial(_describe, depth=depth-1)
-    if depth and is_dataclass(a) and not isinstance(a, type): return f"{type(a).__name__}({', '.join(f'{f.name}={down(getattr(a, f.name))}' for f in fields(a))})"
-    if depth and isinstance(a, dict): return '{' + ', '.join(f'{k}: {down(v)}' for k,v in a.items()) + '}'
-    if depth and isinstance(a, partial): return f"{down(a.func)}({', '.join([*map(down, a.args), *(f'{k}={down(v)}' for k,v in a.keywords.items())])})"
-    if depth and isinstance(a, (list, tuple)): return '[' + ', '.join(map(down, a)) + ']'
-    if depth and isfunction(a) and a.__closure__: return f"{a.__code__.co_qualname.split('.<locals>')[0]}({', '.join(down(c.cell_contents) for c in a.__closure__)})"
-    if depth and type(a).__repr__ is object.__repr__: return f"{type(a).__name__}({', '.join(f'{k}={down(v)}' for k,v in getattr(a, '__dict__', {}).items())})"
-    return re.sub(r' at 0x\w+', '', repr(a))
+def _marks(x):
+    "A number for each image: equal where its pixels are, to 16 bits. Devices do not divide by 255 in quite the same way"
+    grid = (x.detach().float().cpu()*65535).round().to(torch.int32).contiguous()
+    shape = repr(tuple(x.shape[1:])).encode()
+    return [int.from_bytes(hashlib.blake2b(shape + row.tobytes(), digest_size=8).digest(), 'big', signed=True) for row in grid.numpy()]
 
-def _digest(*tensors):
-    "A fingerprint of values, shapes and dtypes"
-    h = hashlib.sha1()
-    for t in tensors: h.update(f'{t.dtype}{tuple(t.shape)}'.encode()); h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return h.hexdigest()
+def _now(old, new): return f'({old}, now {new})'
 
-def _identity(model):
-    "A fingerprint of layers, their settings and weights; of a plain function that is its name, and what it carries"
-    layers = model.named_modules() if isinstance(model, nn.Module) else ()
-    own = [[n, {k: v for k,v in vars(m).items() if k[0] != '_' and k != 'training'}] for n,m in layers]
-    weights = [t for t in model.state_dict().values() if isinstance(t, Tensor)] if own else []
-    return f"{hashlib.sha1((_describe(model) + _describe(own)).encode()).hexdigest()} {_digest(*weights)}"
+def _other(old, new):
+    "What of a journal's key `old` is not as in `new`, in words; '' where all is the same"
+    if told := difference(old['model'], new['model']): return f'another model: {told}'
+    if list(old['attacks']) != list(new['attacks']): return 'other attacks ' + _now(*(', '.join(k['attacks']) or 'none' for k in (old, new)))
+    for k,v in new['attacks'].items():
+        if told := difference(old['attacks'][k], v): return f'another {k}: {told}'
+    for k,words in dict(seed='another seed', precision='another precision', classes='other classes', batch='other images in a batch').items():
+        a,b = old[k],new[k]
+        if a != b and not (k in ('classes', 'batch') and None in (a, b)): return f'{words} {_now(a, b)}'
+    return ''
 
 class _Journal:
     "What every finished step gave, in a file that is never half written; without a path nothing is kept. ValueError where the file belongs to other things than `key` says"
-    def __init__(self, path, key):
-        self.path,self.state = path and Path(path),dict(key=key, done={})
+    FORM = 2
+    def __init__(self, path, key, streams=()):
+        self.path,self.state,self.streams,self.stood = path and Path(path),dict(form=self.FORM, key=key, done={}),streams,None
         if not path or not self.path.is_file(): return
-        try: state = json.loads(self.path.read_text(encoding='utf-8')); old,_ = state['key'],state['done']
+        try:
+            state = json.loads(self.path.read_text(encoding='utf-8'))
+            if not isinstance(state['key'], dict) or not isinstance(state['done'], dict): raise TypeError('no dict')
         except (ValueError, KeyError, TypeError): raise ValueError(f"{path} is damaged or no state of an evaluation (it is {what_is(path)}); give another path.") from None
-        for k,v in key.items():
-            if old.get(k) != v: raise ValueError(f"{path} was begun with another {k}; give another path, or delete it to begin anew.")
-        self.state = state
+        if state.get('form') != self.FORM: self.refuse(f"by {'an earlier' if 'form' not in state else 'another'} version of spat_nb, and does not say of what its attacks were made")
+        now = {**json.loads(json.dumps(key)), 'model': key['model'], 'attacks': dict(key['attacks'])}
+        if told := _other(state['key'], now): self.refuse(f'with {told}')
+        self.state,self.stood = state,state.get('streams')
+    def refuse(self, why): raise ValueError(f"{self.path} was begun {why}; give another path, or delete it to begin anew.")
     def __call__(self, name, tensors, make):
-        "What `make()` (JSON values) gave for these tensors, today or before the kill"
+        "What `make()` (JSON values) gave for these tensors (images, labels), today or before the kill"
         if not self.path: return make()
-        mark,done = _digest(*tensors),self.state['done']
-        if name in done and done[name][0] != mark: raise ValueError(f"{self.path} was begun with other images (they differ at {name}); give another path, or delete it to begin anew.")
-        if name not in done:
-            done[name] = [mark, make()]
-            with write_aside(self.path) as part: part.write_text(json.dumps(self.state), encoding='utf-8')
+        mark,done = [digest(t) for t in tensors],self.state['done']
+        if name in done:
+            for word,a,b in zip(('images', 'labels'), done[name][0], mark):
+                if a != b: self.refuse(f'with other {word} (they differ at {name})')
+            return done[name][1]
+        for g,s in zip(self.streams, self.stood or ()): g.set_state(torch.tensor(list(base64.b64decode(s)), dtype=torch.uint8))
+        self.stood = None                                                 # an attack's own generator goes on from where it stood
+        done[name] = [mark, make()]
+        self.state['streams'] = [base64.b64encode(bytes(g.get_state().tolist())).decode() for g in self.streams]
+        with write_aside(self.path) as part: part.write_text(json.dumps(self.state), encoding='utf-8')
         return done[name][1]
 
 # %% ../nbs/20_evaluate.ipynb #c49e5792
@@ -321,7 +345,7 @@ class _Run:
     tell: Callable     # the journal
     def __post_init__(self):
         self.stages = _stages(self.attacks)
-        self.y,self.answers,self.size,self.notes = [],{k: [] for k in self.stages},None,[]
+        self.y,self.answers,self.size,self.notes,self.marks = [],{k: [] for k in self.stages},None,[],[]
         self.broken = dict.fromkeys(self.stages, 0)                  # images whose gradient was not finite
     def feed(self, x, y):
         _hard(y, len(check_images(x)), None)
@@ -329,6 +353,7 @@ class _Run:
         self.size = self.size or len(x)
         self.stages['clean'].held.append((torch.arange(len(self.y), len(self.y)+len(x)), x, y))
         self.y += y.tolist()
+        self.marks += _marks(x)
         for a in self.answers.values(): a += [-1]*len(x)             # -1: not asked (yet)
     def work(self, least):
         "Run all stages in which `least` images wait; yields after each batch"
@@ -362,14 +387,15 @@ class _Run:
         for k,a in self.attacks.items():
             if not getattr(a, 'check', None): continue
             with _stream(x.device, self.seed, k, 'doubts'): self.notes += [t for t in self.tell(f'{k} doubts', (x, y), lambda: a.check(self.model, x, y)) if t not in self.notes]
-    def record(self, **info):
-        y,preds = torch.tensor(self.y),{}
+    def record(self, identity, **info):
+        y,preds,marks = torch.tensor(self.y),{},torch.tensor(self.marks)
         for s in self.stages.values():                               # who was not asked had fallen before: its answer stays
             p = torch.tensor(self.answers[s.name])
             preds[s.name] = torch.where(p < 0, preds[s.before], p) if s.before else p
             k = s.name.split('/')[0]
             if k != s.name and s.name.endswith(f'/{list(self.attacks[k].members)[-1]}'): preds[k] = preds[s.name]
-        r = Record(y, preds, self.classes, dict(info, seconds={k: s.seconds for k,s in self.stages.items()}, notes=self.notes))
+        info |= dict(seconds={k: s.seconds for k,s in self.stages.items()}, notes=self.notes, identity=dict(identity, images=digest(marks)))
+        r = Record(y, preds, self.classes, info, marks)
         r.notes.extend(f"{k}: the gradient was NaN or infinite at some pixels of {n} images, where 0 or the largest finite entry took its place; ask an attack without gradients too." for k,n in self.broken.items() if n)
         for k,a in self.attacks.items():
             if getattr(a, 'review', None): r.notes.extend(a.review({m: r.accuracy(f'{k}/{m}') for m in a.members}))
@@ -388,11 +414,14 @@ def evaluate(
     "The model's answers to clean images and, where those are right, to attacked ones. TypeError or ValueError where model, data, attacks and the file `resume` do not fit"
     precision = (precision or settings().precision) if isinstance(model, nn.Module) else 'float32'
     batches,device = _batches(data),device_of(model)
-    slots = {k: _describe(a) for k,a in _checked(attacks).items()}
-    tell = _Journal(resume, dict(model=_identity(model), attacks=slots, seed=seed, precision=precision) if resume else {})
-    n = _size(batches)
+    classes = tuple(getattr(data, 'classes', getattr(batches, 'classes', ())))
+    slots = {k: describe(a) for k,a in _checked(attacks).items()}
+    with eval_mode(model): made = dict(model=made_of(model), attacks={k: made_of(a) for k,a in attacks.items()})
+    streams = [g for p in made['attacks'].values() for g in p.streams]
+    key = dict(made, seed=seed, precision=precision, classes=[*map(str, classes)] or None, batch=_batch(batches))
+    tell,n = _Journal(resume, key, streams),_size(batches)
     with kept_layout(model), eval_mode(model), bar(None, desc='evaluate', bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}', **{'total': n and n*len(_stages(attacks))}, **{} if progress else {'disable': True}) as b:
-        run = _Run(model, fast(model, precision), attacks, tuple(getattr(data, 'classes', getattr(batches, 'classes', ()))), seed, tell)
+        run = _Run(model, fast(model, precision), attacks, classes, seed, tell)
         def show():
             if b.disable or not n: return
             acc,share,left,known = _outlook(run.stages, n)
@@ -403,7 +432,7 @@ def evaluate(
             for _ in run.work(run.size): show()
         for _ in run.work(1): show()
     if not run.y: raise ValueError("the data holds no images; check how it was split.")
-    return run.record(attacks=slots, precision=precision, seed=seed)
+    return run.record(dict(made, model=fingerprint(made['model'])), attacks=slots, precision=precision, seed=seed)
 
 # %% ../nbs/20_evaluate.ipynb #be6924d2
 def sweep(

@@ -6,7 +6,7 @@ Docs: https://spat-nb.github.io/spat_nb/learner.html.md"""
 
 # %% ../nbs/22_learner.ipynb #372b76cf
 from __future__ import annotations
-import json, math, random, re, time
+import json, math, os, random, time
 from functools import partial
 from pathlib import Path
 from typing import Callable
@@ -15,6 +15,7 @@ from torch import nn
 from .core import bar, fast, fitting_threads, seed_everything, settings
 from .evaluate import evaluate
 from .files import load_tree, save_tree
+from .identity import difference, fingerprint, made_of
 
 # %% auto #0
 __all__ = ['sgd', 'EVERYWHERE', 'one_cycle', 'Callback', 'Learner', 'Validate', 'Best', 'EarlyStop', 'Checkpoint', 'Progress']
@@ -35,6 +36,8 @@ EVERYWHERE = []   # listeners of every Learner of this process, called before it
 class Callback:
     "Something that listens to a Learner `l`. It defines the events it wants, and `state` where it remembers what must survive a kill"
     order = 0                   # listeners are called in the order of the list; those of higher `order` after the others
+    onlooker = False            # does it look on, and change nothing? Then a checkpoint does not ask whether it is still the same
+    decides = False             # do its settings decide what the run gives, though it keeps no state? Then a checkpoint asks for them
     def resume(self, l): pass          # first of all: take the run back to where it stood
     def before_fit(self, l): pass
     def before_step(self, l): pass     # the last step is done and remembered
@@ -145,6 +148,7 @@ class Learner:
 # %% ../nbs/22_learner.ipynb #a9fb4906
 class Validate(Callback):
     "Clean and robust accuracy on held-out images, into the history. ValueError where `every` is not above 0"
+    decides = True
     def __init__(self,
         data,            # `Batches` that are not trained on, and not the test set
         attack:Callable, # gives the column 'robust'
@@ -177,6 +181,7 @@ class Best(Callback):
 
 class EarlyStop(Callback):
     "Stop when the validation value has not risen for `patience` looks"
+    decides = True
     def __init__(self,
         patience:int=5,   # looks without a new best
         key:str='robust', # column of the history
@@ -208,28 +213,79 @@ def _set_rng(l, s):
     if s['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(s['cuda'])
     for g,state in zip(_streams(l), s['attacks'], strict=True): g.set_state(state)
 
+def _keeps(c): return isinstance(c, Callback) and type(c).state is not Callback.state
+
+def _settings(c):
+    "What decides about an objective or a listener; of one that keeps a state all but that"
+    if not _keeps(c): return c
+    kept = c.state()
+    return {'class': type(c), **{k: v for k,v in vars(c).items() if k not in kept}}
+
+def _listeners(l):
+    "name -> what a checkpoint asks of it, of all listeners that may change something"
+    found = {}
+    for c in l.callbacks:
+        if c.onlooker: continue
+        name = type(c).__name__
+        while name in found: name += "'"
+        found[name] = made_of(_settings(c) if _keeps(c) or c.decides else type(c), modes=False)
+    return found
+
+def _images(data):
+    "What training images are made of; of files their names and, up to 100,000, their sizes"
+    if not hasattr(data, 'files'): return data
+    size = os.path.getsize if data.n <= 100_000 else lambda f: ''
+    names = [f'{Path(f).parent.name}/{Path(f).name} {size(f)}' for f in data.files]
+    return {**{k: v for k,v in vars(data).items() if k not in ('workers', 'device')}, 'files': fingerprint(names)}
+
+def _made(l):
+    "What a run is made of: part -> its `identity.made_of`. Weights do not count, they lie in the file"
+    look = partial(made_of, weights=False, modes=False)
+    opt = look(l.opt)
+    for k in [k for k in opt if k.split('.')[-1] in ('lr', 'initial_lr')]: del opt[k]      # the schedule sets it
+    return dict(model=look(l.model), objective=look(_settings(l.objective)), attack=look(l.attack), optimiser=opt, schedule=look(l.schedule),
+                training_data=look(_images(getattr(l.train, '__identity__', lambda: l.train)())), **_listeners(l))
+
+def _fixed(model):
+    "name -> text of a network's buffers and frozen weights"
+    frozen = {k: p for k,p in model.named_parameters() if not p.requires_grad}
+    return {k: made_of(t)['it'] for k,t in {**dict(model.named_buffers()), **frozen}.items()}
+
 class Checkpoint(Callback):
     "Write the whole run to `path` now and then, and go on from it: the end is the same, bit for bit. ValueError for a file of another run"
     order = 1                   # after all others: what they did at this step is in the file
+    onlooker = True
     def __init__(self,
         path,             # .safetensors file
         every:float=60,   # seconds between two writings; also at the end of each epoch
         config:dict=None, # JSON values that identify the run, beside what the Learner knows of itself
-    ): self.path,self.every,self.config,self.at = Path(path),every,config or {},time.monotonic()
+    ): self.path,self.every,self.config,self.at,self.begun = Path(path),every,config or {},time.monotonic(),None
     def facts(self, l):
-        "What must be equal for a run to go on"
-        name = lambda v: re.sub(r' at 0x\w+', '', repr(v))
-        facts = dict(model=name(l.model), objective=name(l.objective), attack=name(l.attack), optimiser=type(l.opt).__name__, schedule=name(l.schedule), epochs=l.epochs, lr=l.lr,
-                     seed=l.seed, precision=l.precision, images=l.train.n, batches=len(l.train), order=getattr(l.train, 'seed', None), remembering=[type(c).__name__ for c in self.keepers(l)])
+        "What must be equal for a run to go on, as far as numbers and texts say it"
+        facts = dict(epochs=l.epochs, lr=l.lr, seed=l.seed, precision=l.precision, images=l.train.n, batches=len(l.train), order=getattr(l.train, 'seed', None), remembering=[type(c).__name__ for c in self.keepers(l)])
         return json.loads(json.dumps({**facts, **self.config}))
+    def begin(self, l):
+        "Note what the run is made of, before it moves"
+        self.begun = dict(facts=self.facts(l), made=_made(l), fixed=_fixed(l.model))
     def keepers(self, l): return [c for c in l.callbacks if type(c).state is not Callback.state]
+    def other(self, tree):
+        "How the file belongs to another run, in words; '' where it is this one"
+        old,new = tree['facts'],self.begun['facts']
+        told = [f'{k} = {old.get(k)!r}, not {new.get(k)!r}' for k in {**new, **old} if old.get(k) != new.get(k)]
+        if told: return f"belongs to a run with {' and '.join(told)}"
+        if 'made' not in tree: return 'was begun by an earlier version of spat_nb and does not say what its run was made of'
+        for k,now in self.begun['made'].items():
+            if k in tree['made'] and (told := difference(tree['made'][k], now)): return f"belongs to a run with another {k.replace('_', ' ')}: {told}"
+        for k in {*self.begun['made']} ^ {*tree['made']}:
+            if k in ('Validate', 'EarlyStop'): return f"belongs to a run {'with' if k in tree['made'] else 'without'} {k}"
+        told = difference(tree['fixed'], {k: v for k,v in self.begun['fixed'].items() if k in tree['fixed']})
+        return f'belongs to a run with another model: {told}' if told else ''
     def resume(self, l):
+        self.begin(l)
         if not self.path.exists(): return
-        tree,facts = load_tree(self.path),self.facts(l)
+        tree = load_tree(self.path)
         if not isinstance(tree, dict) or 'facts' not in tree: raise ValueError(f"{self.path} is no checkpoint; choose another path for it.")
-        for k in {**facts, **tree['facts']}:
-            a,b = tree['facts'].get(k),facts.get(k)
-            if a != b: raise ValueError(f"{self.path} belongs to a run with {k} = {a!r}, not {b!r}; delete it or choose another path.")
+        if told := self.other(tree): raise ValueError(f"{self.path} {told}; delete it or choose another path.")
         try: self.restore(l, tree)
         except (RuntimeError, KeyError, ValueError) as e: raise ValueError(f"{self.path} does not fit this model ({' '.join(str(e).split())[:150]}); delete it or choose another path.") from None
     def restore(self, l, tree):
@@ -244,14 +300,18 @@ class Checkpoint(Callback):
     def after_epoch(self, l): self.write(l)
     def write(self, l):
         l.check()                                     # never over a good file
+        if self.begun is None: self.begin(l)
+        now = _fixed(l.model)
+        fixed = {k: v for k,v in self.begun['fixed'].items() if now.get(k) == v}    # what training moves is no mark of the model
         if not l.devices or l.devices.first: save_tree(self.path, dict(   # one process writes for all
-                  facts=self.facts(l), model=l.model.state_dict(), opt=l.opt.state_dict(), epoch=l.epoch, batch=l.batch, stop=l.stop, history=l.history,
+                  self.begun, fixed=fixed, model=l.model.state_dict(), opt=l.opt.state_dict(), epoch=l.epoch, batch=l.batch, stop=l.stop, history=l.history,
                   losses=torch.stack(l.losses) if l.losses else torch.zeros(0), callbacks=[c.state() for c in self.keepers(l)], rng=_get_rng(l)))
         self.at = time.monotonic()
 
 # %% ../nbs/22_learner.ipynb #c2ac76d0
 class Progress(Callback):
     "A bar over the whole run and a line for each validation; without a terminal, a line now and then"
+    onlooker = True
     def __init__(self,
         every:float=30, # seconds between two lines where there is no bar
         show:bool=None, # a bar? Default: where there is a terminal or a notebook

@@ -12,8 +12,9 @@ from .autoattack import autoattack
 from .balls import Linf
 from .core import compiler, default_device, settings, torch_seed
 from .data import get_data
-from .evaluate import _describe, evaluate, paired, wilson
+from .evaluate import evaluate, paired, wilson
 from .files import write_aside
+from .identity import describe, fingerprint, made_of
 from .paths import shell, what_is
 from .learner import EVERYWHERE, Best, Callback, Checkpoint, Learner, Progress, Validate
 from .losses import margin
@@ -86,6 +87,8 @@ class Study:
         size, change = replace(SIZES[name], **self.sizes.get(name, {})), self.arms[arm].change
         return replace(size, **(change(size) if callable(change) else change))
 
+PHASES = dict(train=(('objective', 'attack', 'slots', 'callbacks', 'learner', 'make', 'train'), ('net',)), judge=(('finish', 'attacks', 'extra'), ('strong',)))  # fields of Arm and of Size that hold code
+
 @dataclass
 class Job:
     "One run: an arm at a size with a seed"
@@ -115,8 +118,17 @@ class Job:
     @property
     def config(self):
         later = [('tested', None), ('best', 'robust')]              # fields that came after the first results, and what these were made with
-        told = lambda o, *but: {k: _describe(v) for k, v in vars(o).items() if k not in but and (k, v) not in later}
+        told = lambda o, *but: {k: describe(v) for k, v in vars(o).items() if k not in but and (k, v) not in later}
         return dict(arm=told(self.arm, 'note'), size=told(self.size, *HOW))
+    def made(self, phase, ours=False):
+        "What this run is trained by, or judged by, as `identity.made_of`; our own functions by name, or by what they say"
+        arm, size = PHASES[phase]
+        return made_of([{k: getattr(self.arm, k) for k in arm}, {k: getattr(self.size, k) for k in size}], ours=ours)
+    @property
+    def code(self):
+        "phase -> fingerprint of it, where a function or class in it is not ours"
+        made = {phase: self.made(phase) for phase in PHASES}
+        return {phase: fingerprint(p) for phase, p in made.items() if any(k.startswith(('function ', 'class ')) for k in p)}
     @property
     def precision(self): return 'bfloat16' if self.device and self.device.type == 'cuda' else self.size.precision or settings().precision
     @property
@@ -141,7 +153,11 @@ class Job:
         "Is there a result of just this configuration?"
         try: d = json.loads(self.path.read_text(encoding='utf-8'))
         except (OSError, ValueError): return False
-        return d.get('schema') == SCHEMA and d.get('config') == self.config
+        return d.get('schema') == SCHEMA and d.get('config') == self.config and not self.edited(d)
+    def edited(self, d):
+        "The phases whose code was edited since result `d` was written, as far as it says; results of before do not"
+        was = d.get('code', {}).get('arm')
+        return {k for k in PHASES if was.get(k) != self.code.get(k)} if was else set()
 
 def jobs(study, size, seeds=None, arms=None) -> list:
     "All runs, seed by seed: after each round every arm has one seed more. KeyError for an unknown arm"
@@ -270,11 +286,20 @@ def _judge(model, job):
 
 def _begin(job):
     "Clear away what another configuration or precision left half done"
-    mark, mine = job.work/'run.json', dict(config=job.config, precision=job.precision)
+    mark, mine = job.work/'run.json', dict(config=job.config, precision=job.precision, code=fingerprint(job.made('train', ours=True)))
     if mark.is_file() and json.loads(mark.read_text(encoding='utf-8')) == mine: return
     for f in job.work.iterdir():
         if f.name != 'lock': f.unlink()
     with write_aside(mark) as part: part.write_text(json.dumps(mine), encoding='utf-8')
+
+def _trained(job):
+    "Lay ready what was trained, where the result's judge alone was edited"
+    try: d = json.loads(job.path.read_text(encoding='utf-8'))
+    except (OSError, ValueError): return
+    if d.get('schema') != SCHEMA or d.get('config') != job.config or job.edited(d) != {'judge'} or job.arm.train or not job.kept.is_file(): return
+    for name, v in {'history.json': [d['history'], d['chosen_step']], 'seconds.json': dict(train=d['seconds']['train'], judge=0.)}.items():
+        with write_aside(job.work/name) as part: part.write_text(json.dumps(v))
+    with write_aside(job.work/'weights.safetensors') as part: part.write_bytes(job.kept.read_bytes())
 
 def _load(job, weights):
     "The trained network of a run, on its device"
@@ -288,6 +313,7 @@ def one(job, device, budget=None, quiet=False) -> bool:
     with _alone(job.work) as mine:
         if not mine or job.done(): return False
         _begin(job)
+        if not (job.work/'weights.safetensors').is_file(): _trained(job)
         if job.compiled: torch.compiler.reset()                        # the graphs of the run before, and the memory that they hold
         start, log = time.monotonic(), job.work/'seconds.json'
         before = json.loads(log.read_text(encoding='utf-8')) if log.is_file() else dict(train=0., judge=0.)
@@ -310,7 +336,7 @@ def one(job, device, budget=None, quiet=False) -> bool:
         finally: spend()
         history, chosen = (*told, None)[:2]
         d = dict(schema=SCHEMA, study=job.study.name, arm=job.arm_name, size=job.size_name, seed=job.seed, config=job.config, **job.how,
-                 code=dict(spat_nb=spat_nb.__version__, commit=_commit()), torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
+                 code=dict(spat_nb=spat_nb.__version__, commit=_commit(), **({'arm': job.code} if job.code else {})), torch=torch.__version__, python=platform.python_version(), threads=torch.get_num_threads(),
                  device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'cpu, {platform.machine()}', seconds={k: round(v, 1) for k, v in before.items()},
                  parameters=sum(p.numel() for p in model.parameters()), chosen_step=chosen, history=history, **seen)
         _write(job, d)

@@ -154,9 +154,9 @@ def test_a_state_of_something_else_is_refused(digits, tmp_path):
     first = go(precision='float32')
     other = SmallCNN(width=8)
     flip = data.with_(x=255-data.x)
-    for f, says in ((lambda: go(model=other), 'another model'), (lambda: go(a=pgd(ball, 3)), 'another attacks'), (lambda: go(a=pgd(Linf(.2), 2)), 'another attacks'), (lambda: go(d=flip), 'other images'),
-                    (lambda: go(d=data.with_(batch_size=33)), 'other images'), (lambda: go(seed=3), 'another seed'), (lambda: go(precision='channels_last'), 'another precision'),
-                    (lambda: evaluate(net, data, resume=path, pgd=pgd(ball, 2), more=fgsm(ball)), 'another attacks')):
+    for f, says in ((lambda: go(model=other), 'another model'), (lambda: go(a=pgd(ball, 3)), 'another pgd: steps was 2, now 3'), (lambda: go(a=pgd(Linf(.2), 2)), 'another pgd: .*ball.eps was'), (lambda: go(d=flip), 'other images'),
+                    (lambda: go(d=data.with_(batch_size=33)), 'other images in a batch'), (lambda: go(seed=3), 'another seed'), (lambda: go(precision='channels_last'), 'another precision'),
+                    (lambda: evaluate(net, data, resume=path, pgd=pgd(ball, 2), more=fgsm(ball)), 'other attacks .pgd, now pgd, more')):
         with pytest.raises(ValueError, match=says) as e: f()
         assert 'delete it' in str(e.value)
     before = path.read_bytes()

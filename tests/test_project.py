@@ -5,7 +5,7 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 NOTEBOOKS = sorted((TOP/'nbs').glob('*.ipynb'))
-ROOMS = ('core', 'exercise', 'files', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'steps', 'minimal', 'queries', 'autoattack', 'evaluate', 'trust', 'faults', 'lineup', 'learner', 'objectives', 'devices',
+ROOMS = ('core', 'exercise', 'files', 'identity', 'plot', 'data', 'models', 'balls', 'losses', 'attack', 'steps', 'minimal', 'queries', 'autoattack', 'evaluate', 'trust', 'faults', 'lineup', 'learner', 'objectives', 'devices',
          'classwise', 'temperature', 'fairness', 'spat', 'hypersphere', 'prototypes', 'sparta', 'tricks', 'study', 'zoo')
 
 @pytest.fixture(scope='module')

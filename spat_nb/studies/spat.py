@@ -5,6 +5,7 @@ import torch
 from spat_nb.attack import pgd
 from spat_nb.core import eval_mode, generator, logits
 from spat_nb.files import load_tree, save_tree
+from spat_nb.identity import fingerprint
 from spat_nb.learner import Learner
 from spat_nb.losses import ce, smoothed
 from spat_nb.objectives import pgd_at
@@ -16,7 +17,8 @@ SWEEP = (.1, .2, .3)
 def witness(job):
     "A PGD-AT network of another seed that judges the images of all arms; trained once for each size, then read"
     size, data = job.size, job.open()
-    path = job.home.parent.parent/'.work'/'spat'/job.size_name/f'judge-{size.epochs}-{size.steps}-{size.eps:.4f}.safetensors'
+    recipe = fingerprint([size.data, size.net, size.epochs, size.lr, size.batch, pgd_at, pgd(job.ball, size.steps)], ours=False)
+    path = job.home.parent.parent/'.work'/'spat'/job.size_name/f'judge-{recipe[:12]}.safetensors'
     torch.manual_seed(1000)
     net = size.net(data.train).to(job.device)
     if path.is_file(): net.load_state_dict(load_tree(path)); return net
