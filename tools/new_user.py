@@ -87,7 +87,7 @@ def lab(user):
         try:
             end = time.monotonic()+120
             while 'jupyter-config-data' not in get(f'{at}/lab/tree/index.ipynb?token=t'):
-                sure(p.poll() is None and time.monotonic() < end, f'JupyterLab does not answer:\n{log.read_text(encoding='utf-8')[-2000:]}'); time.sleep(.3)
+                sure(p.poll() is None and time.monotonic() < end, f'JupyterLab does not answer:\n{log.read_text(encoding="utf-8")[-2000:]}'); time.sleep(.3)
             sure('python3' in json.loads(get(f'{at}/api/kernelspecs?token=t'))['kernelspecs'], 'no kernel')
             sure('13_steps.ipynb' in get(f'{at}/api/contents?token=t'), 'the notebooks are not there')
         finally:
