@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from .arrays import read_arrays
 from .core import check_count, check_images, check_labels, default_device, settings
+from .fetch import fetch
 from .images import read_image, read_parts
 from .paths import shell
 from .vision import torchvision
@@ -332,9 +333,9 @@ def _digits():
     d = load_digits()
     return torch.tensor(d.images*255/16).round().byte()[:,None], torch.tensor(d.target).long(), tuple('0123456789')
 
-def _make(s, root, part, download):
+def _make(s, root, part):
     "Bytes (n,ch,h,w), labels and class names of one part, from torchvision's data set"
-    d = getattr(torchvision('datasets'), s.kind)(str(root), download=download, **{s.arg: part if s.arg == 'split' else part == 'train'})
+    d = getattr(torchvision('datasets'), s.kind)(str(root), download=False, **{s.arg: part if s.arg == 'split' else part == 'train'})
     x,y = torch.as_tensor(d.data),torch.as_tensor(d.labels if s.arg == 'split' else d.targets).long()
     x = x[:,None] if x.ndim == 3 else x.permute(0,3,1,2) if x.shape[3] == 3 else x
     return x.contiguous(), y, tuple('0123456789') if s.kind in ('MNIST', 'SVHN') else tuple(d.classes)
@@ -343,12 +344,12 @@ def _open(name, root, part, download):
     "`_make`, or one sentence: FileNotFoundError where nothing is there, ValueError for damaged files, ConnectionError for a failed download"
     s,mend = SOURCES[name],f"`spat_nb data {name}` in a shell, or get_data({name!r}, download=True)"
     place = root/s.place.format(part)
-    try: return _make(s, root, part, False)
+    try: return _make(s, root, part)
     except Exception as e: why = str(e).splitlines()[0] if str(e) else type(e).__name__
     if download:
-        if name == 'mnist': [f.unlink() for f in place.glob('*ubyte')]       # torchvision asks only whether they exist
-        try: return _make(s, root, part, True)
-        except Exception as e: raise ConnectionError(f"could not download {name} to {root} ({e}); check the connection and run {mend} again.") from e
+        try: fetch(name, root)
+        except ConnectionError as e: raise ConnectionError(f"could not download {name} to {root} ({e}); check the connection and run {mend} again: what has arrived is kept.") from None
+        return _make(s, root, part)
     if place.exists(): raise ValueError(f"{name} in {place} is incomplete or damaged ({why}); run {mend}.")
     raise FileNotFoundError(f"no {name} in {root} ({place.relative_to(root)} is missing); run {mend}, or set SPAT_NB_DATA to the folder that holds it.")
 

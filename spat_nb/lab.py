@@ -2,13 +2,13 @@
 # `copy` lays the notebooks of this version, and the results that they read, into a folder and notes a hash of each file in MANIFEST:
 # a file that still has its hash was not touched by the reader and may be replaced. `examine` looks at the machine; a finding names its mend.
 from __future__ import annotations
-import hashlib, importlib, importlib.metadata, importlib.util, json, os, platform, re, shutil, subprocess, sys
+import functools, hashlib, importlib, importlib.metadata, importlib.util, json, os, platform, re, shutil, subprocess, sys, tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from .files import write_aside
-from .paths import shell
+from .paths import check_writable, shell
 
 MANIFEST = '.spat_nb.json'
 HOME = Path(__file__).parent
@@ -125,6 +125,23 @@ def _have(requirement):
     except importlib.metadata.PackageNotFoundError: return None, False
     return v, requirement.specifier.contains(v, prereleases=True)
 
+def _said(e): return f"{type(e).__name__}: {str(e).splitlines()[0][:160] if str(e) else ''}"
+
+@functools.cache
+def _modules() -> dict: # distribution, in small letters -> its top modules
+    found = {}
+    for module, dists in importlib.metadata.packages_distributions().items():
+        for dist in dists: found.setdefault(dist.lower().replace('_', '-'), []).append(module)
+    return found
+
+def _loads(name) -> str: # why not; '' where it does
+    "Import what a distribution brings: that it is listed as installed says little"
+    for module in _modules().get(name.lower().replace('_', '-'), ()):
+        if module.startswith('_') or not module.isidentifier(): continue
+        try: importlib.import_module(module)
+        except Exception as e: return _said(e)
+    return ''
+
 def requirements() -> list: # (Requirement, extra or '')
     "What spat_nb asks for: always, and for its extras; [] where it is not installed"
     from packaging.requirements import Requirement
@@ -146,29 +163,56 @@ def _packages():
         if extra not in ('', 'lab') or r.name in ('torch', 'torchvision'): continue
         v, good = _have(r)
         what, mend = f'{v}, {r.specifier} is asked for' if v else 'not installed', f'{PIP} "spat_nb[{extra}]"' if extra and not v else f'{PIP} "{r.name}{r.specifier}"'
+        if good and (why := _loads(r.name)): good, what, mend = False, f'{v} is installed, but does not load ({why})', f'{PIP} --force-reinstall "{r.name}{r.specifier}"'
         yield Finding('ok', r.name, v) if good else Finding('missing' if extra else 'BROKEN', r.name, what, mend)
 
 def _torch():
     try: import torch
-    except Exception as e: yield Finding('BROKEN', 'torch', f'does not load ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ""})', f'{PIP} "torch>=2.11" torchvision'); return
+    except Exception as e: yield Finding('BROKEN', 'torch', f'does not load ({_said(e)})', f'{PIP} "torch>=2.11" torchvision'); return
     old = tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) < (2, 11)
     yield Finding('BROKEN', 'torch', f'{torch.__version__}, >=2.11 is asked for', f'{PIP} --upgrade "torch>=2.11" torchvision') if old else Finding('ok', 'torch', torch.__version__)
-    try:
-        from .vision import torchvision
-        torchvision('transforms.v2'); yield Finding('ok', 'torchvision', importlib.metadata.version('torchvision'))
-    except Exception as e: yield Finding('BROKEN', 'torchvision', f'does not load ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ""})', f'{PIP} --upgrade torchvision')
+    yield _torchvision(torch)
     yield from (*_gpu(torch), *_compiler(torch), *_precision(torch), *_threads(torch))
 
+def _torchvision(torch):
+    "Import all that spat_nb uses of it, and try what only a build for this machine can do"
+    from . import vision
+    try: parts = {name: vision.torchvision(name) for name in ('datasets', 'transforms.v2', 'models', 'utils', 'io', 'ops')}
+    except Exception as e: return Finding('BROKEN', 'torchvision', f'does not load ({_said(e)})', f'{PIP} --upgrade torchvision')
+    v, fails = importlib.metadata.version('torchvision'), []
+    tries = {'ops.nms': lambda: parts['ops'].nms(torch.zeros(1, 4), torch.ones(1), .5), 'io.encode_png': lambda: parts['io'].encode_png(torch.zeros(1, 2, 2, dtype=torch.uint8))}
+    for name, do in tries.items():
+        try: do()
+        except Exception: fails.append(name)
+    alone = f"`import torchvision` alone fails here ({vision.MISSING}); spat_nb mends that for itself, and " if vision.mended() else ''
+    if not alone and not fails: return Finding('ok', 'torchvision', v)
+    return Finding('note', 'torchvision', f"{v}: {alone}data sets, transforms and models work{', ' + ' and '.join(fails) + ' do not' if fails else ''}",
+                   f'{PIP} --force-reinstall --no-deps torchvision' + ('' if torch.cuda.is_available() else ' --index-url https://download.pytorch.org/whl/cpu'))
+
 def _gpu(torch):
-    if torch.cuda.is_available(): yield Finding('ok', 'GPU', ', '.join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
-    elif torch.backends.mps.is_available(): yield Finding('ok', 'GPU', 'mps')
+    kind = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else None
+    if kind:
+        name = ', '.join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) if kind == 'cuda' else 'mps'
+        try: (torch.ones(8, 8, device=kind) @ torch.ones(8, 8, device=kind)).sum().item()
+        except Exception as e: yield Finding('missing', 'GPU', f'{name} is here, but cannot multiply ({_said(e)})', 'choose the build for your driver at https://pytorch.org/get-started/locally, or ' + _env('DEVICE', 'cpu'))
+        else: yield Finding('ok', 'GPU', name)
     elif shutil.which('nvidia-smi'): yield Finding('missing', 'GPU', f'nvidia-smi is here, but torch {torch.__version__} finds none', 'choose the CUDA build for your driver at https://pytorch.org/get-started/locally')
     else: yield Finding('note', 'GPU', 'none; digits take seconds without, CIFAR-10 hours')
+
+def _compiles(name) -> str: # why not; '' where it does
+    "Let the compiler `name` translate the smallest program"
+    with tempfile.TemporaryDirectory() as d:
+        source = Path(d)/'a.c'
+        source.write_text('int main(void) { return 0; }\n', encoding='utf-8')
+        try: done = subprocess.run([name, source.name], cwd=d, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired) as e: return _said(e)
+        return '' if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[-1][:120] if (done.stderr or done.stdout).strip() else f'status {done.returncode}'
 
 def _compiler(torch):
     if not torch.cuda.is_available(): return                                             # a CPU gains little
     from .core import compiler
     have = compiler('cuda')
+    if have and (why := _compiles(have)): yield Finding('note', 'compiler', f'{have} is here, but compiles nothing ({why}): `--compile` will fail', 'apt-get install gcc'); return
     yield Finding('ok', 'compiler', f'{have}, for `--compile`') if have else Finding('note', 'compiler', 'none: `--compile` stops, and studies of size paper run uncompiled', 'apt-get install gcc')
 
 def _precision(torch):
@@ -196,23 +240,27 @@ def _folders():
     try: s = _settings()
     except ValueError as e: yield Finding('BROKEN', 'settings', str(e), 'mend that line, or take it out'); return
     for name, p in (('data folder', s.data), ('results folder', s.results)):
-        up = next(d for d in (p, *p.parents) if d.exists())
-        good = up.is_dir() and os.access(up, os.W_OK)
         key = name.split()[0]
-        yield Finding('ok', name, f'{p}{"" if p.exists() else " (will be made)"}') if good else Finding('missing', name, f'{p} cannot be written', _env(key.upper(), Path.home()/f'spat_nb-{key}'))
+        try: check_writable(p, folder=True)
+        except OSError as e: yield Finding('missing', name, str(e).rstrip('.'), _env(key.upper(), Path.home()/f'spat_nb-{key}'))
+        else: yield Finding('ok', name, f'{p}{"" if p.exists() else " (will be made)"}')
     yield from _sets(s.data)
 
 def _sets(root):
-    "Which data sets lie there (a look at their places; `get_data` looks into the files)"
-    from .data import SOURCES
-    yield Finding('ok', 'digits', 'bundled with scikit-learn')
-    for name, s in SOURCES.items():
-        if not s.place: continue
-        there = all((root/s.place.format(part)).exists() for part in ('train', 'test'))
-        yield Finding('ok', name, f'in {root}') if there else Finding('note', name, 'not in the data folder', f'spat_nb data {name}')
+    "Which data sets lie there; each is opened"
+    from .data import SOURCES, get_data
+    names = [name for name in SOURCES if name != 'imagefolder']
+    more = sorted(p.stem for p in root.glob('*.npz') if p.stem not in SOURCES) if root.is_dir() else []
+    for name in names + more:
+        try: d = get_data(name, device='cpu', root=root)
+        except FileNotFoundError: yield Finding('note', name, 'not in the data folder', f'spat_nb data {name}')
+        except Exception as e: yield Finding('missing', name, ' '.join(str(e).split()).rstrip('.'), f'spat_nb data {name}' if name in SOURCES else f'write {root/name}.npz again')
+        else: yield Finding('ok', name, 'bundled with scikit-learn' if name == 'digits' else f'{d.train.n+d.valid.n:,} + {d.test.n:,} images in {root}')
 
 def _shipped():
     n = {'notebooks': len([*notebooks().glob('*.ipynb')]), 'recorded runs': len([*results().glob('*/*/*.json')])}
+    try: json.loads((notebooks()/'index.ipynb').read_text(encoding='utf-8'))
+    except (OSError, ValueError): n['notebooks'] = 0                                     # there, but not to be read
     yield Finding('ok' if n['notebooks'] else 'missing', 'notebooks', f"{n['notebooks']} in {notebooks()}, {n['recorded runs']} recorded runs", '' if n['notebooks'] else f'{PIP} --force-reinstall --no-deps spat_nb')
 
 LOOKS = {'Python': _python, 'torch': _torch, 'packages': _packages, 'folders': _folders, 'notebooks': _shipped}

@@ -13,6 +13,8 @@ def _declare():
     _library = torch.library.Library('torchvision', 'FRAGMENT')
     for name in OPERATORS: _library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 
+def mended() -> bool: return _library is not None   # did the import need the two declarations?
+
 def torchvision(
     part:str='', # a module inside it, such as 'transforms.v2'; default: torchvision itself
 ):

@@ -13,7 +13,7 @@ from spat_nb.attack import Recorder, gaussian, fgsm, pgd
 from spat_nb.autoattack import autoattack
 from spat_nb.balls import L1, L2, Linf
 from spat_nb.classwise import PerClass, diagnose, norm_agreement, view
-from spat_nb.data import get_data
+from spat_nb.data import get_data, in_memory
 from spat_nb.evaluate import evaluate, sweep
 from spat_nb.fairness import CFA, CFOL, DAFA, FRL, T1, WAT, CFATrades, biased, fit_bias, fit_power, normalised, resized
 from spat_nb.learner import Best, Checkpoint, EarlyStop, Learner, Validate
@@ -81,6 +81,23 @@ def equal_budgets(): evaluate(net(), small().test.subset(6), 'channels_last', pr
 def smallest_changes(): x, y = batch(); m = net().eval(); assert norms(m, x, y, fab(Linf, 4)(m, x, y)).shape == (6,)
 @case
 def temperatures(): r = tau_sweep(net(), small().valid, lambda t: temperature_pgd(BALL, t, 2), (.5, 2.), progress=False); best_tau(r); zero_gradients(pgd(BALL, 3), net().eval(), *batch())
+@case
+def data_of_others():
+    "Batches on the CPU as others make them; they go where the network is"
+    x, y = torch.rand(6, 1, 8, 8), torch.arange(6)
+    for data in ([dict(image=x, label=y.int()[:, None])], torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4), (x.numpy(), y.numpy()), [(x.to('pretend'), y.to('pretend'), y)]):
+        evaluate(net(), data, progress=False, a=pgd(BALL, 2))
+    b = in_memory([(x.to('pretend'), y.to('pretend'))]); there(b.x, 'x'); there(b.y, 'y')
+
+@case
+def arrays():
+    import tempfile
+    import numpy as np
+    with tempfile.TemporaryDirectory() as d:
+        x, y = np.zeros((30, 8, 8), np.uint8), np.arange(30) % 10
+        np.savez(f'{d}/a.npz', x_train=x, y_train=y, x_test=x, y_test=y)
+        for part in get_data(f'{d}/a.npz', device='pretend'): there(part.x, 'x'); there(part.y, 'y')
+
 @case
 def sweeps(): sweep(net(), small().test, lambda e: pgd(Linf(e), 2), (.05, .1), progress=False)
 

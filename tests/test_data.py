@@ -115,26 +115,6 @@ def test_a_forged_pickle_is_not_opened(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='damaged'): get_data('cifar100', device='cpu', root=tmp_path)
     assert not (tmp_path/'pwned').exists()
 
-@pytest.mark.parametrize('name,kind', [('mnist', 'MNIST'), ('cifar100', 'CIFAR100')])
-def test_download_mends(name, kind, tmp_path, monkeypatch):
-    "download=True fetches what is missing or damaged, and nothing where all is well"
-    good = tmp_path/'good'; MAKERS[name](good, monkeypatch)
-    here = tmp_path/'here'
-    def download(self):
-        calls.append(1)
-        for f in good.rglob('*'):
-            to = here/f.relative_to(good)
-            if f.is_file() and not (to.exists() and kind == 'MNIST'): to.parent.mkdir(parents=True, exist_ok=True); to.write_bytes(f.read_bytes())
-    monkeypatch.setattr(getattr(datasets, kind), 'download', download)
-    calls = []; d = get_data(name, device='cpu', root=here, download=True)
-    assert calls and d.test.n == 30
-    calls.clear(); get_data(name, device='cpu', root=here, download=True); assert not calls
-    file = here/DAMAGE[name]; file.write_bytes(file.read_bytes()[:-7])
-    assert torch.equal(get_data(name, device='cpu', root=here, download=True).test.x, d.test.x) and calls
-    def fails(self): raise OSError('no route to host')
-    monkeypatch.setattr(getattr(datasets, kind), 'download', fails)
-    with pytest.raises(ConnectionError, match=r'could not download .*no route to host.*check the connection'): get_data(name, device='cpu', root=tmp_path/'x', download=True)
-
 # ---- batches
 
 def batches(n=100, **kw):

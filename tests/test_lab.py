@@ -115,18 +115,64 @@ def test_doctor_names_the_mend(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv('SPAT_NB_DATA', str(tmp_path))
     gone('jupyterlab'); assert main(['doctor']) == 0
     assert re.search(r'missing +jupyterlab +not installed\n +-> .*pip install "spat_nb\[lab\]"', out := capsys.readouterr().out) and '-> spat_nb data cifar10' in out
-    (tmp_path/'cifar-10-batches-py').mkdir(); gone('pandas'); assert main(['doctor']) == 1
+    (tmp_path/'cifar-10-batches-py').mkdir(); gone('pandas'); assert main(['doctor']) == 1          # an empty folder is no data set
     out = capsys.readouterr().out
-    assert re.search(r'BROKEN +pandas +not installed\n +-> .*pip install "pandas"', out) and re.search(r'ok +cifar10', out) and '1 essential thing is broken' in out
+    assert re.search(r'BROKEN +pandas +not installed\n +-> .*pip install "pandas"', out) and re.search(r'missing +cifar10 +cifar10 in .* is incomplete or damaged', out) and '1 essential thing is broken' in out
     gone(); monkeypatch.setenv('SPAT_NB_PRECISION', 'float9'); assert main(['doctor']) == 1
     assert re.search(r"BROKEN +settings +precision is 'float9'", capsys.readouterr().out)
     assert lab.doctor(print, {'x': lambda: 1/0}) == 1 and 'could not be looked at (ZeroDivisionError' in capsys.readouterr().out
 
-def test_doctor_looks_for_a_compiler_where_there_is_a_gpu(monkeypatch):
+def test_doctor_looks_for_a_compiler_where_there_is_a_gpu(monkeypatch, tmp_path):
     torch = lambda gpu: SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: gpu))
-    monkeypatch.setenv('CC', sys.executable); (found,) = lab._compiler(torch(True))
+    good = tmp_path/'cc'; good.write_text('#!/bin/sh\nexit 0\n'); good.chmod(0o755)
+    monkeypatch.setenv('CC', str(good)); (found,) = lab._compiler(torch(True))
+    monkeypatch.setenv('CC', sys.executable); (other,) = lab._compiler(torch(True))       # a program of that name that compiles nothing
+    assert other.verdict == 'note' and 'compiles nothing' in other.seen
     monkeypatch.setenv('CC', ''); monkeypatch.setenv('PATH', ''); (missing,) = lab._compiler(torch(True))
     assert (found.verdict, missing.verdict) == ('ok', 'note') and 'gcc' in str(missing) and not [*lab._compiler(torch(False))]
+
+def test_doctor_tries_torchvision(monkeypatch):
+    "It says so where plain `import torchvision` fails and only our own way in works"
+    import torch
+    from spat_nb import vision
+    monkeypatch.setattr(vision, 'mended', lambda: False); assert lab._torchvision(torch).verdict in ('ok', 'note')
+    monkeypatch.setattr(vision, 'mended', lambda: True)
+    f = lab._torchvision(torch)
+    assert f.verdict == 'note' and 'alone fails here' in f.seen and 'data sets, transforms and models work' in f.seen and 'pip install' in f.mend
+    def fails(part=''): raise ImportError('no CUDA\nat all')
+    monkeypatch.setattr(vision, 'torchvision', fails); f = lab._torchvision(torch)
+    assert f.verdict == 'BROKEN' and 'does not load (ImportError: no CUDA)' in f.seen
+    ops = SimpleNamespace(nms=lambda *_: 1/0)
+    monkeypatch.setattr(vision, 'torchvision', lambda part='': ops if part == 'ops' else SimpleNamespace(encode_png=lambda x: x)); monkeypatch.setattr(vision, 'mended', lambda: False)
+    f = lab._torchvision(torch); assert f.verdict == 'note' and 'ops.nms do not' in f.seen
+
+def test_doctor_imports_what_is_listed(monkeypatch, tmp_path):
+    "A package whose files are broken is listed as installed all the same"
+    (tmp_path/'sklearn').mkdir(); (tmp_path/'sklearn'/'__init__.py').write_text('raise OSError("libfoo.so is missing")')
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from spat_nb import lab; print(*[f'{f.verdict} {f.name} {f.seen} {f.mend}' for f in lab._packages()], sep='\\n')"
+    out = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    assert re.search(r'^BROKEN scikit-learn .* is installed, but does not load \(OSError: libfoo.so is missing\).*--force-reinstall', out, re.M) and re.search('^ok numpy', out, re.M), out
+
+def test_doctor_tries_gpu_and_folders(monkeypatch, tmp_path):
+    def fails(*_, **__): raise RuntimeError('no kernel image is available')
+    cuda = SimpleNamespace(is_available=lambda: True, device_count=lambda: 1, get_device_name=lambda i: 'H200')
+    (f,) = lab._gpu(SimpleNamespace(cuda=cuda, ones=fails, __version__='2', backends=None)); assert f.verdict == 'missing' and 'cannot multiply (RuntimeError: no kernel image' in f.seen
+    (tmp_path/'file').write_text(''); monkeypatch.setenv('SPAT_NB_DATA', str(tmp_path/'file')); monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path/'my results'))
+    found = {f.name: f for f in lab._folders()}
+    assert found['data folder'].verdict == 'missing' and 'give a folder' in found['data folder'].seen and found['results folder'].verdict == 'ok'
+    assert found['digits'].verdict == 'ok' and found['cifar10'].verdict == 'note'
+
+def test_doctor_opens_arrays(monkeypatch, tmp_path):
+    import numpy as np
+    x, y = np.zeros((9, 8, 8), np.uint8), np.arange(9) % 3
+    np.savez(tmp_path/'mine.npz', x_train=x, y_train=y, x_test=x, y_test=y); (tmp_path/'torn.npz').write_bytes(b'PK')
+    found = {f.name: f for f in lab._sets(tmp_path)}
+    assert found['mine'].verdict == 'ok' and found['torn'].verdict == 'missing' and 'torn.npz' in found['torn'].seen
+
+def test_paths_with_spaces_are_quoted():
+    import shlex
+    if os.name == 'nt': assert lab._env('DATA', r'C:\my data') == r'set SPAT_NB_DATA=C:\my data'
+    else: assert shlex.split(lab._env('DATA', '/my data')) == ['export', 'SPAT_NB_DATA=/my data'] and shlex.split(lab.PIP)[0] == sys.executable
 
 def test_the_extra_is_enough():
     "What notebooks and playground import beyond the package stands in the extra `lab`"

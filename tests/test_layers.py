@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 NBS = Path(__file__).parents[1]/'nbs'
-HANDWRITTEN = {'vision': '', 'paths': '', 'arrays': '', 'images': '', 'study': '89', 'zoo': '89'}         # modules without a notebook, and where they stand: studies above all papers
+HANDWRITTEN = {'vision': '', 'fetch': '', 'paths': '', 'arrays': '', 'images': '', 'study': '89', 'zoo': '89'}         # modules without a notebook, and where they stand: studies above all papers
 
 def rooms():
     "Module -> name of its notebook, by `default_exp` or by `export NAME`; the folder's order is the order of the house"

@@ -212,3 +212,80 @@ def test_one_seed_is_compared_image_by_image(folder):
     assert S.solved(a, 'worst') is None and int(S.solved(a, 'cw20').sum()) == a['attacks']['cw20']['correct']
     assert S.compare('toy', *TOY.arms, 'cw20') == (*paired(S.solved(a, 'cw20'), S.solved(b, 'cw20')), 1)
     assert math.isnan(S.compare('toy', *TOY.arms, 'cw20', column='weakest')[1])    # of one seed's weakest class there is no such interval
+
+# ---- a machine that is not Unix
+
+WINDOWS = """
+import sys
+for name in ('fcntl', 'resource', 'pty', 'termios'): sys.modules[name] = None
+import os, signal
+for home, names in ((signal, ('SIGALRM', 'SIGKILL', 'alarm', 'setitimer', 'ITIMER_REAL')), (os, ('sched_getaffinity', 'geteuid', 'getuid', 'killpg'))):
+    for name in names:
+        if hasattr(home, name): delattr(home, name)
+"""
+
+def windows(code, folder, **kw):
+    code = WINDOWS + f"sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport test_study as T; from spat_nb import study as S\nS._study = lambda name: T.TOY\n" + textwrap.dedent(code)
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, **kw)
+
+def test_a_study_runs_where_there_is_no_unix(folder):
+    "No fcntl, no SIGALRM: a run that is killed goes on, a budget stops it, and the numbers are those of a run that nobody disturbed"
+    run = "print('ready', flush=True); print('runs', S.run('toy', device='cpu', quiet=True, say=print, seeds=[0], arms=['PGD-AT / x'], budget=%r))"
+    p = windows(run % None, folder); assert p.stdout.readline() == 'ready\n'
+    end = time.monotonic()+60
+    while not list((folder/'.work').rglob('run.json')) and time.monotonic() < end: time.sleep(.02)
+    time.sleep(.3); p.kill(); p.communicate()
+    assert list((folder/'.work').rglob('run.json')) and not list((folder/'toy').rglob('*.json')), 'the run was over before it could be killed'
+    text = windows(run % .3, folder).communicate(timeout=120)[0]; assert 'the budget is spent' in text and 'runs 0' in text, text
+    text = windows(run % None, folder).communicate(timeout=300)[0]; assert 'runs 1' in text, text
+    there = json.loads((folder/'toy'/'laptop'/'PGD-AT_x-s0.json').read_text()); (folder/'toy'/'laptop'/'PGD-AT_x-s0.json').unlink()
+    go(seeds=[0], arms=['PGD-AT / x'])
+    here = json.loads((folder/'toy'/'laptop'/'PGD-AT_x-s0.json').read_text())
+    assert here['history'] == there['history'] and here['attacks'] == there['attacks'] and here['trust'] == there['trust']
+
+def test_progress_is_kept_where_there_is_no_unix(tmp_path):
+    code = WINDOWS + "from pathlib import Path\nfrom spat_nb import exercise as E\nfor k in range(20): E._keep(f'{sys.argv[1]} {k}', True)"
+    env = {**os.environ, 'SPAT_NB_PROGRESS': str(tmp_path/'progress.json')}
+    both = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, who], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for who in 'ab']
+    texts = [p.communicate(timeout=120)[0] for p in both]
+    assert [p.returncode for p in both] == [0, 0], texts
+    assert len(json.loads((tmp_path/'progress.json').read_text())) == 40 and [p.name for p in tmp_path.iterdir()] == ['progress.json']
+
+def test_nothing_asks_for_unix():
+    from pathlib import Path
+    for f in Path(S.__file__).parent.rglob('*.py'):
+        text = f.read_text(encoding='utf-8')
+        for word in ('import fcntl', 'SIGALRM', 'SIGKILL', 'setitimer', 'import resource', 'import pty', '/dev/null', 'os.fork('): assert word not in text, (f.name, word)
+
+class Slow(torch.nn.Module):
+    "A network that takes its time"
+    def __init__(self): super().__init__(); self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    def forward(self, x): time.sleep(.02); return self.net(x)
+
+@pytest.mark.parametrize('what', ['train', 'validate', 'evaluate', 'trust', 'an arm\'s own loop'])
+def test_a_budget_stops_whatever_runs(what, folder):
+    "Within a pass or two; the clock and its hook are gone afterwards, and a training has written its checkpoint"
+    from spat_nb.balls import Linf
+    from spat_nb.attack import pgd
+    from spat_nb.data import get_data
+    from spat_nb.evaluate import evaluate
+    from spat_nb.learner import EVERYWHERE, Checkpoint, Learner, Validate
+    from spat_nb.trust import trust
+    data, net, attack, path = get_data('digits', device='cpu', batch_size=8), Slow(), pgd(Linf(.1), 10), folder/'c.safetensors'
+    calls = [Validate(data.valid, attack, .01)]*(what == 'validate') + [Checkpoint(path, every=1e9)]
+    def own():
+        while True: net(data.test.tensors()[0][:1])
+    do = dict(train=lambda: Learner(net, data.train, pgd_at, attack, epochs=9, callbacks=calls).fit(), validate=lambda: Learner(net, data.train, standard, epochs=9, callbacks=calls).fit(),
+              evaluate=lambda: evaluate(net, data.test, progress=False, a=attack), trust=lambda: trust(net, data.test, Linf(.1), progress=False)).get(what, own)
+    start = time.monotonic()
+    with pytest.raises(S.OutOfTime):
+        with S._budget(.7): do()
+    assert .69 < time.monotonic()-start < 2.5 and not EVERYWHERE and not torch.nn.modules.module._global_forward_pre_hooks
+    if what == 'train':
+        from spat_nb.files import load_tree
+        assert load_tree(path)['batch'] > 0
+    net(data.test.tensors()[0][:1])                                    # no clock stops it any more
+
+def test_no_budget_is_no_clock():
+    from spat_nb.learner import EVERYWHERE
+    with S._budget(None): assert not EVERYWHERE and not torch.nn.modules.module._global_forward_pre_hooks
