@@ -1,5 +1,5 @@
 "Class-wise measures: known truths, the six data sets through tiny official files, a 3-class toy whose confusions are known, homing"
-import math, subprocess, sys, time
+import math, subprocess, sys
 import pytest, torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
@@ -199,11 +199,12 @@ def test_weight_norms():
 
 def test_viewer_is_quick_and_lazy():
     test = get_data('digits', device='cpu').test; net = SmallCNN()
+    passes = []; net.register_forward_hook(lambda *_: passes.append(1))
     w = W.viewer(net, test, dict(fgsm=lambda e: fgsm(Linf(e)), pgd20=lambda e: pgd(Linf(e), 20)), (.05, .15))
     (k, name, e), first = w.children[0].children, w.children[1].value
     name.value = 'pgd20'
-    start = time.process_time(); k.value = 3; e.value = .15; took = (time.process_time()-start)/2
-    assert w.children[1].value != first and took < 1, took                                        # measured .2 s; the bound is generous for a busy machine
+    passes.clear(); k.value = 3; e.value = .15
+    assert w.children[1].value != first and len(passes) <= 2*25, len(passes)                      # each change: 20 steps on one batch, and a few looks
     code = "import sys, spat_nb.classwise; print([m for m in ('ipywidgets', 'matplotlib', 'pandas', 'scipy', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
 

@@ -65,13 +65,14 @@ def test_evaluate_gives_the_numbers_of_the_run(whole, tmp_path, capsys):
     assert 'pgd20' in capsys.readouterr().out
     assert len(Record.load(tmp_path/'r.json').y) == 100
 
-def test_evaluate_with_the_strongest_attack_and_the_card(whole, tmp_path, capsys):
+def test_evaluate_with_the_strongest_attack_and_the_card(whole, tmp_path, capsys, monkeypatch):
     args = ['evaluate', str(whole[0]/'weights.safetensors'), '--device', 'cpu', '--precision', 'float32', '--n-test', '10', '--aa', '--resume', str(tmp_path/'journal.json')]
     assert main([*args, '--trust']) == 0
     first = capsys.readouterr().out
     assert 'aa/square' in first and 'Is this number real?' in first and 'G9 stronger' in first
-    start = time.monotonic()
-    assert main(args) == 0 and time.monotonic()-start < 5                          # a finished run is read back
+    def computes(*a, **kw): raise AssertionError("a finished run is read back, not computed again")
+    monkeypatch.setattr(torch.autograd, 'grad', computes)
+    assert main(args) == 0
     assert capsys.readouterr().out.strip() == first.split('Is this number real?')[0].strip()
 
 def test_diagnose_writes_a_page(whole, tmp_path, capsys):
@@ -99,9 +100,7 @@ def test_real_cifar10(tmp_path, capsys):
     assert r['config']['precision'] == 'channels_last' and r['table'][0]['n'] == 200 and len(r['history']) == 2
 
 def test_tour(tmp_path, capsys):
-    start = time.monotonic()
     assert main(['tour', '--out', str(tmp_path/'tour.html')]) == 0
-    assert time.monotonic()-start < 60
     page,said = (tmp_path/'tour.html').read_text(),capsys.readouterr().out
     assert all(w in said for w in ('clean', 'FGSM', 'PGD-20', 'weakest class', 'standard', 'PGD-AT'))
     assert page.count('data:image/png;base64,') == 3 and 'http' not in re.sub(r'data:image/png;base64,[^"]*', '', page)

@@ -108,14 +108,18 @@ def test_other_networks_attacks_and_images():
     first = show(pg); pg.set(attack='cooled'); assert show(pg) != first and pg.scene.attack.loss.__name__ == 'tempered(ce, 0.1)'
     assert pg.controls['eps'].max == pytest.approx(20/255) and pg.board.n == 12
 
-def test_a_change_is_quick():
-    "Printed: the median of 20 changes. The bound is generous, for this machine may be busy"
-    pg = P.Playground({'small': lambda: SmallCNN(channels=1).eval()})
+def test_a_change_asks_the_network_for_two_climbs_and_a_map():
+    "What a change costs, in passes of the network; its seconds are printed, for they are the machine's"
+    small, passes = SmallCNN(channels=1).eval(), []
+    small.register_forward_hook(lambda net, inputs, out: passes.append(len(out)))
+    pg = P.Playground({'small': lambda: small})
     start = time.process_time()
-    for k in range(20): pg.set(image=k, eps=.02+.01*k, steps=10)
+    for k in range(20):
+        passes.clear()
+        pg.set(image=k, eps=.02+.01*k, steps=10)
+        assert len(passes) < 30 and sum(n > 100 for n in passes) == 1, passes           # 10 + 5 steps and some looks; one batch for the map
     took = statistics.median(pg.seconds[-20:])
     print(f"\nplayground: {1000*took:.0f} ms, median of 20 changes; {50*(time.process_time()-start):.0f} ms of processor time each, {torch.get_num_threads()} thread")
-    assert took < 3 and (time.process_time()-start)/20 < 1
 
 def test_hooks_for_a_browser(nets):
     pg = P.Playground(nets)

@@ -58,17 +58,19 @@ def test_notebook_is_stored_whole(path):
     assert max(big, default=0) < 150e3
 
 CODE = """
-import sys, time, torch
-t = time.perf_counter()
+import sys, time
+start = time.perf_counter()
+import torch
+middle = time.perf_counter()
 import spat_nb, {rooms}
-print(time.perf_counter()-t)
+print((time.perf_counter()-middle)/(middle-start))
 print([m for m in ('torchvision', 'jupyterlab', 'IPython', 'matplotlib', 'pandas', 'sklearn', 'fastcore', 'nbdev') if m in sys.modules])
 """
 def test_import_is_light(copy):
     code = CODE.format(rooms=', '.join(f'spat_nb.{r}' for r in ROOMS))
     env = {k: v for k,v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}         # as on a reader's machine: compiled once
     runs = [subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=copy, env=env).stdout.splitlines() for _ in range(4)]
-    assert min(float(r[0]) for r in runs) < .2, runs             # seconds beyond `import torch`
+    assert min(float(r[0]) for r in runs) < .3, runs             # seconds of `import torch`, in the same process
     assert runs[0][1] == '[]'
 
 BARE = """
