@@ -235,7 +235,8 @@ def pair(
     elif isinstance(batch, (tuple, list)) and len(batch) > 1: x,y = batch[:2]
     else: raise TypeError(f"a batch is a {type(batch).__name__}{f' of {len(batch)}' if isinstance(batch, (tuple, list)) else ''}; give pairs (x, y) of images and labels.")
     if isinstance(x, (tuple, list)) and not any(isinstance(v, Tensor) for v in x): raise TypeError(f"the images of a batch are a list of {type(x[0]).__name__ if x else 'nothing'}; give a tensor (b,ch,h,w).")
-    x,y = torch.stack(list(x)) if isinstance(x, (tuple, list)) else torch.as_tensor(x),_labels(y)
+    try: x,y = torch.stack(list(x)) if isinstance(x, (tuple, list)) else torch.as_tensor(x),_labels(y)
+    except (RuntimeError, TypeError, ValueError) as e: raise TypeError(f"a batch of {type(x).__name__} and {type(y).__name__} holds no images and labels ({' '.join(str(e).split())[:120].rstrip('. ')}); give tensors (b,ch,h,w) and (b,).") from None
     if x.ndim == 3 and y.ndim == 0: raise ValueError("the data gives single images; give batches, torch.utils.data.DataLoader(data, batch_size=128).")
     return x,y
 

@@ -56,8 +56,8 @@ def tiny(c, shape):
 
 @cache
 def exported(shape):
-    net = copy.deepcopy(tiny(5, shape)).eval()
     with torch.inference_mode(False):
+        net = copy.deepcopy(tiny(5, shape)).eval()
         return torch.export.export(net, (torch.rand(3, *shape),), dynamic_shapes=({0: torch.export.Dim.AUTO},)).module()
 
 
