@@ -24,7 +24,7 @@ def _deep(img):
         raise ValueError(f"its pixels range from {lo:g} to {hi:g}, which is neither [0,1] nor 16 bits")
     return Image.fromarray((values*(255 if share else 1/257)).round().astype(np.uint8))
 
-def _upright(img):
+def upright(img):
     "Turned as its EXIF note says; as it is where the note cannot be read"
     from PIL import ImageOps
     try: return ImageOps.exif_transpose(img)
@@ -43,7 +43,7 @@ def read_image(path):
     from PIL import Image
     try:
         if os.path.getsize(path) == 0: raise ValueError("it is empty")
-        with Image.open(path) as f: return to_rgb(_upright(f))
+        with Image.open(path) as f: return to_rgb(upright(f))
     except Image.DecompressionBombError as e:
         raise OSError(f"{path} has too many pixels ({str(e).split(' pixels')[0].split('(')[-1]}); make it smaller, or take it out of the folder.") from None
     except Exception as e:                                 # Pillow raises OSError, SyntaxError, ValueError, EOFError and more

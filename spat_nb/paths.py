@@ -8,6 +8,8 @@ JSONS = (({'cells', 'nbformat'}, 'a notebook'), ({'y', 'preds', 'classes'}, 'a r
          ({'key', 'done'}, 'the state of an evaluation'), ({'schema', 'study', 'arm'}, 'the result of a study'), ({'checks', 'curve', 'claim'}, 'a trust card'), ({'sha256', 'recipe'}, 'the card of a shipped network'))
 MEANT = {'weights.safetensors': 'the .safetensors file that `spat_nb train` or models.save wrote', 'record.json': 'the record.json that `spat_nb train` or `spat_nb evaluate --out` wrote'}
 
+WRITTEN = {'.json': 'a record of answers', '.html': 'an HTML page', '.png': 'a PNG picture'}   # what the commands write under these endings
+
 
 # ---- what a file is
 
@@ -57,6 +59,7 @@ def unwritten(path, e) -> OSError:
 def check_writable(path, folder=False, ending=''):
     "Refuse, before any work is done, a place that cannot be written. OSError in one sentence; ValueError where the name has not the `ending` ('.json') that its content asks for"
     path = Path(path)
+    if ending and path.is_file() and (kind := what_is(path)) not in (WRITTEN[ending], 'an empty file'): raise ValueError(f"{path} is {kind}, which would be lost; give another name.")
     if ending and path.suffix.lower() not in ('', ending): raise ValueError(f"{path} would hold {ending[1:].upper()}; give a name that ends in {ending}.")
     try:
         if not folder and path.is_dir(): raise IsADirectoryError(errno.EISDIR, f"it is a folder, give the name of a file, {path/('out' + ending)} say")

@@ -333,11 +333,12 @@ def own_image(
 ) -> Tensor:         # (1,ch,h,w) pixels in [0,1]
     "A file as an image of this shape; with one channel: white ink on black, filling the frame. ValueError where it is no image, or shows nothing"
     from PIL import Image, ImageOps
+    from spat_nb.images import to_rgb, upright
     ch,h,w = shape
     try:
-        with Image.open(io.BytesIO(data)) as f: img = ImageOps.exif_transpose(f).convert('RGBA')
+        with Image.open(io.BytesIO(data)) as f: img = to_rgb(upright(f))
     except Exception as e: raise ValueError(f"{name} is no image that can be read ({type(e).__name__}); give a PNG or JPEG file.") from None
-    img = Image.alpha_composite(Image.new('RGBA', img.size, 'white'), img).convert('L' if ch == 1 else 'RGB')
+    img = img.convert('L' if ch == 1 else 'RGB')
     if ch == 1: img = _ink(img)
     if img is None or img.getextrema() in ((0, 0), (255, 255)): raise ValueError(f"{name} is one even tone; give an image with something on it.")
     img = ImageOps.fit(img, (w, h), Image.Resampling.BOX)

@@ -350,6 +350,11 @@ def test_photographs_stand_upright(turn, tmp_path):
     got = read(Image.fromarray(np.ascontiguousarray(stored)), tmp_path, exif=exif); assert np.array_equal(got[..., 0], a)
     assert read(Image.fromarray(np.ascontiguousarray(stored).astype(np.uint16)*257), tmp_path, exif=exif).shape == (4, 8, 3)
 
+def test_the_playground_reads_them_alike(tmp_path):
+    from spat_nb.playground import own_image
+    Image.fromarray(GREY.astype(np.uint16)*257).save(tmp_path/'a.png')
+    assert np.array_equal((own_image((tmp_path/'a.png').read_bytes(), (3, 8, 8))[0, 0]*255).round().numpy(), GREY)
+
 @pytest.mark.parametrize('kind', ['empty', 'text', 'cut', 'huge', 'a folder', 'gone'])
 def test_bad_images_are_named(kind, tmp_path, monkeypatch):
     from spat_nb.images import read_image

@@ -144,6 +144,12 @@ def test_check_writable(tmp_path):
     says(lambda: check_writable(tmp_path/'a.txt', ending='.json'), 'would hold JSON; give a name that ends in .json', kind=ValueError)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'folder'] and not [*(tmp_path/'folder').iterdir()]
 
+def test_nothing_of_another_kind_is_overwritten(tmp_path):
+    kinds(tmp_path)
+    for name, ending in (('result.json', '.json'), ('card.json', '.json'), ('journal.json', '.json'), ('weights.safetensors', '.json'), ('photo.jpg', '.png'), ('notes.txt', '.html')):
+        says(lambda: check_writable(tmp_path/name, ending=ending), name, 'would be lost; give another name', kind=ValueError)
+    for name, ending in (('record.json', '.json'), ('curves.png', '.png'), ('page.html', '.html'), ('nothing', '.json')): check_writable(tmp_path/name, ending=ending)
+
 def test_check_writable_on_a_read_only_disk(tmp_path, monkeypatch):
     "Root may write everywhere, so the system is asked for a file and refuses"
     import tempfile
