@@ -17,10 +17,10 @@ from torch.func import functional_call
 from .modes import networks, settled
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'TIERS', 'MASKED', 'Settings', 'settings', 'default_device', 'use_threads', 'passes', 'fitting_threads',
-           'keep_memory', 'torch_seed', 'seed_everything', 'generator', 'rand_like', 'randn_like', 'bview', 'eval_mode',
-           'check_count', 'check_images', 'check_labels', 'check_logits', 'own', 'logits', 'Fast', 'compiler',
-           'check_compiler', 'fast', 'attack_mode', 'device_of', 'kept_layout', 'bar']
+__all__ = ['PRECISIONS', 'TIERS', 'MASKED', 'Settings', 'settings', 'default_device', 'use_threads', 'multiplications',
+           'fitting_threads', 'keep_memory', 'torch_seed', 'seed_everything', 'generator', 'rand_like', 'randn_like',
+           'bview', 'eval_mode', 'check_count', 'check_images', 'check_labels', 'check_logits', 'own', 'logits', 'Fast',
+           'compiler', 'check_compiler', 'fast', 'attack_mode', 'device_of', 'kept_layout', 'bar']
 
 # %% ../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ('float32', 'channels_last', 'bfloat16')
@@ -120,7 +120,7 @@ def use_threads(
 _AT_FIRST = torch.get_num_threads() # torch's own choice
 _WORTH = 2e9                        # multiplications in a pass from which a second thread pays, roughly
 
-def passes(
+def multiplications(
     model:Callable, # a network, or any callable around networks
     x:Tensor,       # (b,...) what it is shown at once
 ) -> float:
@@ -137,7 +137,7 @@ def fitting_threads(
     "One CPU thread for a while where a pass is too small for two: they would wait for each other. Nothing happens where `threads` is set, or OMP_NUM_THREADS, or `torch.set_num_threads`"
     n = torch.get_num_threads()
     chosen = n == 1 or n != _AT_FIRST or 'OMP_NUM_THREADS' in os.environ or bool(settings().threads)
-    fewer = not chosen and x.device.type == 'cpu' and passes(model, x) < _WORTH
+    fewer = not chosen and x.device.type == 'cpu' and multiplications(model, x) < _WORTH
     if fewer: torch.set_num_threads(1)
     try: yield torch.get_num_threads()
     finally:

@@ -41,6 +41,8 @@ class Share:
     @property
     def n(self): return self.train.n
     @property
+    def shape(self): return self.train.shape
+    @property
     def seed(self): return getattr(self.train, 'seed', None)
     def __len__(self): return len(self.train)
     def __identity__(self): return self.train                # a run may go on with another number of processes

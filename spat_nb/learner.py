@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 import torch
 from torch import nn
-from .core import bar, fast, fitting_threads, seed_everything, settings
+from .core import bar, device_of, fast, fitting_threads, seed_everything, settings
 from .evaluate import evaluate
 from .files import load_tree, save_tree
 from .identity import difference, fingerprint, made_of
@@ -88,14 +88,16 @@ class Learner:
         "Train to the end, or go on from a checkpoint. FloatingPointError where the loss is not finite"
         if torch.is_inference_mode_enabled(): raise ValueError("training needs gradients, and torch.inference_mode() forbids them; call fit() outside of it.")
         seed_everything(self.seed)
-        with fitting_threads(self.model, torch.empty(self.batch_shape)):
+        with fitting_threads(self.model, self.likeness()):
             self('resume'); self('before_fit')
             while self.epoch < self.epochs and not self.stop: self.one_epoch()
             self('after_fit')
         return self
 
-    @property
-    def batch_shape(self): return (-(-self.train.n//max(len(self.train), 1)), *getattr(self.train, 'shape', ()))   # of the images of a step
+    def likeness(self):
+        "A tensor of the shape and on the device of a step's images, without their memory; where `train` does not tell its images' shape they are taken for large"
+        shape = getattr(self.train, 'shape', (3, 224, 224))
+        return torch.empty(1, device=device_of(self.model)).expand(-(-self.train.n//max(len(self.train), 1)), *shape)
 
     def one_epoch(self):
         "The rest of this epoch; a listener may set `stop`"

@@ -117,6 +117,8 @@ class Replay:
     @property
     def n(self): return self.m*self.train.n
     @property
+    def shape(self): return self.train.shape
+    @property
     def seed(self): return getattr(self.train, 'seed', None)
     def __len__(self): return self.m*len(self.train)
     def epoch(self, e=0, start=0):
