@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from .arrays import read_arrays
 from .core import check_count, check_images, check_labels, default_device, settings
-from .fetch import fetch
 from .images import read_image, read_parts
 from .paths import shell
 from .vision import torchvision
@@ -348,6 +347,7 @@ def _open(name, root, part, download):
     try: return _make(s, root, part)
     except Exception as e: why = str(e).splitlines()[0] if str(e) else type(e).__name__
     if download:
+        from spat_nb.fetch import fetch                                  # brings much of Python's network code
         try: fetch(name, root)
         except ConnectionError as e: raise ConnectionError(f"could not download {name} to {root} ({e}); check the connection and run {mend} again: what has arrived is kept.") from None
         return _make(s, root, part)

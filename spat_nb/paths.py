@@ -1,6 +1,6 @@
 "What lies at a path, whether it can be written, and how to write it on a command line. Written by hand: no notebook makes it"
 from __future__ import annotations
-import errno, json, os, re, shlex, subprocess, tempfile, zipfile
+import errno, json, os, re, shlex, subprocess, tempfile
 from pathlib import Path
 
 HEADS = ((b'\x89PNG', 'a PNG picture'), (b'\xff\xd8\xff', 'a JPEG picture'), (b'%PDF', 'a PDF'), (b'\x93NUMPY', 'an array of numpy'), (b'\x1f\x8b', 'a gzip archive'))
@@ -14,6 +14,7 @@ WRITTEN = {'.json': 'a record of answers', '.html': 'an HTML page', '.png': 'a P
 # ---- what a file is
 
 def _zip(path):
+    import zipfile
     try: names = zipfile.ZipFile(path).namelist()
     except (zipfile.BadZipFile, OSError): return 'a damaged zip archive'
     if any(n.endswith('data.pkl') for n in names): return 'a pickle'
