@@ -82,7 +82,7 @@ def test_solutions(path):
         assert not any(keyword(c, 'name') for c in right+wrong), f'{e.name}: a solution must not count as an attempt'
 
 # ---- those that need nothing from the pages before them, run
-RUN = {'00_core': (2, 4, 5), '00_files': (3,), '01_plot': (2, 4), '02_data': (2, 3), '03_models': (2, 5), '04_exercise': (2, 3, 4), '10_balls': (2, 4), '13_steps': (2, 3),
+RUN = {'00_core': (2, 4, 5), '00_files': (3,), '00_identity': (3,), '01_plot': (2, 4), '02_data': (2, 3), '03_models': (2, 5), '04_exercise': (2, 3, 4), '10_balls': (2, 4), '13_steps': (2, 3),
        '14_minimal': (2, 3, 4), '15_queries': (3,), '22_learner': (1, 4), '23_objectives': (2,), '30_classwise': (2,), '31_temperature': (2,), '32_fairness': (2,), '40_spat': (2, 3, 5),
        '50_hypersphere': (2, 3, 4), '60_prototypes': (2, 3), '70_sparta': (2, 4), '80_tricks': (1, 3)}
 
