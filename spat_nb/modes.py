@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
+from weakref import ReferenceType
 import torch
 from torch import Tensor, nn
 
@@ -78,6 +79,7 @@ def _step(obj) -> Iterator:
     elif isinstance(obj, FunctionType): yield from _of_function(obj)
     elif isinstance(obj, MethodType): yield from (obj.__self__, obj.__func__)
     elif isinstance(obj, partial): yield from (obj.func, *obj.args, *obj.keywords.values())
+    elif isinstance(obj, ReferenceType): yield obj()
     elif isinstance(obj, dict): yield from obj.values() if len(obj) <= _SHORT else ()
     elif isinstance(obj, (list, tuple, set, frozenset)): yield from obj if len(obj) <= _SHORT else ()
     else: yield from _of_object(obj)

@@ -1,7 +1,9 @@
 "Models as users bring them: each gives right numbers and is left as it was, or is refused at the first door in one sentence"
 import copy
+import functools
 import types
 import warnings
+import weakref
 from dataclasses import dataclass
 from functools import partial
 
@@ -152,6 +154,12 @@ def by_default(net):
     return model
 
 
+def own_forward(net):
+    model = nn.Identity()
+    model.forward = lambda x: net(x)
+    return model
+
+
 WRAPS = {
     'lambda': lambda net: lambda x: net(x),
     'function': closed,
@@ -167,6 +175,10 @@ WRAPS = {
     'partial': lambda net: partial(lambda n, x: n(x), net),
     'dict': lambda net: (lambda d: lambda x: d['net'](x))({'net': net}),
     'module with a list': Hidden,
+    'weak reference': lambda net: (lambda r: lambda x: r()(x))(weakref.ref(net)),
+    'cached': lambda net: functools.lru_cache(lambda x: net(x)),
+    'no_grad': lambda net: torch.enable_grad()(lambda x: net(x)),
+    'own forward': lambda net: own_forward(net),
     'lambda around an object': lambda net: (lambda a: lambda x: a(x))(Around(net)),
 }
 
