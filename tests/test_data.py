@@ -350,6 +350,21 @@ def test_photographs_stand_upright(turn, tmp_path):
     got = read(Image.fromarray(np.ascontiguousarray(stored)), tmp_path, exif=exif); assert np.array_equal(got[..., 0], a)
     assert read(Image.fromarray(np.ascontiguousarray(stored).astype(np.uint16)*257), tmp_path, exif=exif).shape == (4, 8, 3)
 
+def test_batches_of_a_folder_are_read_so(tmp_path):
+    "By way of `get_data`: 16 bits, transparent parts and EXIF, in the stream and in memory"
+    exif = Image.Exif(); exif[0x0112] = 3
+    d = tmp_path/'a'; d.mkdir()
+    flat = np.full((16, 16), 128, np.uint8); clear = np.zeros((16, 16, 4), np.uint8); half = np.zeros((16, 16), np.uint8); half[:8] = 255
+    for k in range(2):
+        Image.fromarray(flat.astype(np.uint16)*257).save(d/f'0{k}.png'); Image.fromarray(clear).save(d/f'1{k}.png'); Image.fromarray(half).save(d/f'2{k}.png', exif=exif)
+    for stream in (True, False):
+        for part in get_data('imagefolder', device='cpu', root=tmp_path, size=14, valid=0, stream=stream):
+            if not part.n: continue
+            part = part.with_(shuffle=False, augment=None)
+            x, _ = part.tensors()
+            means = {round(v.mean().item(), 3) for v in x}
+            assert means <= {round(128/255, 3), 1., .5} and all(v[:, -1].mean() > .9 for v in x if v.mean() == .5)      # dark above, light below: turned
+
 def test_the_playground_reads_them_alike(tmp_path):
     from spat_nb.playground import own_image
     Image.fromarray(GREY.astype(np.uint16)*257).save(tmp_path/'a.png')
