@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from .balls import L2
 from .core import attack_mode, eval_mode, logits
+from .modes import as_it_is
 from .learner import Callback
 from .losses import ce
 
@@ -111,7 +112,7 @@ class in_train:
     def __call__(self, model, x, y):
         with attack_mode(model) as m, nullcontext() if self.keep else kept_buffers(model): # gives each layer its flag back
             model.train()
-            return self.attack(lambda x: logits(m, x), x, y)         # a plain function: the attack cannot change its mode
+            return self.attack(as_it_is(m), x, y)                    # the attack leaves its mode alone
 
 # %% ../nbs/80_tricks.ipynb #b539558b
 def flatness(
