@@ -28,9 +28,12 @@ _broken = ContextVar('broken', default=None) # where the images are counted whos
 
 class Broken:
     "How many images of one batch had a gradient that was not finite, at most"
-    images = 0   # of so many, at the worst point
+    images = 0   # of so many, at the worst point; a tensor as soon as there are some, so that nobody waits for a GPU
     n = 0        # images in the largest batch
-    def note(self, bad): self.images,self.n = torch.maximum(bad.sum(), torch.as_tensor(self.images, device=bad.device)),max(self.n, len(bad))
+    def note(self, bad):
+        k = bad.sum()
+        self.images = torch.maximum(k, self.images) if isinstance(self.images, Tensor) else k
+        self.n = max(self.n, len(bad))
     def __bool__(self): return int(self.images) > 0
     def __str__(self): return f"the gradient is not finite at some pixels of {int(self.images)} of {self.n} images"
 

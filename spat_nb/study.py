@@ -298,7 +298,7 @@ def _trained(job):
     except (OSError, ValueError): return
     if d.get('schema') != SCHEMA or d.get('config') != job.config or job.edited(d) != {'judge'} or job.arm.train or not job.kept.is_file(): return
     for name, v in {'history.json': [d['history'], d['chosen_step']], 'seconds.json': dict(train=d['seconds']['train'], judge=0.)}.items():
-        with write_aside(job.work/name) as part: part.write_text(json.dumps(v))
+        with write_aside(job.work/name) as part: part.write_text(json.dumps(v), encoding='utf-8')
     with write_aside(job.work/'weights.safetensors') as part: part.write_bytes(job.kept.read_bytes())
 
 def _load(job, weights):

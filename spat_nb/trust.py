@@ -490,7 +490,7 @@ def _plain(v):
 def _picture(card):
     "Verdicts on the left; accuracy against eps, and under each attack, on the right"
     import matplotlib.pyplot as plt
-    fig,axes = plt.subplot_mosaic([['gates', 'curve'], ['gates', 'attacks']], figsize=(9.6, 6.4), dpi=90, width_ratios=(1.45, 1), height_ratios=(1, 1.6), layout='constrained')
+    fig,axes = plt.subplot_mosaic([['gates', 'curve'], ['gates', 'attacks']], figsize=(9.6, 6.4), dpi=85, width_ratios=(1.45, 1), height_ratios=(1, 1.6), layout='constrained')
     ax,m = axes['gates'],len(card.checks)
     for i,c in enumerate(card.checks):
         _,marker,color = MARKS[c.verdict]

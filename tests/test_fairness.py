@@ -8,7 +8,7 @@ from spat_nb.attack import at_x, gaussian, pgd
 from spat_nb.balls import L2, Linf
 from spat_nb.data import Batches, get_data
 from spat_nb.fairness import CFA, CFATrades, CFOL, DAFA, FAWA, FRL, T1, WAT, biased, class_errors, dafa_weights, fit_bias, normalised, resized, rho
-from spat_nb.learner import Checkpoint, Learner
+from spat_nb.learner import Callback, Checkpoint, Learner
 from spat_nb.losses import margin
 from spat_nb.models import SmallCNN
 from spat_nb.objectives import pgd_at
@@ -51,11 +51,10 @@ def test_any_number_of_classes_and_a_killed_run(name, c, tmp_path):
     def run(epochs_now, path):
         train,valid = toy(c=c),toy(60, c, seed=1)
         m = MAKE[name](train, valid); model = linear(train)
-        class Cut(FAWA):
-            order = 2
-            def __init__(self): super().__init__(start=99)
+        class Cut(Callback):
+            order,onlooker = 2,True                              # no part of the run: a kill
             def after_epoch(self, l): l.stop = l.epoch >= epochs_now
-        l = Learner(model, m if name == 'cfol' else train, m, pgd(Linf(.1), 2, start=gaussian()), 4, lr=.1, callbacks=[m, Checkpoint(path, every=1e9), Cut()], precision='float32')
+        l = Learner(model, m if name == 'cfol' else train, m, pgd(Linf(.1), 2, start=gaussian()), 4, lr=.1, callbacks=[m, Checkpoint(path, every=1e9), FAWA(start=99), Cut()], precision='float32')
         if path.exists(): l.callbacks[-1].after_epoch = lambda l: None
         return l.fit(),m
     whole,a = run(4, tmp_path/'a.safetensors')

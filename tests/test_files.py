@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from spat_nb.evaluate import Record
+from spat_nb.evaluate import Record, _Journal
 from spat_nb.files import load_tree, save_tree, write_aside
 from spat_nb.models import SmallCNN, load, save
 from spat_nb.paths import check_writable, shell, what_is
@@ -16,9 +16,9 @@ def card():
     from spat_nb.trust import Card
     return Card((), {'clean': 1.}, [], 1, 'PGD', {})
 
+KEY = dict(model={}, attacks={}, seed=0, precision='float32', classes=None, batch=None)
 def journal(path):
-    from spat_nb.evaluate import _Journal
-    return lambda: _Journal(path, {})('clean 0', (), lambda: [1])
+    return lambda: _Journal(path, KEY)('clean 0', (), lambda: [1])
 
 def page(path):
     from spat_nb.classwise import Diagnosis
@@ -51,7 +51,10 @@ def test_a_full_disk(writer, tmp_path, monkeypatch):
     path = tmp_path/'deep'/'old.safetensors'; path.parent.mkdir()
     path.write_text('old')
     write = WRITERS[writer](path) if writer != 'journal' else None
-    if writer == 'journal': path.write_text('{"key": {}, "done": {}}'); write = journal(path)
+    if writer == 'journal':
+        path.unlink()
+        _Journal(path, KEY)('before', (), lambda: [0])
+        write = journal(path)
     before = path.read_bytes()
     def full(*_, **__): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(os, 'fsync', full)
@@ -181,7 +184,6 @@ def test_what_is(tmp_path):
 
 @pytest.mark.parametrize('door', ['weights', 'record', 'card', 'checkpoint', 'journal'])
 def test_nobody_is_told_to_throw_away_another_file(door, tmp_path):
-    from spat_nb.evaluate import _Journal
     from spat_nb.trust import Card
     do = dict(weights=load, record=Record.load, card=Card.load, checkpoint=load_tree, journal=lambda p: _Journal(p, {}))[door]
     own = dict(weights='weights.safetensors', record='record.json', card='card.json', checkpoint='weights.safetensors', journal='journal.json')[door]

@@ -150,7 +150,9 @@ def filters(card, drop=()):
             m = cell.cell_type == 'code' and re.search(r'^show_doc\(([\w.]+)', cell.source, re.M)
             if not m: return
             for k in ('outputs', 'execution_count'): cell.pop(k, None)
-            room = next(r for r,env in self.rooms.items() if m[1].partition('.')[0] in env)
+            name = m[1].partition('.')[0]
+            homes = [r for r,env in self.rooms.items() if name in env]       # the other room of a notebook may import it
+            room = next((r for r in homes if getattr(self.rooms[r][name], '__module__', '') == f'spat_nb.{r}'), homes[0])
             cell.update(cell_type='markdown', source=card(eval(m[1], dict(self.rooms[room])), m[1], room))
     class Site(p.FilterDefaults):
         def base_procs(self):

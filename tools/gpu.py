@@ -281,7 +281,7 @@ def main(argv=None):
         if left() <= 0: say('the budget is spent; the same command goes on'); return 1
         told = dict(device=name, torch=torch.__version__, found=part())
         write(out/file, told)
-    failed = [k for k, v in json.loads((out/'placement.json').read_text())['found'].items() if not v['ok']]
+    failed = [k for k, v in json.loads((out/'placement.json').read_text(encoding='utf-8'))['found'].items() if not v['ok']]
     say(f"{rows(device, out, left, say, a.dry_run)} rows finished")
     if failed: say(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

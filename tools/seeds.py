@@ -89,8 +89,9 @@ def run(name, keep):
 def start(name, label, extra, keep):
     "The notebook in a process with the variables of `extra`; (name, label, what it found)"
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, 'sitecustomize.py').write_text(f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
-            "import os, seeds\nseeds.shift_all(int(os.environ.get('SEED_SHIFT', '0')))\n")
+        text = (f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
+                "import os, seeds\nseeds.shift_all(int(os.environ.get('SEED_SHIFT', '0')))\n")
+        Path(folder, 'sitecustomize.py').write_text(text, encoding='utf-8')
         folders = [folder, os.environ.get('PYTHONPATH')]
         env = os.environ | {'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1', 'PYTHONPATH': os.pathsep.join(filter(None, folders))} | extra
         if keep: (keep := Path(keep).absolute()/label).mkdir(parents=True, exist_ok=True)
