@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Callable
+import math
 import warnings
 import torch
 from torch import Tensor
@@ -54,8 +55,10 @@ def finite(
     g:Tensor, # (b,...) gradients
 ) -> Tensor:  # (b,...) the same where all is finite
     "Gradients without NaN (0 in its place) and infinity (the largest finite entry of its image, with its sign). How many images had some is counted, see `watched`"
+    cpu = g.device.type == 'cpu'                                             # elsewhere nobody waits for the answer
+    if cpu and math.isfinite(g.sum()): return g                              # a sum is quick, and may only overflow
     fine = g.isfinite()
-    if g.device.type == 'cpu' and fine.all(): return g                       # elsewhere nobody waits for the answer
+    if cpu and fine.all(): return g
     if (count := _broken.get()) is not None: count.note(~fine.flatten(1).all(1))
     top = torch.where(fine, g.abs(), 0).flatten(1).amax(1)
     top = bview(torch.where(top > 0, top, 1), g)
@@ -234,7 +237,7 @@ class Attack:
             nonlocal fresh
             z = logits(model, x_)
             if fresh: check_labels(y, c=check_logits(z, len(x), some=True).shape[1]); fresh = False
-            return self.loss(z, y),z,won(z, y)
+            return self.loss(z, y).to(x_.dtype),z,won(z, y)      # what is compared and stepped with is of the images' dtype
         return f
 
     def _worst(self, f, x, look):

@@ -19,8 +19,8 @@ from .modes import networks, settled
 # %% auto #0
 __all__ = ['PRECISIONS', 'TIERS', 'MASKED', 'Settings', 'settings', 'default_device', 'use_threads', 'multiplications',
            'fitting_threads', 'keep_memory', 'torch_seed', 'seed_everything', 'generator', 'rand_like', 'randn_like',
-           'bview', 'eval_mode', 'check_count', 'check_images', 'check_labels', 'check_logits', 'own', 'logits', 'Fast',
-           'compiler', 'check_compiler', 'fast', 'attack_mode', 'device_of', 'kept_layout', 'bar']
+           'bview', 'eval_mode', 'check_count', 'check_images', 'check_labels', 'check_logits', 'own', 'alike',
+           'logits', 'Fast', 'compiler', 'check_compiler', 'fast', 'attack_mode', 'device_of', 'kept_layout', 'bar']
 
 # %% ../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ('float32', 'channels_last', 'bfloat16')
@@ -301,10 +301,17 @@ def own(
     x = _full(x.detach())
     return x.clone() if x.is_inference() else x
 
+def alike(
+    z:Tensor, # logits
+    x:Tensor, # images
+) -> Tensor:  # `z` in the dtype of `x`, so that the two can meet; what are no floats stays, for `check_logits` to refuse
+    "float64 networks meet float32 images, and the other way round"
+    return z.to(x.dtype) if z.is_floating_point() else z
+
 def logits(
     model:Callable, # pixels to logits, weights in any dtype; any callable
     x:Tensor,       # (b,ch,h,w) pixels in [0,1]; the model gets a copy, so that one that works in place changes nothing here
-) -> Tensor:        # (b,c) in float32, or float64 where `x` is; minus infinity as `MASKED`
+) -> Tensor:        # (b,c) in the dtype of the weights, at least float32; minus infinity as `MASKED`
     "Run `model` on `x` in the dtype of its weights. ValueError where they are on different devices or the model cannot take such images, TypeError where it returns no tensor"
     w = next((p for p in model.parameters() if p.is_floating_point()), x) if isinstance(model, nn.Module) else x
     if w.device != x.device: raise ValueError(f"x is on {x.device} but the model is on {w.device}; use x.to('{w.device}').")
@@ -314,8 +321,9 @@ def logits(
         why = (str(e).strip().splitlines() or ['no reason given'])[0].rstrip('. ')[:150]
         raise ValueError(f"the model cannot take {x.dtype} images of shape {tuple(x.shape)} ({why}); give it what it was made for.") from e
     if not isinstance(z, Tensor): raise TypeError(_no_logits(z))
-    if z.is_floating_point(): z = z.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-    return z.nan_to_num(nan=math.nan, posinf=math.inf, neginf=MASKED) if z.is_floating_point() else z
+    z = _full(z)
+    if not z.is_floating_point() or z.device.type == 'cpu' and z.numel() and math.isfinite(z.detach().amin()): return z   # a look is cheaper than a pass, but a GPU is not waited for
+    return z.nan_to_num(nan=math.nan, posinf=math.inf, neginf=MASKED)
 
 # %% ../nbs/00_core.ipynb #a1117c19
 class Fast(nn.Module):

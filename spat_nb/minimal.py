@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from .attack import NoGradient, door, finite, value_and_grad
 from .balls import a_ball, Ball, L2, Linf
-from .core import bview, check_labels, check_logits, eval_mode, logits, own
+from .core import alike, bview, check_labels, check_logits, eval_mode, logits, own
 from .losses import margin, missed, ruled_out
 from .steps import in_turn
 
@@ -95,7 +95,7 @@ def _warn_flat(f, x, y):
 def _seek(model, x, y, search):
     "What all three share: checks, eval mode, float32 or float64, and a search over those images only that are answered right"
     with door(model, x, y) as (m, x, y):
-        x_adv,f = x.clone(),lambda x: logits(m, x)
+        x_adv,f = x.clone(),lambda x: alike(logits(m, x), x)
         with torch.no_grad(): z = check_logits(f(x), len(x))
         check_labels(y, c=z.shape[1])
         y = y.argmax(1) if y.ndim == 2 else y

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from .attack import Attack, State, door, uniform
 from .balls import a_ball, Ball, L2, Linf
-from .core import bview, check_labels, check_logits, logits, rand_like
+from .core import alike, bview, check_labels, check_logits, logits, rand_like
 from .losses import margin, missed
 
 # %% auto #0
@@ -53,7 +53,7 @@ class Oracle:
     ) -> tuple:   # logits (k,c), loss (k,), won (k,) bool
         "One question each: what does the model say? Nothing is kept"
         self.used[i] += 1
-        a,y = logits(self.model, z),those(self.y, i)
+        a,y = alike(logits(self.model, z), z),those(self.y, i)
         if not hasattr(self, 'z'): check_labels(y, c=check_logits(a, len(z)).shape[1])
         return a,self.loss(a, y),getattr(self.loss, 'won', missed)(a, y)
     def __call__(self,

@@ -126,7 +126,7 @@ class Targeted:
         with door(model, x, y) as (m, x, y):
             with torch.no_grad(): z = check_logits(logits(m, x), len(x))
             check_labels(y, c=z.shape[1])
-            kept = x,torch.full_like(z[:,0], -torch.inf),missed(z, y)
+            kept = x,x.new_full((len(x),), -torch.inf),missed(z, y)
             ranked = z.topk(min(self.targets+1, z.shape[1]), 1).indices[:,1:]
             loss = margin_targeted if self.loss is dlr_targeted and z.shape[1] < 4 else self.loss
             for i,j,t in in_turn(ranked, x, lambda: (~kept[2]).nonzero()[:,0]):

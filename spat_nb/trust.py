@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from .attack import Attack, NoGradient, Recorder, fgsm, misfits, pgd, value_and_grad, watched
 from .balls import Ball, L1
-from .core import bar, check_images, check_labels, check_logits, device_of, eval_mode, fitting_threads, generator, logits, own
+from .core import alike, bar, check_images, check_labels, check_logits, device_of, eval_mode, fitting_threads, generator, logits, own
 from .data import pair, pick
 from .evaluate import _stream, wilson
 from .files import write_aside
@@ -159,7 +159,7 @@ class Trial:
     def k(self, full, least=1): return max(least, round(full*self.cost))
     def ask(self, x):
         "Logits (n,c) in pieces, without a graph"
-        with torch.no_grad(): return torch.cat([logits(self.model, b) for b in x.split(self.size)])
+        with torch.no_grad(): return torch.cat([alike(logits(self.model, b), b) for b in x.split(self.size)])
     def pgd(self, steps, ball=None, **kw): return pgd(ball or self.ball, steps, best=True, **kw)
 
     def images(self, name, attack, on, model):

@@ -8,3 +8,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _seeded(): torch.manual_seed(0)
+
+def pytest_terminal_summary(terminalreporter):
+    "What a test wants to be read, also where it ran in another process: record_property('printed', text)"
+    for report in terminalreporter.getreports('passed'):
+        for name, text in report.user_properties:
+            if name == 'printed': terminalreporter.write_line(text)

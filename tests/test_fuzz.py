@@ -2,6 +2,7 @@
 that says in one sentence what is wrong and how to mend it"""
 import copy
 import math
+import os
 import warnings
 from collections import Counter
 from functools import cache
@@ -25,10 +26,10 @@ from spat_nb.steps import apgd, apgd_t, mim
 from spat_nb.temperature import temperature_pgd
 from spat_nb.trust import trust
 
-CALLS = int(__import__("os").environ.get("FUZZ", 10_000))
+CALLS = int(os.environ.get("FUZZ", 10_000))                   # fewer while one looks for a fault
 SEEN = Counter()
 TEXTS = {}
-COLLECT = {} if __import__('os').environ.get('FUZZ_COLLECT') else None
+COLLECT = {} if os.environ.get("FUZZ_COLLECT") else None      # a dict: gather what is not of the house, and go on
 
 
 # ---- models: (c, shape) -> something to call
@@ -290,9 +291,8 @@ def fuzz(door, model, images, labels, ball, attack, loss, start, shape, c, b, k,
     assert all(g is None for g in now[2]), f'.grad changed: {what}'
 
 
-def test_ten_thousand_calls(capsys):
+def test_ten_thousand_calls(record_property):
     fuzz()
-    with capsys.disabled():
-        print(f"\nfuzzed {SEEN['calls']:,} calls: {SEEN['right']:,} right answers, {SEEN['refused']:,} refused in one sentence ({len(TEXTS)} different ones)")
+    record_property('printed', f"fuzzed {SEEN['calls']:,} calls: {SEEN['right']:,} right answers, {SEEN['refused']:,} refused in one sentence ({len(TEXTS)} different ones)")
     assert SEEN['calls'] >= CALLS
     assert SEEN['right'] > CALLS/10 and SEEN['refused'] > CALLS/10
