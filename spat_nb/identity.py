@@ -506,7 +506,8 @@ class _Walk:
         elif isinstance(v, (dict, types.MappingProxyType)): label = f'{label}({self.keys(v)})'
         elif isinstance(v, (set, frozenset)): label = f'{label}({", ".join(sorted(map(self.alone, v)))})'
         elif not hasattr(v, '__dict__') and not _slots(v) or kind.__module__ in sys.stdlib_module_names: return self.rebuilt(v, kind, label)
-        for k,x in _attributes(v).items(): self.down(f'.{k}', x)
+        more = {k: getattr(v, k) for k in ('default_factory', 'maxlen') if isinstance(v, (dict, deque)) and hasattr(v, k)}
+        for k,x in {**more, **_attributes(v)}.items(): self.down(f'.{k}', x)
         return label
     def keys(self, v):
         told = []

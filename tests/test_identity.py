@@ -116,6 +116,60 @@ def test_an_edit_is_seen_and_named(case, file, tmp_path):
     assert re.search(says, told), told
     assert '0x' not in str(a) and difference(json.loads(json.dumps(a)), b) == told               # as a file keeps it
 
+# odd corners of Python and torch, where it is enough that the edit is seen
+MORE = {
+    'vmap': ('import torch\na=torch.vmap(lambda x: x+1)','import torch\na=torch.vmap(lambda x: x+2)'),
+    'functional grad': ('import torch\na=torch.func.grad(lambda x: x*1)','import torch\na=torch.func.grad(lambda x: x*2)'),
+    'compile fn': ('import torch\na=torch.compile(lambda x: x*1)','import torch\na=torch.compile(lambda x: x*2)'),
+    'checkpoint': ('import functools\nclass A:\n f=functools.partialmethod(lambda self,k: k, 1)\na=A()','import functools\nclass A:\n f=functools.partialmethod(lambda self,k: k, 2)\na=A()'),
+    'singledispatch': ('import functools\n@functools.singledispatch\ndef a(x): return 1\n@a.register\ndef _(x: int): return 2','import functools\n@functools.singledispatch\ndef a(x): return 1\n@a.register\ndef _(x: int): return 3'),
+    'itemgetter': ('import operator\na=operator.itemgetter(1)','import operator\na=operator.itemgetter(2)'),
+    'map obj': ('a=map(lambda x: x, [1])','a=map(lambda x: -x, [1])'),
+    'getattr desc': ('class D:\n def __get__(s,o,t): return 1\nclass A: d=D()\na=A()','class D:\n def __get__(s,o,t): return 2\nclass A: d=D()\na=A()'),
+    'super': ('class B:\n def f(s): return 1\nclass A(B):\n def f(s): return super().f()\na=A()','class B:\n def f(s): return 2\nclass A(B):\n def f(s): return super().f()\na=A()'),
+    'weight norm': ('import torch\ntorch.manual_seed(0)\na=torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(9,9))','import torch\ntorch.manual_seed(0)\na=torch.nn.Linear(9,9)'),
+    'param user': ('import torch\nfrom torch import nn\ntorch.manual_seed(0)\nclass P(nn.Module):\n def forward(s,x): return x\na=nn.Linear(9,9)\nnn.utils.parametrize.register_parametrization(a,"weight",P())','import torch\nfrom torch import nn\ntorch.manual_seed(0)\nclass P(nn.Module):\n def forward(s,x): return -x\na=nn.Linear(9,9)\nnn.utils.parametrize.register_parametrization(a,"weight",P())'),
+    'ParameterDict': ('import torch\na=torch.nn.ParameterDict({"x": torch.ones(9)})','import torch\na=torch.nn.ParameterDict({"x": torch.zeros(9)})'),
+    'opt in closure': ('import torch\na=[torch.optim.SGD([torch.ones(9)],lr=.1)]','import torch\na=[torch.optim.SGD([torch.ones(9)],lr=.2)]'),
+    'no_grad vs enable': ('import torch\n@torch.no_grad()\ndef a(x): return x','import torch\n@torch.enable_grad()\ndef a(x): return x'),
+    'user global class inst': ('class C: pass\nC.e=1\ndef a(): return C.e','class C: pass\nC.e=2\ndef a(): return C.e'),
+    'global list of fn': ('F=[lambda x:x, lambda x:x+1]\ndef a(x): return F[0](F[1](x))','F=[lambda x:x, lambda x:x+2]\ndef a(x): return F[0](F[1](x))'),
+    'dict sub': ('from collections import OrderedDict, defaultdict\na=defaultdict(lambda: 1)','from collections import OrderedDict, defaultdict\na=defaultdict(lambda: 2)'),
+    'np rng legacy': ('import numpy as np\na=np.random.RandomState(0)','import numpy as np\na=np.random.RandomState(1)'),
+    'random': ('import random\na=random.Random(0)','import random\na=random.Random(1)'),
+    'simplens': ('from types import SimpleNamespace as N\na=N(e=1)','from types import SimpleNamespace as N\na=N(e=2)'),
+    'module pass': ('import types\nm=types.ModuleType("z")\nexec("def f(x): return 1", m.__dict__)\ndef a(x): return m.f(x)','import types\nm=types.ModuleType("z")\nexec("def f(x): return 2", m.__dict__)\ndef a(x): return m.f(x)'),
+    'class decorator reg': ('def a(x):\n class L:\n  e=1\n return L.e','def a(x):\n class L:\n  e=2\n return L.e'),
+    'walrus': ('def a(x): return [y for z in x if (y:=z)]','def a(x): return [y for z in x if not (y:=z)]'),
+    'try': ('def a(x):\n try: return x\n except ValueError: return 1','def a(x):\n try: return x\n except TypeError: return 1'),
+    'global fn through dict attr': ('class R: table={}\ndef reg(f): R.table[f.__name__]=f\n@reg\ndef g(x): return 1\ndef a(x): return R.table["g"](x)','class R: table={}\ndef reg(f): R.table[f.__name__]=f\n@reg\ndef g(x): return 2\ndef a(x): return R.table["g"](x)'),
+    'slots+dict': ('class B:\n __slots__=("p",)\nclass A(B):\n pass\na=A(); a.p=1; a.q=1','class B:\n __slots__=("p",)\nclass A(B):\n pass\na=A(); a.p=2; a.q=1'),
+    'private slot': ('class B:\n __slots__=("__p",)\n def __init__(s,p): s.__p=p\na=B(1)','class B:\n __slots__=("__p",)\n def __init__(s,p): s.__p=p\na=B(2)'),
+    'frozen': ('from dataclasses import dataclass\n@dataclass(frozen=True,slots=True)\nclass A:\n e:int=1\na=A()','from dataclasses import dataclass\n@dataclass(frozen=True,slots=True)\nclass A:\n e:int=2\na=A()'),
+    'dc factory': ('from dataclasses import dataclass, field\n@dataclass\nclass A:\n e:list=field(default_factory=lambda:[1]*20)\ndef a(): return A()','from dataclasses import dataclass, field\n@dataclass\nclass A:\n e:list=field(default_factory=lambda:[2]*20)\ndef a(): return A()'),
+    'big list': ('a=list(range(99))','a=list(range(98))+[5]'),
+    'str long': ('a="x"*999','a="x"*998+"y"'),
+    'tensor requires list': ('import torch\na=[torch.ones(9),torch.ones(9)]','import torch\na=[torch.ones(9),torch.zeros(9)]'),
+    'memoryview': ('a=bytearray(b"ab")','a=bytearray(b"ac")'),
+    'generator cuda-like attr': ('import torch\nclass A:\n def __init__(s): s.g=torch.Generator().manual_seed(1)\na=A()','import torch\nclass A:\n def __init__(s): s.g=torch.Generator().manual_seed(2)\na=A()'),
+    'staticmethod value': ('class A:\n e=staticmethod(lambda: 1)\na=A()','class A:\n e=staticmethod(lambda: 2)\na=A()'),
+    'abstract': ('import abc\nclass B(abc.ABC):\n @abc.abstractmethod\n def f(s): ...\nclass A(B):\n def f(s): return 1\na=A()','import abc\nclass B(abc.ABC):\n @abc.abstractmethod\n def f(s): ...\nclass A(B):\n def f(s): return 2\na=A()'),
+    'generic': ('from typing import Generic,TypeVar\nT=TypeVar("T")\nclass A(Generic[T]):\n def f(s): return 1\na=A[int]()','from typing import Generic,TypeVar\nT=TypeVar("T")\nclass A(Generic[T]):\n def f(s): return 2\na=A[int]()'),
+    '__getattr__': ('class A:\n def __getattr__(s,k): return 1\na=A()','class A:\n def __getattr__(s,k): return 2\na=A()'),
+    'lambda in default': ('def a(x,f=lambda x:x): return f(x)','def a(x,f=lambda x:-x): return f(x)'),
+    'coroutine gen fn': ('def a(x): yield 1','def a(x): yield 2'),
+    'contextmanager': ('from contextlib import contextmanager\n@contextmanager\ndef a(): yield 1','from contextlib import contextmanager\n@contextmanager\ndef a(): yield 2'),
+    'exitstack': ('import contextlib\na=contextlib.nullcontext(1)','import contextlib\na=contextlib.nullcontext(2)'),
+    'builtin shadow': ('def sum(x): return 1\ndef a(x): return sum(x)','def sum(x): return 2\ndef a(x): return sum(x)'),
+}
+
+@pytest.mark.parametrize('case', MORE)
+def test_odd_corners(case, tmp_path):
+    a,b = two(tmp_path, *MORE[case])
+    again,_ = two(tmp_path, *MORE[case])
+    assert a == again != b and 'unreadable' not in str(a), difference(a, b)
+    assert made_of(module(tmp_path, MORE[case][0], file=False).a) != made_of(module(tmp_path, MORE[case][1], file=False).a)
+
 SAME = {
     'comment':     ('def a(x): return x', 'def a(x): return x   # as it is'),
     'blank lines': ('def a(x):\n return x', '\n\n\ndef a(x):\n\n    # so\n\n    return x\n'),
