@@ -353,11 +353,12 @@ def test_autoattack_with_few_classes(classes, version, net, batch):
     keep = batch[1] < classes
     x, y = batch[0][keep], batch[1][keep]
     few = lambda x: net(x)[:, :classes]
-    aa = autoattack(Linf(.4), version, steps=10, targets=9, queries=50, restarts=1, eot=2)
+    ball = Linf(.1)                                              # small enough that the first member leaves images to the others
+    aa = autoattack(ball, version, steps=3, targets=9, queries=20, restarts=1, eot=2)
     record = evaluate(few, (x, y), progress=False, aa=aa)
-    assert record.accuracy('aa') < .2 < record.accuracy()
-    assert any('few classes' in t and 'margin' in t for t in record.notes)
-    assert Linf(.4).inside(aa(few, x, y), x).all()
+    assert 0 < record.accuracy('aa') <= record.accuracy('aa/apgd_ce')
+    assert any('few classes' in t and 'the margin takes their place' in t for t in record.notes)
+    assert ball.inside(aa(few, x, y), x).all()
 
 
 # ---- dtypes
@@ -545,24 +546,25 @@ def test_small_work_runs_on_one_thread(net, batch, monkeypatch):
 
 # ---- gradients that are not finite
 
-class Gamma(nn.Module):
-    "x^(1/2.2): its slope at black is infinite"
-    def __init__(self, net):
+class Before(nn.Module):
+    "A network behind a function of the pixels"
+    def __init__(self, net, change):
         super().__init__()
         self.net = net
+        self.change = change
 
     def forward(self, x):
-        return self.net(x**(1/2.2))
+        return self.net(self.change(x))
 
 
-class Root(nn.Module):
+def Gamma(net):
+    "Its slope at black is infinite"
+    return Before(net, lambda x: x**(1/2.2))
+
+
+def Root(net):
     "A root that is multiplied by 0 where its slope is infinite: NaN"
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x):
-        return self.net(torch.where(x > 0, x.sqrt(), 0*x.sqrt()))
+    return Before(net, lambda x: torch.where(x > 0, x.sqrt(), 0*x.sqrt()))
 
 
 STRONG = {

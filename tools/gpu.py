@@ -25,9 +25,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT/'bench')]
 
 # The rows of `paper`, the most wanted first: study and arm
 ROWS = [
@@ -162,17 +162,8 @@ def seconds(run, device, rounds):
     return statistics.median(took)
 
 
-def bare_pgd(model, x, y, eps, steps=10):
-    "Forward and input-gradient passes and two clamps: nothing can do PGD for less"
-    x_adv = x
-    for _ in range(steps):
-        x_adv = x_adv.detach().requires_grad_()
-        g = torch.autograd.grad(F.cross_entropy(model(x_adv), y, reduction='sum'), x_adv)[0]
-        x_adv = (x + (x_adv.detach() + eps/4*g.sign() - x).clamp(-eps, eps)).clamp(0, 1)
-    return x_adv
-
-
 def speed(device, say, tiny):
+    from bench import bare
     from spat_nb.attack import at_x, pgd
     from spat_nb.autoattack import autoattack
     from spat_nb.balls import Linf
@@ -198,7 +189,7 @@ def speed(device, say, tiny):
     for name, (precision, compile) in ways.items():
         model = copy.deepcopy(net).eval()
         run = fast(model, precision, compile)
-        measure('bare PGD-10', name, lambda m=run: bare_pgd(m, x, y, eps))
+        measure('bare PGD-10', name, lambda m=run: bare(eps)(m, x, y))
         measure('PGD-10', name, lambda m=run: attack(m, x, y))
         opt = torch.optim.SGD(model.parameters(), .01)
 
