@@ -1,4 +1,7 @@
 "`python -m spat_nb` is the console command"
+
 import sys
+
 from spat_nb.cli import main
+
 sys.exit(main())

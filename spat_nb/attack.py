@@ -6,16 +6,29 @@ Docs: https://spat-nb.github.io/spat_nb/attack.html.md"""
 
 # %% ../nbs/12_attack.ipynb #b01e527c
 from __future__ import annotations
-from dataclasses import dataclass, field
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Callable
+
 import math
 import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
-from .balls import a_ball, Ball
-from .core import attack_mode, bview, check_images, check_labels, check_logits, fitting_threads, logits, own, randn_like
+
+from .balls import Ball, a_ball
+from spat_nb.core import (
+    attack_mode,
+    bview,
+    check_images,
+    check_labels,
+    check_logits,
+    fitting_threads,
+    logits,
+    own,
+    randn_like,
+)
 from .losses import ce, missed
 
 # %% auto #0
@@ -23,131 +36,185 @@ __all__ = ['NoGradient', 'Broken', 'watched', 'finite', 'value_and_grad', 'State
            'gaussian', 'steepest', 'door', 'misfits', 'Attack', 'fgsm', 'pgd', 'Recorder']
 
 # %% ../nbs/12_attack.ipynb #b3e8c087
-class NoGradient(ValueError): "No gradient reaches the pixels"
+class NoGradient(ValueError):
+    "No gradient reaches the pixels"
 
-_broken = ContextVar('broken', default=None) # where the images are counted whose gradient was not finite
+
+# where the images are counted whose gradient was not finite
+_broken = ContextVar("broken", default=None)
+
 
 class Broken:
     "How many images of one batch had a gradient that was not finite, at most"
-    images = 0   # of so many, at the worst point; a tensor as soon as there are some, so that nobody waits for a GPU
-    n = 0        # images in the largest batch
+
+    # of so many, at the worst point; a tensor as soon as there are some, so that nobody waits for a
+    # GPU
+    images = 0
+    n = 0  # images in the largest batch
+
     def note(self, bad):
         k = bad.sum()
         self.images = torch.maximum(k, self.images) if isinstance(self.images, Tensor) else k
         self.n = max(self.n, len(bad))
-    def __bool__(self): return int(self.images) > 0
-    def __str__(self): return f"the gradient is not finite at some pixels of {int(self.images)} of {self.n} images"
+
+    def __bool__(self):
+        return int(self.images) > 0
+
+    def __str__(self):
+        return f"the gradient is not finite at some pixels of {int(self.images)} of {self.n} images"
+
 
 @contextmanager
 def watched(
-    tell:bool=True, # warn at the end; only where nobody around counts already
-):                  # gives a `Broken`
+    tell: bool = True,  # warn at the end; only where nobody around counts already
+):  # gives a `Broken`
     "Count the images whose gradient was not finite, for a while"
     around = _broken.get()
     mine = Broken() if around is None or not tell else around
     mark = _broken.set(mine)
-    try: yield mine
-    finally: _broken.reset(mark)
+    try:
+        yield mine
+    finally:
+        _broken.reset(mark)
     if tell and around is None and mine:
-        warnings.warn(f"{mine}; infinity counts as the largest finite entry and NaN as 0 there, so that a search may miss what it could find: ask an attack without gradients too, such as square.", stacklevel=4)
+        warnings.warn(
+            f"{mine}; infinity counts as the largest finite entry and NaN as 0 there, so that a"
+            " search may miss what it could find: ask an attack without gradients too, such as"
+            " square.",
+            stacklevel=4,
+        )
+
 
 def finite(
-    g:Tensor, # (b,...) gradients
+    g: Tensor,  # (b,...) gradients
 ) -> Tensor:  # (b,...) the same where all is finite
-    "Gradients without NaN (0 in its place) and infinity (the largest finite entry of its image, with its sign). How many images had some is counted, see `watched`"
-    cpu = g.device.type == 'cpu'                                             # elsewhere nobody waits for the answer
-    if cpu and math.isfinite(g.sum()): return g                              # a sum is quick, and may only overflow
+    """Gradients without NaN (0 in its place) and infinity (the largest finite entry of its image,
+    with its sign). How many images had some is counted, see `watched`
+    """
+    # elsewhere nobody waits for the answer
+    cpu = g.device.type == "cpu"
+    # a sum is quick, and may only overflow
+    if cpu and math.isfinite(g.sum()):
+        return g
     fine = g.isfinite()
-    if cpu and fine.all(): return g
-    if (count := _broken.get()) is not None: count.note(~fine.flatten(1).all(1))
+    if cpu and fine.all():
+        return g
+    if (count := _broken.get()) is not None:
+        count.note(~fine.flatten(1).all(1))
     top = torch.where(fine, g.abs(), 0).flatten(1).amax(1)
     top = bview(torch.where(top > 0, top, 1), g)
-    return torch.where(fine, g, torch.where(g.isnan(), 0, g.sign())*top)
+    return torch.where(fine, g, torch.where(g.isnan(), 0, g.sign()) * top)
+
 
 def value_and_grad(
-    f:Callable, # x -> (value (b,), logits, won) or (value (b,),)
-    x:Tensor,   # (b,...)
-) -> tuple:     # value (b,), gradient with respect to x (b,...), made `finite`, then what else f returned
-    "`f(x)` and its gradient with respect to `x` alone; no `.grad` is touched. NoGradient, a ValueError, where no gradient reaches `x`"
+    f: Callable,  # x -> (value (b,), logits, won) or (value (b,),)
+    x: Tensor,  # (b,...)
+    # value (b,), gradient with respect to x (b,...), made `finite`, then what else f returned
+) -> tuple:
+    """`f(x)` and its gradient with respect to `x` alone; no `.grad` is touched. NoGradient, a
+    ValueError, where no gradient reaches `x`
+    """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        v,*aux = f(x)
+        v, *aux = f(x)
         g = torch.autograd.grad(v.sum(), x, allow_unused=True)[0] if v.requires_grad else None
-    if g is None: raise NoGradient("no gradient flows from the loss back to x: the model or the loss cuts the graph; attack it without gradients.")
-    return v.detach(),finite(g),*(a.detach() for a in aux)
+    if g is None:
+        raise NoGradient(
+            "no gradient flows from the loss back to x: the model or the loss cuts the graph;"
+            " attack it without gradients."
+        )
+    return v.detach(), finite(g), *(a.detach() for a in aux)
 
 # %% ../nbs/12_attack.ipynb #a33ce2ef
 @dataclass
 class State:
     "Where a climb stands: what a step rule and a recorder may read"
-    x0: Tensor           # (b,...) clean images
-    ball: Ball           # around x0
-    steps: int           # steps in all
-    lr: float            # step size, in the ball's norm
-    x: Tensor            # (b,...) current point
+
+    x0: Tensor  # (b,...) clean images
+    ball: Ball  # around x0
+    steps: int  # steps in all
+    lr: float  # step size, in the ball's norm
+    x: Tensor  # (b,...) current point
     generator: torch.Generator = None  # random stream
-    i: int = 0           # steps done
-    val: Tensor = None   # (b,) value at x
-    g: Tensor = None     # (b,...) gradient at x; None at a last point that is only looked at
-    z: Tensor = None     # (b,c) logits at x
-    won: Tensor = None   # (b,) bool, does x fool the model?
-    best: tuple = None   # (x, val, won) at each sample's worst point so far, if the climb keeps it
-    own: dict = field(default_factory=dict) # what a step rule remembers between steps
+    i: int = 0  # steps done
+    val: Tensor = None  # (b,) value at x
+    g: Tensor = None  # (b,...) gradient at x; None at a last point that is only looked at
+    z: Tensor = None  # (b,c) logits at x
+    won: Tensor = None  # (b,) bool, does x fool the model?
+    best: tuple = None  # (x, val, won) at each sample's worst point so far, if the climb keeps it
+    own: dict = field(default_factory=dict)  # what a step rule remembers between steps
 
 # %% ../nbs/12_attack.ipynb #77a5be77
 def pick(
-    up:Tensor, # (b,) bool
-    a:tuple,   # tensors (b,...): taken where `up`
-    b:tuple,   # tensors (b,...): taken elsewhere
-) -> tuple:    # tensors (b,...)
+    up: Tensor,  # (b,) bool
+    a: tuple,  # tensors (b,...): taken where `up`
+    b: tuple,  # tensors (b,...): taken elsewhere
+) -> tuple:  # tensors (b,...)
     "Sample by sample `a` or `b`, for several tensors at once"
-    return tuple(torch.where(bview(up, p), p, q) for p,q in zip(a, b))
+    return tuple(torch.where(bview(up, p), p, q) for p, q in zip(a, b))
+
 
 def worst(
-    new:tuple,       # (x (b,...), value (b,), won (b,))
-    old:tuple=None,  # likewise; None: nothing to compare with yet
-) -> tuple:          # likewise
-    "Each sample's worse point: one that fools before one that does not, then the higher value; `old` where they are equal"
-    if old is None: return new
-    (_,v,won),(_,v0,won0) = new,old
+    new: tuple,  # (x (b,...), value (b,), won (b,))
+    old: tuple = None,  # likewise; None: nothing to compare with yet
+) -> tuple:  # likewise
+    """Each sample's worse point: one that fools before one that does not, then the higher value;
+    `old` where they are equal
+    """
+    if old is None:
+        return new
+    (_, v, won), (_, v0, won0) = new, old
     return pick((won & ~won0) | ((won == won0) & (v > v0)), new, old)
 
 # %% ../nbs/12_attack.ipynb #ec6b8357
-def _mean(vs): # tensors (b,...)
+def _mean(vs):  # tensors (b,...)
     "Their mean; the majority of booleans"
-    if len(vs) == 1: return vs[0]
-    return torch.stack(vs).double().mean(0) > .5 if vs[0].dtype == torch.bool else torch.stack(vs).mean(0)
+    if len(vs) == 1:
+        return vs[0]
+    return (
+        torch.stack(vs).double().mean(0) > 0.5
+        if vs[0].dtype == torch.bool
+        else torch.stack(vs).mean(0)
+    )
+
 
 def _see(f, x, n, slope=True):
     "Mean over `n` calls of value, gradient (where a `slope` is wanted) and what else `f` returns"
-    with torch.no_grad(): return tuple(map(_mean, zip(*(value_and_grad(f, x) if slope else f(x) for _ in range(n)))))
+    with torch.no_grad():
+        return tuple(map(_mean, zip(*(value_and_grad(f, x) if slope else f(x) for _ in range(n)))))
 
 # %% ../nbs/12_attack.ipynb #bacae531
 def ascend(
-    f:Callable,      # x -> (value (b,), logits (b,c), won (b,)); toys may return (value,)
-    x0:Tensor,       # (b,...) clean images
-    ball:Ball,       # where the climb may go
-    steps:int,       # number of steps
-    step:Callable,   # State -> proposal (b,...); the engine projects it
-    start:Callable,  # (x0, ball, generator) -> first point
-    lr:float,        # step size, in the ball's norm
-    generator:torch.Generator=None, # random stream; default: torch's own
-    look:bool=False, # also evaluate the last point: one forward pass more
-    best:bool=False, # keep each sample's worst point as `State.best`; implies `look`
-    eot:int=1,       # passes over which every look is averaged
-    recorder:Callable=None, # called with the State at every point; implies `look`
+    f: Callable,  # x -> (value (b,), logits (b,c), won (b,)); toys may return (value,)
+    x0: Tensor,  # (b,...) clean images
+    ball: Ball,  # where the climb may go
+    steps: int,  # number of steps
+    step: Callable,  # State -> proposal (b,...); the engine projects it
+    start: Callable,  # (x0, ball, generator) -> first point
+    lr: float,  # step size, in the ball's norm
+    generator: torch.Generator = None,  # random stream; default: torch's own
+    look: bool = False,  # also evaluate the last point: one forward pass more
+    best: bool = False,  # keep each sample's worst point as `State.best`; implies `look`
+    eot: int = 1,  # passes over which every look is averaged
+    recorder: Callable = None,  # called with the State at every point; implies `look`
 ) -> State:
-    "Climb `f` inside `ball` around `x0`: K steps are K forward and K input-gradient passes, times `eot`"
+    """Climb `f` inside `ball` around `x0`: K steps are K forward and K input-gradient passes, times
+    `eot`
+    """
     s = State(x0, ball, steps, lr, start(x0, ball, generator).detach(), generator)
-    for s.i in range(steps+1):
+    for s.i in range(steps + 1):
         last = s.i == steps
-        if last and not (look or best or recorder): break
-        s.val,*aux = _see(f, s.x, eot, slope=not last)
+        if last and not (look or best or recorder):
+            break
+        s.val, *aux = _see(f, s.x, eot, slope=not last)
         s.g = None if last else aux.pop(0)
-        s.z,s.won = aux or (None, torch.zeros_like(s.val, dtype=torch.bool))
-        if best: s.best = worst((s.x, s.val, s.won), s.best)
-        if recorder: recorder(s)
-        if not last: s.x = ball.project(step(s), x0)
+        s.z, s.won = aux or (None, torch.zeros_like(s.val, dtype=torch.bool))
+        if best:
+            s.best = worst((s.x, s.val, s.won), s.best)
+        if recorder:
+            recorder(s)
+        if not last:
+            s.x = ball.project(step(s), x0)
     return s
 
 # %% ../nbs/12_attack.ipynb #d55ba275
@@ -155,127 +222,217 @@ def at_x(x, ball, generator=None):
     "Start at the clean image"
     return x
 
+
 def uniform(x, ball, generator=None):
     "Start at a random point of the ball (Madry et al. 2018)"
     return ball.uniform(x, generator)
 
+
 def gaussian(
-    sigma:float=.001, # standard deviation, in pixels of [0,1]
-) -> Callable:        # a start
-    "Start at the clean image plus a little noise (TRADES' official code, sigma .001): the KL to the clean answer has no slope at `x` itself"
-    def start(x, ball, generator=None): return ball.project(x + sigma*randn_like(x, generator), x)
+    sigma: float = 0.001,  # standard deviation, in pixels of [0,1]
+) -> Callable:  # a start
+    """Start at the clean image plus a little noise (TRADES' official code, sigma .001): the KL to
+    the clean answer has no slope at `x` itself
+    """
+
+    def start(x, ball, generator=None):
+        return ball.project(x + sigma * randn_like(x, generator), x)
+
     return start
 
+
 def steepest(
-    s:State,
-) -> Tensor: # (b,...) proposal
-    "One step of length `lr` in the ball's steepest direction: x + lr sign(g) for Linf, x + lr g/|g| for L2"
-    return s.x + s.lr*s.ball.ascent(s.g)
+    s: State,
+) -> Tensor:  # (b,...) proposal
+    """One step of length `lr` in the ball's steepest direction: x + lr sign(g) for Linf, x + lr
+    g/|g| for L2
+    """
+    return s.x + s.lr * s.ball.ascent(s.g)
 
 # %% ../nbs/12_attack.ipynb #d8041a45
 @contextmanager
 def door(
-    model:Callable, # pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
-    x:Tensor,       # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,       # (b,) labels or (b,c) probabilities
-):                  # gives what to run, `x` without its graph in float32 or float64, and `y`
-    "What an attack does first, and undoes in the end: refuse what does not fit (TypeError or ValueError), eval mode, as many threads as the work is worth, a warning where gradients were not finite"
+    # pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
+    model: Callable,
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels or (b,c) probabilities
+):  # gives what to run, `x` without its graph in float32 or float64, and `y`
+    """What an attack does first, and undoes in the end: refuse what does not fit (TypeError or
+    ValueError), eval mode, as many threads as the work is worth, a warning where gradients were
+    not finite
+    """
     check_labels(y, len(check_images(x)))
-    with attack_mode(model) as m, fitting_threads(model, x), watched(): yield m,own(x),own(y)
+    with attack_mode(model) as m, fitting_threads(model, x), watched():
+        yield m, own(x), own(y)
+
 
 def misfits(
-    attack:Callable, # any attack; of a `Cascade` every member is asked
-    x:Tensor=None,   # (b,...) images; None: only what can be said without them
+    attack: Callable,  # any attack; of a `Cascade` every member is asked
+    x: Tensor = None,  # (b,...) images; None: only what can be said without them
 ):
-    "Refuse an attack that would refuse these images, or that climbs towards the very label it is given, before anything has run. TypeError or ValueError"
-    members = getattr(attack, 'members', None)
-    for a in members.values() if isinstance(members, dict) else (): misfits(a, x)
-    if x is not None and hasattr(attack, 'fits'): attack.fits(x)
-    won = getattr(getattr(attack, 'loss', None), 'won', None)
+    """Refuse an attack that would refuse these images, or that climbs towards the very label it is
+    given, before anything has run. TypeError or ValueError
+    """
+    members = getattr(attack, "members", None)
+    for a in members.values() if isinstance(members, dict) else ():
+        misfits(a, x)
+    if x is not None and hasattr(attack, "fits"):
+        attack.fits(x)
+    won = getattr(getattr(attack, "loss", None), "won", None)
     if won is not None and won(torch.eye(4), torch.arange(4)).any():
-        raise ValueError(f"{attack.loss.__name__} has won where the model answers the label that it is given, and here that is the true one; give the wanted labels by a function, such as lambda model, x, y: attack(model, x, (y+1) % 10).")
+        raise ValueError(
+            f"{attack.loss.__name__} has won where the model answers the label that it is given,"
+            " and here that is the true one; give the wanted labels by a function, such as lambda"
+            " model, x, y: attack(model, x, (y+1) % 10)."
+        )
+
 
 @dataclass(frozen=True)
 class Attack:
-    "A search for the worst image in `ball`; call it as `attack(model, x, y)`. Its fields are the slots"
-    ball: Ball                  # how far: Linf(8/255), L2(.5), ...
-    steps: int = 10             # steps of one climb
-    lr: float = None            # step size in the ball's norm; default 2.5 eps/steps
-    loss: Callable = ce         # (z, y) -> (b,), up is worse for the model
-    start: Callable = uniform   # (x, ball, generator) -> first point
-    step: Callable = steepest   # State -> proposal
-    restarts: int = 1           # climbs; each sample's worst end is kept, for one more forward pass each
-    generator: torch.Generator = None # random stream; default: torch's own
-    recorder: Callable = None   # called with the State at every point
-    best: bool = False          # keep each sample's worst point of the whole way, not the last; one more forward pass
-    eot: int = 1                # passes averaged at each point, for models that draw at random
+    """A search for the worst image in `ball`; call it as `attack(model, x, y)`. Its fields are the
+    slots
+    """
+
+    ball: Ball  # how far: Linf(8/255), L2(.5), ...
+    steps: int = 10  # steps of one climb
+    lr: float = None  # step size in the ball's norm; default 2.5 eps/steps
+    loss: Callable = ce  # (z, y) -> (b,), up is worse for the model
+    start: Callable = uniform  # (x, ball, generator) -> first point
+    step: Callable = steepest  # State -> proposal
+    # climbs; each sample's worst end is kept, for one more forward pass each
+    restarts: int = 1
+    generator: torch.Generator = None  # random stream; default: torch's own
+    recorder: Callable = None  # called with the State at every point
+    # keep each sample's worst point of the whole way, not the last; one more forward pass
+    best: bool = False
+    eot: int = 1  # passes averaged at each point, for models that draw at random
 
     def __post_init__(self):
         a_ball(self.ball)
-        if self.steps < 0 or self.steps != int(self.steps): raise ValueError(f"steps is {self.steps}; give a whole number >= 0.")
-        if self.restarts < 1: raise ValueError(f"restarts is {self.restarts}; one climb is restarts=1.")
-        if self.eot < 1: raise ValueError(f"eot is {self.eot}; one pass for each look is eot=1.")
-        if self.lr is None: object.__setattr__(self, 'lr', 2.5*self.ball.eps/max(self.steps, 1))
-        if not self.lr >= 0: raise ValueError(f"lr is {self.lr}; a step size is >= 0, the loss already points up.")
+        if self.steps < 0 or self.steps != int(self.steps):
+            raise ValueError(f"steps is {self.steps}; give a whole number >= 0.")
+        if self.restarts < 1:
+            raise ValueError(f"restarts is {self.restarts}; one climb is restarts=1.")
+        if self.eot < 1:
+            raise ValueError(f"eot is {self.eot}; one pass for each look is eot=1.")
+        if self.lr is None:
+            object.__setattr__(self, "lr", 2.5 * self.ball.eps / max(self.steps, 1))
+        if not self.lr >= 0:
+            raise ValueError(f"lr is {self.lr}; a step size is >= 0, the loss already points up.")
 
-    def __call__(self,
-        model:Callable, # pixels (b,ch,h,w) to logits (b,c); its mode and its parameters' `.grad` are left as they were
-        x:Tensor,       # (b,ch,h,w) pixels in [0,1]; kept in float32 or float64 whatever the model's precision
-        y:Tensor,       # (b,) labels or (b,c) probabilities
-    ) -> Tensor:        # (b,ch,h,w) attacked images, inside ball and box
+    def __call__(
+        self,
+        # pixels (b,ch,h,w) to logits (b,c); its mode and its parameters' `.grad` are left as they
+        # were
+        model: Callable,
+        # (b,ch,h,w) pixels in [0,1]; kept in float32 or float64 whatever the model's precision
+        x: Tensor,
+        y: Tensor,  # (b,) labels or (b,c) probabilities
+    ) -> Tensor:  # (b,ch,h,w) attacked images, inside ball and box
         "Attack `x`. TypeError or ValueError where model, images and labels do not fit"
         return self.run(model, x, y, look=False)[0]
 
-    def run(self, model, x, y, look=True) -> tuple: # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
-        "The same, with the loss at the attacked images and whether they fool the model; for one forward pass more (or not, with `best` or restarts)"
-        with door(model, x, y) as (m, x, y): return self._worst(self._objective(m, x, y), x, look)
+    # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
+    def run(self, model, x, y, look=True) -> tuple:
+        """The same, with the loss at the attacked images and whether they fool the model; for one
+        forward pass more (or not, with `best` or restarts)
+        """
+        with door(model, x, y) as (m, x, y):
+            return self._worst(self._objective(m, x, y), x, look)
 
     def _objective(self, model, x, y):
         "x -> (loss, logits, won); the first answer of `model` is checked"
-        won,fresh = getattr(self.loss, 'won', missed),True
+        won, fresh = getattr(self.loss, "won", missed), True
+
         def f(x_):
             nonlocal fresh
             z = logits(model, x_)
-            if fresh: check_labels(y, c=check_logits(z, len(x), some=True).shape[1]); fresh = False
-            return self.loss(z, y).to(x_.dtype),z,won(z, y)      # what is compared and stepped with is of the images' dtype
+            if fresh:
+                check_labels(y, c=check_logits(z, len(x), some=True).shape[1])
+                fresh = False
+            # what is compared and stepped with is of the images' dtype
+            return self.loss(z, y).to(x_.dtype), z, won(z, y)
+
         return f
 
     def _worst(self, f, x, look):
         "(x, loss, won) at each sample's worst point: of all ends, or of all points"
         kept = None
         for _ in range(self.restarts):
-            s = ascend(f, x, self.ball, self.steps, self.step, self.start, self.lr, self.generator,
-                       look=look or self.restarts > 1, best=self.best, eot=self.eot, recorder=self.recorder)
+            s = ascend(
+                f,
+                x,
+                self.ball,
+                self.steps,
+                self.step,
+                self.start,
+                self.lr,
+                self.generator,
+                look=look or self.restarts > 1,
+                best=self.best,
+                eot=self.eot,
+                recorder=self.recorder,
+            )
             kept = worst(s.best or (s.x, s.val, s.won), kept)
         return kept
 
 # %% ../nbs/12_attack.ipynb #a268731f
 def fgsm(
-    ball:Ball, # threat model
-    **kw,      # other slots of `Attack`
+    ball: Ball,  # threat model
+    **kw,  # other slots of `Attack`
 ) -> Attack:
     "One step of full length from the clean image (Goodfellow et al. 2015)"
-    return Attack(ball, **{'steps': 1, 'lr': a_ball(ball).eps, 'start': at_x, **kw})
+    return Attack(ball, **{"steps": 1, "lr": a_ball(ball).eps, "start": at_x, **kw})
+
 
 def pgd(
-    ball:Ball,      # threat model
-    steps:int=10,   # number of steps
-    lr:float=None,  # step size in the ball's norm; default 2.5 eps/steps, 2/255 for 8/255 in 10 steps
-    start:Callable=uniform, # first point
-    **kw,           # other slots of `Attack`
+    ball: Ball,  # threat model
+    steps: int = 10,  # number of steps
+    # step size in the ball's norm; default 2.5 eps/steps, 2/255 for 8/255 in 10 steps
+    lr: float = None,
+    start: Callable = uniform,  # first point
+    **kw,  # other slots of `Attack`
 ) -> Attack:
     "Projected gradient descent from a random start (Madry et al. 2018)"
     return Attack(ball, steps, lr, start=start, **kw)
 
 # %% ../nbs/12_attack.ipynb #a0e079e4
 class Recorder:
-    "Keeps what every point of a climb looked like, per sample: loss, won, norm of the displacement, all-zero gradient"
-    def __init__(self): self.rows = []
-    def __call__(self, s:State):
+    """Keeps what every point of a climb looked like, per sample: loss, won, norm of the
+    displacement, all-zero gradient
+    """
+
+    def __init__(self):
+        self.rows = []
+
+    def __call__(self, s: State):
         zero = None if s.g is None else (s.g.flatten(1) == 0).all(1).cpu()
-        self.rows.append(dict(step=s.i, loss=s.val.cpu(), won=s.won.cpu(), norm=s.ball.norm(s.x-s.x0).cpu(), zero=zero))
-    def frame(self): # pandas.DataFrame, a row per point
+        self.rows.append(
+            dict(
+                step=s.i,
+                loss=s.val.cpu(),
+                won=s.won.cpu(),
+                norm=s.ball.norm(s.x - s.x0).cpu(),
+                zero=zero,
+            )
+        )
+
+    def frame(self):  # pandas.DataFrame, a row per point
         "Means over the samples: loss, accuracy, norm, share of samples whose gradient is zero"
         import pandas as pd
-        mean = lambda v: float('nan') if v is None else v.double().mean().item()
-        return pd.DataFrame([dict(step=r['step'], loss=mean(r['loss']), accuracy=1-mean(r['won']), norm=mean(r['norm']), zero=mean(r['zero'])) for r in self.rows])
+
+        def mean(v):
+            return float("nan") if v is None else v.double().mean().item()
+
+        return pd.DataFrame(
+            [
+                dict(
+                    step=r["step"],
+                    loss=mean(r["loss"]),
+                    accuracy=1 - mean(r["won"]),
+                    norm=mean(r["norm"]),
+                    zero=mean(r["zero"]),
+                )
+                for r in self.rows
+            ]
+        )

@@ -6,13 +6,16 @@ Docs: https://spat-nb.github.io/spat_nb/autoattack.html.md"""
 
 # %% ../nbs/20_autoattack.ipynb #699191c0
 from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+
 import torch
 from torch import Tensor
+
 from .attack import NoGradient, door, misfits, value_and_grad
-from .balls import Ball, L2, Linf
+from .balls import L2, Ball, Linf
 from .core import check_labels, check_logits, eval_mode, logits
 from .losses import ce, dlr_or_margin, missed, ruled_out
 from .minimal import fab, within
@@ -25,119 +28,219 @@ __all__ = ['Cascade', 'doubts', 'masked', 'autoattack']
 # %% ../nbs/20_autoattack.ipynb #4c108a13
 def _right(model, x, y):
     "(b,) bool: which answers are right?"
-    with torch.no_grad(): z = check_logits(logits(model, x), len(x))
+    with torch.no_grad():
+        z = check_logits(logits(model, x), len(x))
     return z.argmax(1) == _one_label(check_labels(y, c=z.shape[1]))
+
 
 def _one_label(y):
     "(b,) labels, also of `y` that is one-hot. ValueError for soft targets"
-    if y.ndim == 1: return y
-    if not ((y == 0) | (y == 1)).all(): raise ValueError(f"y holds soft targets of shape {tuple(y.shape)}; whether a model is fooled is asked against labels, use y.argmax(1).")
+    if y.ndim == 1:
+        return y
+    if not ((y == 0) | (y == 1)).all():
+        raise ValueError(
+            f"y holds soft targets of shape {tuple(y.shape)}; whether a model is fooled is asked"
+            " against labels, use y.argmax(1)."
+        )
     return y.argmax(1)
+
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
-    "Attacks in a row, each on the images that still stand; itself an attack(model, x, y), of which `evaluate` can count every member. TypeError or ValueError where the members are no named attacks"
-    members: dict            # name -> attack(model, x, y), in the order in which they run
-    ball: Ball = None        # where all of them stay; `evaluate` looks after it
-    check: Callable = None   # (model, x, y) -> sentences: doubts about the model, before the attack
-    review: Callable = None  # {name: accuracy after this member} -> sentences: doubts about the numbers, after it
-    def __post_init__(self):
-        if not isinstance(self.members, dict) or not self.members: raise TypeError(f"members is {self.members!r}; give a dict name -> attack, with at least one.")
-        for k,a in self.members.items():
-            if not callable(a): raise TypeError(f"member {k!r} is {a!r}, which is no attack; give attack(model, x, y).")
+    """Attacks in a row, each on the images that still stand; itself an attack(model, x, y), of
+    which `evaluate` can count every member. TypeError or ValueError where the members are no
+    named attacks
+    """
 
-    def __call__(self,
-        model:Callable, # pixels (b,ch,h,w) to logits (b,c)
-        x:Tensor,       # (b,ch,h,w) pixels in [0,1]
-        y:Tensor,       # (b,) labels
-    ) -> Tensor:        # (b,ch,h,w) an image that fools the model, or the clean one where none was found
+    members: dict  # name -> attack(model, x, y), in the order in which they run
+    ball: Ball = None  # where all of them stay; `evaluate` looks after it
+    check: Callable = None  # (model, x, y) -> sentences: doubts about the model, before the attack
+    # {name: accuracy after this member} -> sentences: doubts about the numbers, after it
+    review: Callable = None
+
+    def __post_init__(self):
+        if not isinstance(self.members, dict) or not self.members:
+            raise TypeError(
+                f"members is {self.members!r}; give a dict name -> attack, with at least one."
+            )
+        for k, a in self.members.items():
+            if not callable(a):
+                raise TypeError(
+                    f"member {k!r} is {a!r}, which is no attack; give attack(model, x, y)."
+                )
+
+    def __call__(
+        self,
+        model: Callable,  # pixels (b,ch,h,w) to logits (b,c)
+        x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+        y: Tensor,  # (b,) labels
+        # (b,ch,h,w) an image that fools the model, or the clean one where none was found
+    ) -> Tensor:
         "Run the members. TypeError or ValueError where model, images and labels do not fit"
         with door(model, x, y) as (_, x, y):
             misfits(self, x)
-            x_adv,left = x.clone(),_right(model, x, y).nonzero()[:,0]
+            x_adv, left = x.clone(), _right(model, x, y).nonzero()[:, 0]
             y = _one_label(y)
             for attack in self.members.values():
-                if not len(left): break
+                if not len(left):
+                    break
                 new = attack(model, x[left], y[left])
-                with torch.no_grad(): ok = ~missed(logits(model, new), y[left])
-                x_adv,left = x_adv.index_copy(0, left[~ok], new[~ok]),left[ok]
+                with torch.no_grad():
+                    ok = ~missed(logits(model, new), y[left])
+                x_adv, left = x_adv.index_copy(0, left[~ok], new[~ok]), left[ok]
         return x_adv
 
     def without(self, *names) -> Cascade:
         "The same without these members. KeyError for an unknown one"
-        if odd := [k for k in names if k not in self.members]: raise KeyError(f"there is no member {odd[0]!r}; they are {', '.join(self.members)}.")
-        return replace(self, members={k: a for k,a in self.members.items() if k not in names})
+        if odd := [k for k in names if k not in self.members]:
+            raise KeyError(f"there is no member {odd[0]!r}; they are {', '.join(self.members)}.")
+        return replace(self, members={k: a for k, a in self.members.items() if k not in names})
 
 # %% ../nbs/20_autoattack.ipynb #205a6556
 def _spread(model, x, times=5):
-    "How far several answers to the same images lie apart: largest difference of a logit, each row scaled to length 1, and the number of images with two decisions"
-    with torch.no_grad(): z = torch.stack([logits(model, x).double() for _ in range(times)])
+    """How far several answers to the same images lie apart: largest difference of a logit, each row
+    scaled to length 1, and the number of images with two decisions
+    """
+    with torch.no_grad():
+        z = torch.stack([logits(model, x).double() for _ in range(times)])
     z = z.masked_fill(ruled_out(z.flatten(0, 1)).view_as(z), 0)
-    unit = z/z.norm(dim=2, keepdim=True).clamp(min=1e-12)
-    return (unit.amax(0)-unit.amin(0)).max().item(),int((z.argmax(2) != z.argmax(2)[0]).any(0).sum())
+    unit = z / z.norm(dim=2, keepdim=True).clamp(min=1e-12)
+    return (unit.amax(0) - unit.amin(0)).max().item(), int(
+        (z.argmax(2) != z.argmax(2)[0]).any(0).sum()
+    )
+
 
 def _inner(model, x):
     "How often one forward pass calls for gradients"
     from unittest.mock import patch
-    grad,backward = torch.autograd.grad,torch.autograd.backward
-    with patch('torch.autograd.grad', wraps=grad) as a, patch('torch.autograd.backward', wraps=backward) as b: logits(model, x)
-    return a.call_count+b.call_count
+
+    grad, backward = torch.autograd.grad, torch.autograd.backward
+    with (
+        patch("torch.autograd.grad", wraps=grad) as a,
+        patch("torch.autograd.backward", wraps=backward) as b,
+    ):
+        logits(model, x)
+    return a.call_count + b.call_count
+
 
 def _flat(model, x, y, loss):
-    "On how many images, answered right, the slope of `loss` is zero; all of them where none reaches the pixels"
-    def f(x): z = logits(model, x); return loss(z, y),missed(z, y)   # DLR is level where the label ranks third: that one is fooled already
-    try: _,g,won = value_and_grad(f, x)
-    except NoGradient: return len(x)
+    """On how many images, answered right, the slope of `loss` is zero; all of them where none
+    reaches the pixels
+    """
+
+    # DLR is level where the label ranks third: that one is fooled already
+    def f(x):
+        z = logits(model, x)
+        return loss(z, y), missed(z, y)
+
+    try:
+        _, g, won = value_and_grad(f, x)
+    except NoGradient:
+        return len(x)
     return int(((g.flatten(1) == 0).all(1) & ~won).sum())
 
+
 def doubts(
-    model:Callable,    # pixels (b,ch,h,w) to logits (b,c)
-    x:Tensor,          # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,          # (b,) labels
-    random:bool=False, # is the attack made for models that draw random numbers?
-) -> list:             # sentences; none where there is nothing to say
+    model: Callable,  # pixels (b,ch,h,w) to logits (b,c)
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    random: bool = False,  # is the attack made for models that draw random numbers?
+) -> list:  # sentences; none where there is nothing to say
     "AutoAttack's warnings about a model, before the attack (Croce & Hein 2020, code: checks.py)"
-    notes,n = [],len(x)
+    notes, n = [], len(x)
     with eval_mode(model):
-        with torch.no_grad(): c = check_logits(logits(model, x), n).shape[1]
-        d,k = (0,0) if random else _spread(model, x)
-        if d > 1e-4 or k: notes.append(f"random: five answers to the same {n} images differ, by up to {d:.1g} of the logits' length, and in the decision on {k}; use version='rand', which averages over draws.")
-        if k := _inner(model, x): notes.append(f"dynamic: the forward pass asks for gradients {k} times; such a defence needs an attack of its own.")
-        if c < 4: notes.append(f"few classes: DLR needs 3 classes and targeted DLR 4, the model has {c}; the margin takes their place.")
-        if k := _flat(model, x, y, dlr_or_margin): notes.append(f"no slope: {k} of {n} images have a zero gradient; whatever follows slopes stands still there.")
+        with torch.no_grad():
+            c = check_logits(logits(model, x), n).shape[1]
+        d, k = (0, 0) if random else _spread(model, x)
+        if d > 1e-4 or k:
+            notes.append(
+                f"random: five answers to the same {n} images differ, by up to {d:.1g} of the"
+                f" logits' length, and in the decision on {k}; use version='rand', which averages"
+                " over draws."
+            )
+        if k := _inner(model, x):
+            notes.append(
+                f"dynamic: the forward pass asks for gradients {k} times; such a defence needs an"
+                " attack of its own."
+            )
+        if c < 4:
+            notes.append(
+                f"few classes: DLR needs 3 classes and targeted DLR 4, the model has {c}; the"
+                " margin takes their place."
+            )
+        if k := _flat(model, x, y, dlr_or_margin):
+            notes.append(
+                f"no slope: {k} of {n} images have a zero gradient; whatever follows slopes stands"
+                " still there."
+            )
     return notes
 
+
 def masked(
-    accuracy:dict, # name of each member -> accuracy after it, in the order in which they ran
-) -> list:         # sentences
-    "AutoAttack's warning about its own numbers: attacks with slopes missed more than .2 points that Square, which has none, then found"
+    accuracy: dict,  # name of each member -> accuracy after it, in the order in which they ran
+) -> list:  # sentences
+    """AutoAttack's warning about its own numbers: attacks with slopes missed more than .2 points
+    that Square, which has none, then found
+    """
     names = list(accuracy)
-    i = names.index('square') if 'square' in names else 0
-    lost = accuracy[names[i-1]]-accuracy['square'] if i else 0
-    return [f"masked: Square, without slopes, takes accuracy from {accuracy[names[i-1]]:.2%} to {accuracy['square']:.2%}; the slopes may mislead the other attacks, try an adaptive one."] if lost > .002 else []
+    i = names.index("square") if "square" in names else 0
+    lost = accuracy[names[i - 1]] - accuracy["square"] if i else 0
+    return (
+        [
+            f"masked: Square, without slopes, takes accuracy from {accuracy[names[i - 1]]:.2%} to"
+            f" {accuracy['square']:.2%}; the slopes may mislead the other attacks, try an adaptive"
+            " one."
+        ]
+        if lost > 0.002
+        else []
+    )
 
 # %% ../nbs/20_autoattack.ipynb #5bc41a57
 def _again(attack, n):
     "`attack` n times, each run on what the ones before left standing"
-    return attack if n == 1 else Cascade({f'run {i+1}': attack for i in range(n)}, getattr(attack, 'ball', None))
+    return (
+        attack
+        if n == 1
+        else Cascade({f"run {i + 1}": attack for i in range(n)}, getattr(attack, "ball", None))
+    )
+
 
 def autoattack(
-    ball:Ball,              # Linf or L2
-    version:str='standard', # 'standard', 'plus', or 'rand' for networks that draw random numbers
-    steps:int=100,          # of each run of APGD and FAB
-    targets:int=9,          # classes that the targeted attacks try, at most
-    queries:int=5000,       # of Square
-    restarts:int=5,         # runs of the untargeted attacks in 'plus'
-    eot:int=20,             # draws per step in 'rand'
+    ball: Ball,  # Linf or L2
+    # 'standard', 'plus', or 'rand' for networks that draw random numbers
+    version: str = "standard",
+    steps: int = 100,  # of each run of APGD and FAB
+    targets: int = 9,  # classes that the targeted attacks try, at most
+    queries: int = 5000,  # of Square
+    restarts: int = 5,  # runs of the untargeted attacks in 'plus'
+    eot: int = 20,  # draws per step in 'rand'
 ) -> Cascade:
-    "AutoAttack (Croce & Hein 2020) with its published budgets. TypeError where `ball` is no Linf or L2, ValueError on another version"
-    if not isinstance(ball, (Linf, L2)): raise TypeError(f"ball is {ball!r}; AutoAttack's members here know Linf(eps) and L2(eps).")
+    """AutoAttack (Croce & Hein 2020) with its published budgets.
+
+    TypeError where `ball` is no Linf or L2, ValueError on another version
+    """
+    if not isinstance(ball, (Linf, L2)):
+        raise TypeError(f"ball is {ball!r}; AutoAttack's members here know Linf(eps) and L2(eps).")
     climb = partial(apgd, ball, steps)
-    near = lambda **kw: within(fab(type(ball), steps, halvings=0, radius=ball.eps, **kw), ball)
+
+    def near(**kw):
+        return within(fab(type(ball), steps, halvings=0, radius=ball.eps, **kw), ball)
+
     some = dict(apgd_t=apgd_t(ball, steps, targets), fab_t=near(targets=targets))
     last = dict(square=square(ball, queries))
-    rows = {'standard': dict(apgd_ce=climb(loss=ce)) | some | last,
-            'plus': dict(apgd_ce=_again(climb(loss=ce), restarts), apgd_dlr=_again(climb(loss=dlr_or_margin), restarts), fab=near(restarts=restarts)) | last | some,
-            'rand': dict(apgd_ce=climb(loss=ce, eot=eot), apgd_dlr=climb(loss=dlr_or_margin, eot=eot))}
-    if version in rows: return Cascade(rows[version], ball, partial(doubts, random=version == 'rand'), masked)
+    rows = {
+        "standard": dict(apgd_ce=climb(loss=ce)) | some | last,
+        "plus": (
+            dict(
+                apgd_ce=_again(climb(loss=ce), restarts),
+                apgd_dlr=_again(climb(loss=dlr_or_margin), restarts),
+                fab=near(restarts=restarts),
+            )
+            | last
+            | some
+        ),
+        "rand": dict(apgd_ce=climb(loss=ce, eot=eot), apgd_dlr=climb(loss=dlr_or_margin, eot=eot)),
+    }
+    if version in rows:
+        return Cascade(rows[version], ball, partial(doubts, random=version == "rand"), masked)
     raise ValueError(f"version is {version!r}; AutoAttack has {', '.join(rows)}.")

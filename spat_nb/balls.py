@@ -6,10 +6,13 @@ Docs: https://spat-nb.github.io/spat_nb/balls.html.md"""
 
 # %% ../nbs/10_balls.ipynb #e0036dc0
 from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
 from .core import bview, rand_like, randn_like
 
 # %% auto #0
@@ -18,99 +21,155 @@ __all__ = ['Ball', 'Linf', 'a_ball', 'L2', 'L1']
 # %% ../nbs/10_balls.ipynb #094a2e63
 @dataclass(frozen=True)
 class Ball:
-    "All images within `eps` of `x`, inside the pixel box [`lo`,`hi`]; an outline, of which `Linf`, `L2` and `L1` answer the four open questions. ValueError where eps < 0 or lo >= hi"
-    eps: float      # radius, in the ball's own norm, pixels in [0,1]
-    lo: float = 0.  # darkest pixel
-    hi: float = 1.  # brightest pixel
+    """All images within `eps` of `x`, inside the pixel box [`lo`,`hi`]; an outline, of which
+    `Linf`, `L2` and `L1` answer the four open questions. ValueError where eps < 0 or lo >= hi
+    """
+
+    eps: float  # radius, in the ball's own norm, pixels in [0,1]
+    lo: float = 0.0  # darkest pixel
+    hi: float = 1.0  # brightest pixel
+
     def __post_init__(self):
-        if not (self.eps >= 0 and math.isfinite(self.eps)): raise ValueError(f"eps is {self.eps}; a radius is a finite number >= 0, in pixels of [0,1] (8/255, say).")
-        if not self.lo < self.hi: raise ValueError(f"the pixel box is [{self.lo},{self.hi}]; lo must lie below hi.")
-    def _open(self, *args): raise NotImplementedError(f"{type(self).__name__} is an outline without a norm; use Linf, L2 or L1, or define norm, shrink, ascent and noise.")
-    def norm(self,
-        d:Tensor, # (b,...) displacements x'-x
+        if not (self.eps >= 0 and math.isfinite(self.eps)):
+            raise ValueError(
+                f"eps is {self.eps}; a radius is a finite number >= 0, in pixels of [0,1] (8/255,"
+                " say)."
+            )
+        if not self.lo < self.hi:
+            raise ValueError(f"the pixel box is [{self.lo},{self.hi}]; lo must lie below hi.")
+
+    def _open(self, *args):
+        raise NotImplementedError(
+            f"{type(self).__name__} is an outline without a norm; use Linf, L2 or L1, or define"
+            " norm, shrink, ascent and noise."
+        )
+
+    def norm(
+        self,
+        d: Tensor,  # (b,...) displacements x'-x
     ) -> Tensor:  # (b,) >= 0
         "How far each displacement goes: ||d||"
         self._open()
-    def shrink(self,
-        d:Tensor, # (b,...) displacements
+
+    def shrink(
+        self,
+        d: Tensor,  # (b,...) displacements
     ) -> Tensor:  # (b,...) with norm <= eps
         "The nearest allowed displacement: argmin ||p-d||_2 over ||p|| <= eps"
         self._open()
-    def ascent(self,
-        g:Tensor, # (b,...) gradients
+
+    def ascent(
+        self,
+        g: Tensor,  # (b,...) gradients
     ) -> Tensor:  # (b,...) with norm 1, or 0 where g is 0
         "The steepest step: argmax <g,u> over ||u|| <= 1"
         self._open()
-    def noise(self,
-        x:Tensor, # (b,...) gives shape, dtype and device
-        generator:torch.Generator=None, # random stream; default: torch's own
+
+    def noise(
+        self,
+        x: Tensor,  # (b,...) gives shape, dtype and device
+        generator: torch.Generator = None,  # random stream; default: torch's own
     ) -> Tensor:  # (b,...) with norm <= eps
         "A displacement drawn uniformly from the ball (the box is not looked at)"
         self._open()
-    def project(self,
-        z:Tensor, # (b,...) proposals
-        x:Tensor, # (b,...) clean images, inside the box
+
+    def project(
+        self,
+        z: Tensor,  # (b,...) proposals
+        x: Tensor,  # (b,...) clean images, inside the box
     ) -> Tensor:  # (b,...) inside ball and box
-        "First the ball, then the box: `x` lies in the box, so clamping only shortens the displacement"
-        return (x + self.shrink(z-x)).clamp(self.lo, self.hi)
-    def uniform(self,
-        x:Tensor, # (b,...) clean images
-        generator:torch.Generator=None, # random stream; default: torch's own
+        """First the ball, then the box: `x` lies in the box, so clamping only shortens the
+        displacement
+        """
+        return (x + self.shrink(z - x)).clamp(self.lo, self.hi)
+
+    def uniform(
+        self,
+        x: Tensor,  # (b,...) clean images
+        generator: torch.Generator = None,  # random stream; default: torch's own
     ) -> Tensor:  # (b,...) inside ball and box
         "A random point of the ball around each `x`, cut at the box"
         return self.project(x + self.noise(x, generator), x)
-    def inside(self,
-        z:Tensor, # (b,...) images to test
-        x:Tensor, # (b,...) clean images
-        tol:float=1e-6, # rounding allowed for in each pixel
+
+    def inside(
+        self,
+        z: Tensor,  # (b,...) images to test
+        x: Tensor,  # (b,...) clean images
+        tol: float = 1e-6,  # rounding allowed for in each pixel
     ) -> Tensor:  # (b,) bool
         "Is each `z` in the ball around its `x`, and in the box?"
-        room = self.norm(torch.full_like(x, tol))                # what such rounding can add to the norm
-        return (self.norm(z-x) <= self.eps+room) & (z >= self.lo-tol).flatten(1).all(1) & (z <= self.hi+tol).flatten(1).all(1)
+        # what such rounding can add to the norm
+        room = self.norm(torch.full_like(x, tol))
+        return (
+            (self.norm(z - x) <= self.eps + room)
+            & (z >= self.lo - tol).flatten(1).all(1)
+            & (z <= self.hi + tol).flatten(1).all(1)
+        )
 
 # %% ../nbs/10_balls.ipynb #c6873b03
 class Linf(Ball):
-    "Every pixel may move by at most `eps` (Madry et al. 2018). ValueError also where eps is larger than the whole box"
+    """Every pixel may move by at most `eps` (Madry et al.
+
+    2018). ValueError also where eps is larger than the whole box
+    """
+
     def __post_init__(self):
         super().__post_init__()
-        if self.eps > self.hi-self.lo: raise ValueError(f"eps is {self.eps:g}, but pixels run from {self.lo:g} to {self.hi:g}; did you mean {self.eps:g}/255?")
+        if self.eps > self.hi - self.lo:
+            raise ValueError(
+                f"eps is {self.eps:g}, but pixels run from {self.lo:g} to {self.hi:g}; did you mean"
+                f" {self.eps:g}/255?"
+            )
+
     def norm(self, d):
         "max_i |d_i|"
         return d.flatten(1).abs().amax(1)
+
     def shrink(self, d):
         "Each entry by itself: clamp d_i to [-eps, eps]"
         return d.clamp(-self.eps, self.eps)
+
     def ascent(self, g):
         "sign(g) (Goodfellow et al. 2015); <g,u> = ||g||_1"
         return g.sign()
+
     def noise(self, x, generator=None):
         "Each entry uniform in [-eps, eps]"
         return rand_like(x, -self.eps, self.eps, generator)
 
+
 def a_ball(
-    ball:Ball, # threat model
-) -> Ball:     # `ball` itself
+    ball: Ball,  # threat model
+) -> Ball:  # `ball` itself
     "TypeError where `ball` is no threat model: a bare number, say"
-    if isinstance(ball, Ball) and type(ball) is not Ball: return ball
+    if isinstance(ball, Ball) and type(ball) is not Ball:
+        return ball
     raise TypeError(f"ball is {ball!r}; give a threat model such as Linf(8/255).")
 
 # %% ../nbs/10_balls.ipynb #7dc292af
-def _radius(x, generator): # (b,1,...,1)
-    "u^(1/n): how far out a uniform point of an n-dimensional ball of radius 1 lies, in the ball's own norm"
+def _radius(x, generator):  # (b,1,...,1)
+    """u^(1/n): how far out a uniform point of an n-dimensional ball of radius 1 lies, in the ball's
+    own norm
+    """
     flat = x.flatten(1)
-    return bview(rand_like(flat[:,0], generator=generator) ** (1/flat.shape[1]), x)
+    return bview(rand_like(flat[:, 0], generator=generator) ** (1 / flat.shape[1]), x)
+
 
 class L2(Ball):
     "The whole image may move by at most `eps` in Euclidean length"
+
     def norm(self, d):
         "sqrt(sum_i d_i^2)"
         return d.flatten(1).norm(dim=1)
+
     def shrink(self, d):
         "d min(1, eps/||d||_2)"
-        return d * bview((self.eps/self.norm(d).clamp_min(1e-12)).clamp_max(1), d)
+        return d * bview((self.eps / self.norm(d).clamp_min(1e-12)).clamp_max(1), d)
+
     def ascent(self, g):
         "g/||g||_2; <g,u> = ||g||_2"
         return g / bview(self.norm(g).clamp_min(1e-12), g)
+
     def noise(self, x, generator=None):
         "A normal vector's direction, at the distance eps u^(1/n)"
         d = self.ascent(randn_like(x, generator))
@@ -119,30 +178,48 @@ class L2(Ball):
 # %% ../nbs/10_balls.ipynb #632e3fc0
 @dataclass(frozen=True)
 class L1(Ball):
-    "The sum of all pixel changes may be at most `eps`; a step moves the `share` of the pixels with the largest gradient. ValueError also where share is outside [0,1]"
-    share: float = .01  # of the pixels moved at once, at least one; 0 is steepest ascent (Tramer & Boneh 2019 use a share)
+    """The sum of all pixel changes may be at most `eps`; a step moves the `share` of the pixels
+    with the largest gradient. ValueError also where share is outside [0,1]
+    """
+
+    # of the pixels moved at once, at least one; 0 is steepest ascent (Tramer & Boneh 2019 use a
+    # share)
+    share: float = 0.01
+
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.share <= 1: raise ValueError(f"share is {self.share}; it is the part of the pixels moved at once, from 0 (one pixel) to 1 (all).")
+        if not 0 <= self.share <= 1:
+            raise ValueError(
+                f"share is {self.share}; it is the part of the pixels moved at once, from 0 (one"
+                " pixel) to 1 (all)."
+            )
+
     def norm(self, d):
         "sum_i |d_i|"
         return d.flatten(1).abs().sum(1)
+
     def shrink(self, d):
         "sign(d_i) max(|d_i|-t, 0) with t where the sum becomes `eps` (Duchi et al. 2008)"
         a = d.flatten(1).abs()
         s = a.sort(1, descending=True).values
-        over = (s.cumsum(1)-self.eps) / torch.arange(1, a.shape[1]+1, device=d.device)
+        over = (s.cumsum(1) - self.eps) / torch.arange(1, a.shape[1] + 1, device=d.device)
         k = (s > over).sum(1, keepdim=True).clamp_min(1)
-        t = over.gather(1, k-1).clamp_min(0)
-        return (d.flatten(1).sign() * (a-t).clamp(0, self.eps)).view_as(d)   # <= eps against rounding: eps = 0 gives exactly 0
+        t = over.gather(1, k - 1).clamp_min(0)
+        # <= eps against rounding: eps = 0 gives exactly 0
+        return (d.flatten(1).sign() * (a - t).clamp(0, self.eps)).view_as(d)
+
     def ascent(self, g):
-        "sign(g_i)/k on the k = share n largest |g_i|; <g,u> is their mean size, ||g||_inf for k = 1"
+        """sign(g_i)/k on the k = share n largest |g_i|; <g,u> is their mean size, ||g||_inf for k =
+        1
+        """
         a = g.flatten(1).abs()
-        k = max(1, round(self.share*a.shape[1]))
-        top = torch.zeros_like(a).scatter(1, a.topk(k, 1).indices, 1/k)
+        k = max(1, round(self.share * a.shape[1]))
+        top = torch.zeros_like(a).scatter(1, a.topk(k, 1).indices, 1 / k)
         return (g.flatten(1).sign() * top).view_as(g)
+
     def noise(self, x, generator=None):
         "Exponential sizes over their sum, random signs, at the distance eps u^(1/n)"
-        e = -rand_like(x, generator=generator).clamp_min(1e-12).log()        # exponential: |Laplace|
+        # exponential: |Laplace|
+        e = -rand_like(x, generator=generator).clamp_min(1e-12).log()
         sign = rand_like(x, -1, 1, generator).sign()
         return self.eps * _radius(x, generator) * e / bview(self.norm(e), x) * sign

@@ -6,11 +6,14 @@ Docs: https://spat-nb.github.io/spat_nb/classwise.html.md"""
 
 # %% ../nbs/30_classwise.ipynb #df9004b3
 from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
 from .attack import fgsm, pgd
 from .balls import Ball
 from .core import eval_mode, generator, logits
@@ -27,221 +30,381 @@ __all__ = ['FAMILIES', 'disparity', 'if_equal', 'redraw', 'rates', 'basic', 'mea
 
 # %% ../nbs/30_classwise.ipynb #996b8005
 def disparity(
-    R:Tensor,        # (...,K) accuracy of each class, in [0,1]
-    share:float=.2,  # part of the classes that counts as the bottom; at least one class does
-) -> dict:           # name -> (...): mean, worst, bottom, CV, MCD
-    "How far the classes differ: CV = (1/K) sum_k (R_k-Rbar)^2, MCD = max_k R_k - min_k R_k (our reading of Tian et al. 2021). ValueError on NaN"
+    R: Tensor,  # (...,K) accuracy of each class, in [0,1]
+    share: float = 0.2,  # part of the classes that counts as the bottom; at least one class does
+) -> dict:  # name -> (...): mean, worst, bottom, CV, MCD
+    """How far the classes differ: CV = (1/K) sum_k (R_k-Rbar)^2, MCD = max_k R_k - min_k R_k (our
+    reading of Tian et al. 2021). ValueError on NaN
+    """
     R = torch.as_tensor(R, dtype=torch.float64)
-    if R.isnan().any(): raise ValueError(f"{int(R.isnan().sum())} of {R.numel()} accuracies are NaN; leave out classes without images.")
+    if R.isnan().any():
+        raise ValueError(
+            f"{int(R.isnan().sum())} of {R.numel()} accuracies are NaN; leave out classes without"
+            " images."
+        )
     low = R.sort(-1).values
-    k = max(1, round(share*R.shape[-1]))
-    return dict(mean=R.mean(-1), worst=low[...,0], bottom=low[...,:k].mean(-1), CV=R.var(-1, correction=0), MCD=low[...,-1]-low[...,0])
+    k = max(1, round(share * R.shape[-1]))
+    return dict(
+        mean=R.mean(-1),
+        worst=low[..., 0],
+        bottom=low[..., :k].mean(-1),
+        CV=R.var(-1, correction=0),
+        MCD=low[..., -1] - low[..., 0],
+    )
 
 # %% ../nbs/30_classwise.ipynb #d23e2eaa
 def if_equal(
-    n:Tensor,       # (K,) images of each class
-    p:float,        # accuracy that all of them share
-    times:int=1000, # number of draws
-    seed:int=0,
-) -> Tensor:        # (times,K) accuracies
-    "What luck alone produces: accuracies measured on `n` images of each class, were all classes equally robust"
+    n: Tensor,  # (K,) images of each class
+    p: float,  # accuracy that all of them share
+    times: int = 1000,  # number of draws
+    seed: int = 0,
+) -> Tensor:  # (times,K) accuracies
+    """What luck alone produces: accuracies measured on `n` images of each class, were all classes
+    equally robust
+    """
     n = torch.as_tensor(n, dtype=torch.float64).expand(times, -1)
-    return torch.binomial(n, torch.full_like(n, p), generator=generator(seed))/n
+    return torch.binomial(n, torch.full_like(n, p), generator=generator(seed)) / n
 
 # %% ../nbs/30_classwise.ipynb #44702d07
 def redraw(
-    y:Tensor,       # (n,) labels
-    ok:Tensor,      # (a,n) bool: which images are right, for each of `a` attacks (or networks)
-    times:int=1000, # number of draws
-    seed:int=0,
-) -> Tensor:        # (times,a,K) accuracies; classes without images are left out
-    "The bootstrap: class accuracies on `times` test sets, drawn class by class with replacement; all rows of `ok` get the same images"
+    y: Tensor,  # (n,) labels
+    ok: Tensor,  # (a,n) bool: which images are right, for each of `a` attacks (or networks)
+    times: int = 1000,  # number of draws
+    seed: int = 0,
+) -> Tensor:  # (times,a,K) accuracies; classes without images are left out
+    """The bootstrap: class accuracies on `times` test sets, drawn class by class with replacement;
+    all rows of `ok` get the same images
+    """
     g = generator(seed)
+
     def of(k):
-        o = ok[:,y == k].double(); n = o.shape[1]
-        w = torch.zeros(times, n).scatter_add_(1, torch.randint(n, (times, n), generator=g), torch.ones(times, n))
-        return w.double() @ o.T/n
+        o = ok[:, y == k].double()
+        n = o.shape[1]
+        w = torch.zeros(times, n).scatter_add_(
+            1, torch.randint(n, (times, n), generator=g), torch.ones(times, n)
+        )
+        return w.double() @ o.T / n
+
     return torch.stack([of(k) for k in y.unique()], 2)
 
+
 def rates(
-    y:Tensor,  # (n,) labels
-    ok:Tensor, # (...,n) bool
-) -> Tensor:   # (...,K) accuracies; classes without images are left out
+    y: Tensor,  # (n,) labels
+    ok: Tensor,  # (...,n) bool
+) -> Tensor:  # (...,K) accuracies; classes without images are left out
     "Accuracy of each class"
-    return torch.stack([ok[...,y == k].double().mean(-1) for k in y.unique()], -1)
+    return torch.stack([ok[..., y == k].double().mean(-1) for k in y.unique()], -1)
 
 # %% ../nbs/30_classwise.ipynb #c0c701e5
 def basic(
-    value:Tensor,    # (...) what was measured
-    draws:Tensor,    # (times,...) the same on drawn test sets
-    level:float=.95, # confidence, in (0,1)
-    lo:float=-math.inf, # least and
-    hi:float=math.inf,  # largest possible value
-) -> tuple:          # ends (...) of the interval; a biased measure may lie outside its own interval
-    "Basic bootstrap interval [2v-q_hi, 2v-q_lo], cut at [`lo`,`hi`]: it moves against the bias of minima, maxima and variances. NaN draws do not count"
-    q = torch.tensor([(1+level)/2, (1-level)/2], dtype=torch.float64)
-    return tuple((2*value-draws.double().nanquantile(p, dim=0)).clamp(lo, hi) for p in q)
+    value: Tensor,  # (...) what was measured
+    draws: Tensor,  # (times,...) the same on drawn test sets
+    level: float = 0.95,  # confidence, in (0,1)
+    lo: float = -math.inf,  # least and
+    hi: float = math.inf,  # largest possible value
+) -> tuple:  # ends (...) of the interval; a biased measure may lie outside its own interval
+    """Basic bootstrap interval [2v-q_hi, 2v-q_lo], cut at [`lo`,`hi`]: it moves against the bias of
+    minima, maxima and variances. NaN draws do not count
+    """
+    q = torch.tensor([(1 + level) / 2, (1 - level) / 2], dtype=torch.float64)
+    return tuple((2 * value - draws.double().nanquantile(p, dim=0)).clamp(lo, hi) for p in q)
 
 # %% ../nbs/30_classwise.ipynb #ae4db14e
 def measures(
-    r:Record,        # what a model answered
-    name:str,        # 'clean', an attack, or 'worst'
-    level:float=.95, # confidence
-    times:int=1000,  # draws of the bootstrap
-    seed:int=0,
-): # pandas.DataFrame, a row per measure: value, lo, hi, equal_lo, equal_hi
-    "`disparity` of a record with basic bootstrap intervals over images, and the range that equal classes would show by luck"
+    r: Record,  # what a model answered
+    name: str,  # 'clean', an attack, or 'worst'
+    level: float = 0.95,  # confidence
+    times: int = 1000,  # draws of the bootstrap
+    seed: int = 0,
+):  # pandas.DataFrame, a row per measure: value, lo, hi, equal_lo, equal_hi
+    """`disparity` of a record with basic bootstrap intervals over images, and the range that equal
+    classes would show by luck
+    """
     import pandas as pd
+
     ok = r.correct(name)[None]
-    v,d = disparity(rates(r.y, ok)[0]),disparity(redraw(r.y, ok, times, seed)[:,0])
-    luck = disparity(if_equal(r.y.bincount()[r.y.unique()], v['mean'].item(), times, seed))
-    q = torch.tensor([(1-level)/2, (1+level)/2], dtype=torch.float64)
-    rows = [(v[k].item(), *(t.item() for t in basic(v[k], d[k], level, 0, 1)), *luck[k].quantile(q).tolist()) for k in v]
-    return pd.DataFrame(rows, index=pd.Index(list(v), name='measure'), columns=['value', 'lo', 'hi', 'equal_lo', 'equal_hi'])
+    v, d = disparity(rates(r.y, ok)[0]), disparity(redraw(r.y, ok, times, seed)[:, 0])
+    luck = disparity(if_equal(r.y.bincount()[r.y.unique()], v["mean"].item(), times, seed))
+    q = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    rows = [
+        (
+            v[k].item(),
+            *(t.item() for t in basic(v[k], d[k], level, 0, 1)),
+            *luck[k].quantile(q).tolist(),
+        )
+        for k in v
+    ]
+    return pd.DataFrame(
+        rows,
+        index=pd.Index(list(v), name="measure"),
+        columns=["value", "lo", "hi", "equal_lo", "equal_hi"],
+    )
 
 # %% ../nbs/30_classwise.ipynb #e0840095
 class PerClass(Callback):
-    "Measures every class during training: `records` holds epoch -> Record. ValueError where `every` is no whole number above 0"
-    def __init__(self,
-        data,               # held-out `Batches`
-        every:int=1,        # epochs between two looks; the last epoch is always looked at
-        **attacks:Callable, # name=attack, as in `evaluate`
+    """Measures every class during training: `records` holds epoch -> Record. ValueError where
+    `every` is no whole number above 0
+    """
+
+    def __init__(
+        self,
+        data,  # held-out `Batches`
+        every: int = 1,  # epochs between two looks; the last epoch is always looked at
+        **attacks: Callable,  # name=attack, as in `evaluate`
     ):
-        if every < 1 or every != int(every): raise ValueError(f"every is {every}; it counts epochs between two looks: 1, 2, ...")
-        self.data,self.every,self.attacks,self.records = data,every,attacks,{}
-    def after_epoch(self, l):
-        if l.epoch % self.every and l.epoch < l.epochs: return
-        self.records[l.epoch] = evaluate(l.model, self.data, l.precision, progress=False, **self.attacks)
-    def state(self): return {str(e): dict(y=r.y, preds=r.preds, classes=list(r.classes), info=r.info) for e,r in self.records.items()}
-    def load(self, state): self.records = {int(e): Record(s['y'], s['preds'], tuple(s['classes']), s['info']) for e,s in state.items()}
+        if every < 1 or every != int(every):
+            raise ValueError(f"every is {every}; it counts epochs between two looks: 1, 2, ...")
+        self.data, self.every, self.attacks, self.records = data, every, attacks, {}
+
+    def after_epoch(self, learner):
+        if learner.epoch % self.every and learner.epoch < learner.epochs:
+            return
+        self.records[learner.epoch] = evaluate(
+            learner.model, self.data, learner.precision, progress=False, **self.attacks
+        )
+
+    def state(self):
+        return {
+            str(e): dict(y=r.y, preds=r.preds, classes=list(r.classes), info=r.info)
+            for e, r in self.records.items()
+        }
+
+    def load(self, state):
+        self.records = {
+            int(e): Record(s["y"], s["preds"], tuple(s["classes"]), s["info"])
+            for e, s in state.items()
+        }
 
 # %% ../nbs/30_classwise.ipynb #41bac8d2
 def plot_epochs(
-    records:dict, # epoch -> Record, from `PerClass`
-    name:str,     # 'clean' or an attack
-    mark:int=3,   # classes that are named: the weakest at the end
-):                # two axes
-    "Accuracy of each class over training, its weakest named; and the mean, the worst class and the gap. ValueError without records"
+    records: dict,  # epoch -> Record, from `PerClass`
+    name: str,  # 'clean' or an attack
+    mark: int = 3,  # classes that are named: the weakest at the end
+):  # two axes
+    """Accuracy of each class over training, its weakest named; and the mean, the worst class and
+    the gap. ValueError without records
+    """
     import matplotlib.pyplot as plt
+
     from spat_nb.plot import curves, plain, style
-    if not records: raise ValueError("there are no records; train with PerClass(data, pgd10=...) among the callbacks.")
-    t,last = list(records),records[max(records)]
+
+    if not records:
+        raise ValueError(
+            "there are no records; train with PerClass(data, pgd10=...) among the callbacks."
+        )
+    t, last = list(records), records[max(records)]
     R = torch.stack([rates(r.y, r.correct(name)) for r in records.values()])
     names = [last.classes[k] for k in last.y.unique()]
-    axes = plt.subplots(1, 2, figsize=(8.4, 3.3), layout='constrained')[1]
-    axes[0].plot(t, R.numpy(), color='#bbbbbb', lw=.8)
-    for i,k in enumerate(R[-1].argsort()[:mark].tolist()): axes[0].plot(t, R[:,k].tolist(), label=plain(names[k]), **style(i))
-    axes[0].set(xlabel='epoch', ylabel=f'accuracy of a class, {plain(name)}', ylim=(-.02, 1.02)); axes[0].grid(alpha=.3); axes[0].legend(fontsize=8, title='weakest', title_fontsize=8)
+    axes = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")[1]
+    axes[0].plot(t, R.numpy(), color="#bbbbbb", lw=0.8)
+    for i, k in enumerate(R[-1].argsort()[:mark].tolist()):
+        axes[0].plot(t, R[:, k].tolist(), label=plain(names[k]), **style(i))
+    axes[0].set(xlabel="epoch", ylabel=f"accuracy of a class, {plain(name)}", ylim=(-0.02, 1.02))
+    axes[0].grid(alpha=0.3)
+    axes[0].legend(fontsize=8, title="weakest", title_fontsize=8)
     d = disparity(R)
-    curves({k: (t, d[k]) for k in ('mean', 'worst', 'MCD')}, 'epoch', f'accuracy or gap, {plain(name)}', axes[1], ylim=(-.02, 1.02))
+    curves(
+        {k: (t, d[k]) for k in ("mean", "worst", "MCD")},
+        "epoch",
+        f"accuracy or gap, {plain(name)}",
+        axes[1],
+        ylim=(-0.02, 1.02),
+    )
     return axes
 
 # %% ../nbs/30_classwise.ipynb #d10fdc44
 def shares(
-    C:Tensor, # (K,K) counts; row: label, column: answer
+    C: Tensor,  # (K,K) counts; row: label, column: answer
 ) -> Tensor:  # (K,K) share of each class, by answer; the row of a class without images is 0
     "Counts to shares of the rows"
     C = torch.as_tensor(C, dtype=torch.float64)
-    return C/C.sum(1, keepdim=True).clamp(min=1)
+    return C / C.sum(1, keepdim=True).clamp(min=1)
+
 
 def symmetry(
-    C:Tensor, # (...,K,K) counts or shares
-) -> Tensor:  # (...) in [0,1]: 1 where i is taken for j as often as j for i, 0 where every confusion goes one way
+    C: Tensor,  # (...,K,K) counts or shares
+    # (...) in [0,1]: 1 where i is taken for j as often as j for i, 0 where every confusion goes one
+    # way
+) -> Tensor:
     "1 - ||C-C'||_F / ||C+C'||_F off the diagonal; 1 where nothing is confused"
     C = torch.as_tensor(C, dtype=torch.float64)
-    C = C*(1-torch.eye(C.shape[-1]))
-    apart,both = (m.flatten(-2).norm(dim=-1) for m in (C-C.mT, C+C.mT))
-    return 1-apart/both.clamp(min=1e-300)
+    C = C * (1 - torch.eye(C.shape[-1]))
+    apart, both = (m.flatten(-2).norm(dim=-1) for m in (C - C.mT, C + C.mT))
+    return 1 - apart / both.clamp(min=1e-300)
+
 
 def if_symmetric(
-    C:Tensor,       # (K,K) counts
-    times:int=1000, # number of draws
-    seed:int=0,
-) -> Tensor:        # (times,K,K)
-    "What luck alone produces: each confusion of i and j goes either way with probability 1/2 (classes of equal size)"
-    C = torch.as_tensor(C, dtype=torch.float64); both = (C+C.mT).triu(1).expand(times, -1, -1)
-    up = torch.binomial(both, torch.full_like(both, .5), generator=generator(seed))
-    return up + (both-up).mT + C.diag().diag()
+    C: Tensor,  # (K,K) counts
+    times: int = 1000,  # number of draws
+    seed: int = 0,
+) -> Tensor:  # (times,K,K)
+    """What luck alone produces: each confusion of i and j goes either way with probability 1/2
+    (classes of equal size)
+    """
+    C = torch.as_tensor(C, dtype=torch.float64)
+    both = (C + C.mT).triu(1).expand(times, -1, -1)
+    up = torch.binomial(both, torch.full_like(both, 0.5), generator=generator(seed))
+    return up + (both - up).mT + C.diag().diag()
 
 # %% ../nbs/30_classwise.ipynb #6bfd055b
 def attackers(
-    C:Tensor,        # (K,K) counts; row: label, column: answer
-    classes,         # K names
-    top:int=10,      # rows
-    level:float=.95, # confidence
-): # pandas.DataFrame: class, taken for, k, n, share, lo, hi
+    C: Tensor,  # (K,K) counts; row: label, column: answer
+    classes,  # K names
+    top: int = 10,  # rows
+    level: float = 0.95,  # confidence
+):  # pandas.DataFrame: class, taken for, k, n, share, lo, hi
     "The most frequent confusions, as a share of the class's images, with Wilson intervals"
     import pandas as pd
-    C = torch.as_tensor(C).long(); n = C.sum(1).tolist()
+
+    C = torch.as_tensor(C).long()
+    n = C.sum(1).tolist()
     S = shares(C).fill_diagonal_(-1)
-    pairs = [divmod(k, len(C)) for k in S.flatten().argsort(descending=True, stable=True)[:top].tolist()]
-    rows = [(classes[i], classes[j], k, n[i], k/n[i], *wilson(k, n[i], level)) for i,j in pairs if i != j and (k := int(C[i,j]))]
-    return pd.DataFrame(rows, columns=['class', 'taken for', 'k', 'n', 'share', 'lo', 'hi'])
+    pairs = [
+        divmod(k, len(C)) for k in S.flatten().argsort(descending=True, stable=True)[:top].tolist()
+    ]
+    rows = [
+        (classes[i], classes[j], k, n[i], k / n[i], *wilson(k, n[i], level))
+        for i, j in pairs
+        if i != j and (k := int(C[i, j]))
+    ]
+    return pd.DataFrame(rows, columns=["class", "taken for", "k", "n", "share", "lo", "hi"])
+
 
 def neighbours(
-    C:Tensor, # (K,K) counts; row: label, column: answer
-) -> list:    # the K classes, so that classes that are often confused stand together, also round the end
+    C: Tensor,  # (K,K) counts; row: label, column: answer
+    # the K classes, so that classes that are often confused stand together, also round the end
+) -> list:
     "An order of the classes by 2-opt: the reversal that gains most, until none does"
-    S,o = shares(C),torch.arange(len(C))
-    S = (S+S.T).fill_diagonal_(0)
+    S, o = shares(C), torch.arange(len(C))
+    S = (S + S.T).fill_diagonal_(0)
     while True:
-        s = S[o][:,o]; link = s.diagonal(1) if len(o) < 3 else s[torch.arange(len(o)),torch.arange(len(o)).roll(-1)]
-        if len(o) < 4: break
-        gain = (s + s.roll((-1, -1), (0, 1)) - link[:,None] - link).triu(2)      # of reversing places i+1 to j
-        i,j = divmod(int(gain.argmax()), len(o))
-        if gain[i,j] < 1e-9: break
-        o = torch.cat([o[:i+1], o[i+1:j+1].flip(0), o[j+1:]])
-    return o.roll(-1-int(link.argmin())).tolist()
+        s = S[o][:, o]
+        link = (
+            s.diagonal(1) if len(o) < 3 else s[torch.arange(len(o)), torch.arange(len(o)).roll(-1)]
+        )
+        if len(o) < 4:
+            break
+        # of reversing places i+1 to j
+        gain = (s + s.roll((-1, -1), (0, 1)) - link[:, None] - link).triu(2)
+        i, j = divmod(int(gain.argmax()), len(o))
+        if gain[i, j] < 1e-9:
+            break
+        o = torch.cat([o[: i + 1], o[i + 1 : j + 1].flip(0), o[j + 1 :]])
+    return o.roll(-1 - int(link.argmin())).tolist()
 
 # %% ../nbs/30_classwise.ipynb #af5427f1
 def heat(
-    C:Tensor, # (K,K) counts; row: label, column: answer
+    C: Tensor,  # (K,K) counts; row: label, column: answer
     classes,  # K names
     ax=None,  # default: new axes
-):            # the axes
-    "Who is taken for whom, in percent of the row's class; classes that are often confused stand together"
+):  # the axes
+    """Who is taken for whom, in percent of the row's class; classes that are often confused stand
+    together
+    """
     from spat_nb.plot import _axes, plain
-    o,K = neighbours(C),len(C)
-    S = (100*shares(C)[o][:,o]).fill_diagonal_(math.nan)
-    side = .42*K if K <= 20 else max(6., .093*K)
-    ax = _axes(ax, (side+1.9, side+1.1)); ax.set_facecolor('#cccccc')
-    shown = ax.imshow(S.numpy(), cmap='Blues', vmin=0, vmax=max(1., S.nan_to_num().max().item()))
-    for i,j in (S > 0).nonzero().tolist() if K <= 20 else ():
-        ax.text(j, i, f'{S[i,j]:.0f}', ha='center', va='center', fontsize=7, color='white' if S[i,j] > .6*shown.get_clim()[1] else 'black')
-    names,size = [plain(classes[k]) for k in o],9 if K <= 20 else 6
-    ax.set_xticks(range(K), names, rotation=90, fontsize=size); ax.set_yticks(range(K), names, fontsize=size); ax.tick_params(length=2 if K <= 20 else 0)
-    ax.set(ylabel='true class', xlabel='answer')
-    ax.figure.colorbar(shown, ax=ax, label="% of the true class's images", fraction=.046)
+
+    o, K = neighbours(C), len(C)
+    S = (100 * shares(C)[o][:, o]).fill_diagonal_(math.nan)
+    side = 0.42 * K if K <= 20 else max(6.0, 0.093 * K)
+    ax = _axes(ax, (side + 1.9, side + 1.1))
+    ax.set_facecolor("#cccccc")
+    shown = ax.imshow(S.numpy(), cmap="Blues", vmin=0, vmax=max(1.0, S.nan_to_num().max().item()))
+    for i, j in (S > 0).nonzero().tolist() if K <= 20 else ():
+        ax.text(
+            j,
+            i,
+            f"{S[i, j]:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if S[i, j] > 0.6 * shown.get_clim()[1] else "black",
+        )
+    names, size = [plain(classes[k]) for k in o], 9 if K <= 20 else 6
+    ax.set_xticks(range(K), names, rotation=90, fontsize=size)
+    ax.set_yticks(range(K), names, fontsize=size)
+    ax.tick_params(length=2 if K <= 20 else 0)
+    ax.set(ylabel="true class", xlabel="answer")
+    ax.figure.colorbar(shown, ax=ax, label="% of the true class's images", fraction=0.046)
     return ax
 
 # %% ../nbs/30_classwise.ipynb #6c1a3881
 def graph(
-    C:Tensor,       # (K,K) counts; row: label, column: answer
-    classes,        # K names
-    edges:int=None, # arrows at most, the strongest; default: 2K, but 60 at most
-    ax=None,        # default: new axes
-):                  # the axes
-    "Who attacks whom: an arrow from each class to what it is taken for, as wide as the share; the colour of a class is its accuracy"
+    C: Tensor,  # (K,K) counts; row: label, column: answer
+    classes,  # K names
+    edges: int = None,  # arrows at most, the strongest; default: 2K, but 60 at most
+    ax=None,  # default: new axes
+):  # the axes
+    """Who attacks whom: an arrow from each class to what it is taken for, as wide as the share; the
+    colour of a class is its accuracy
+    """
     from matplotlib.patches import FancyArrowPatch
+
     from spat_nb.plot import _axes, plain
-    o,K,t = neighbours(C),len(C),attackers(C, range(len(C)), edges or min(2*len(C), 60))
-    turn = {k: 2*math.pi*i/K for i,k in enumerate(o)}
-    at = {k: (math.sin(a), math.cos(a)) for k,a in turn.items()}
-    ax = _axes(ax, (5.6, 4.6) if K <= 20 else (8.2, 7)); small = K > 20
-    dots = ax.scatter(*zip(*at.values()), c=[100*shares(C)[k,k].item() for k in at], cmap='cividis', vmin=0, vmax=100, s=30 if small else 320, edgecolors='k', linewidths=.5, zorder=3)
-    def bend(i, j):                                                    # of many classes, neighbours get high arcs inside the circle
-        if not small or math.dist(at[i], at[j]) > .6: return .18
-        return .7 if (turn[j]-turn[i]) % (2*math.pi) < math.pi else -1.3
-    for i,j,share in zip(t['class'], t['taken for'], t.share):
-        ax.add_patch(FancyArrowPatch(at[i], at[j], connectionstyle=f'arc3,rad={bend(i, j)}', arrowstyle='-|>', mutation_scale=7 if small else 12, shrinkA=3 if small else 9, shrinkB=3 if small else 10,
-                                     lw=.4+(2.5 if small else 4.5)*share/t.share.max(), color='#D55E00', alpha=.35+.6*share/t.share.max(), zorder=2))
-    for k,(u,v) in at.items():
-        tilt = 90-math.degrees(turn[k]); left = u < -1e-9
-        ax.text((1.04 if small else 1.13)*u, (1.04 if small else 1.13)*v, plain(classes[k], 24), fontsize=6 if small else 9, rotation_mode='anchor', va='center',
-                **(dict(rotation=tilt+180*left, ha='right' if left else 'left') if small else dict(ha='center' if abs(u) < .3 else 'right' if left else 'left')))
-    widest = f'widest arrow: {100*t.share.max():.0f}% of its class' if len(t) else 'nothing is confused'
-    ax.set(aspect='equal', xlim=(-1.35, 1.35), ylim=(-1.3, 1.3)); ax.axis('off'); ax.text(0, -1.38, f'{len(t)} strongest confusions; {widest}', ha='center', fontsize=8)
-    ax.figure.colorbar(dots, ax=ax, label='right under attack (%)', fraction=.04)
+
+    o, K, t = neighbours(C), len(C), attackers(C, range(len(C)), edges or min(2 * len(C), 60))
+    turn = {k: 2 * math.pi * i / K for i, k in enumerate(o)}
+    at = {k: (math.sin(a), math.cos(a)) for k, a in turn.items()}
+    ax = _axes(ax, (5.6, 4.6) if K <= 20 else (8.2, 7))
+    small = K > 20
+    dots = ax.scatter(
+        *zip(*at.values()),
+        c=[100 * shares(C)[k, k].item() for k in at],
+        cmap="cividis",
+        vmin=0,
+        vmax=100,
+        s=30 if small else 320,
+        edgecolors="k",
+        linewidths=0.5,
+        zorder=3,
+    )
+
+    # of many classes, neighbours get high arcs inside the circle
+    def bend(i, j):
+        if not small or math.dist(at[i], at[j]) > 0.6:
+            return 0.18
+        return 0.7 if (turn[j] - turn[i]) % (2 * math.pi) < math.pi else -1.3
+
+    for i, j, share in zip(t["class"], t["taken for"], t.share):
+        ax.add_patch(
+            FancyArrowPatch(
+                at[i],
+                at[j],
+                connectionstyle=f"arc3,rad={bend(i, j)}",
+                arrowstyle="-|>",
+                mutation_scale=7 if small else 12,
+                shrinkA=3 if small else 9,
+                shrinkB=3 if small else 10,
+                lw=0.4 + (2.5 if small else 4.5) * share / t.share.max(),
+                color="#D55E00",
+                alpha=0.35 + 0.6 * share / t.share.max(),
+                zorder=2,
+            )
+        )
+    for k, (u, v) in at.items():
+        tilt = 90 - math.degrees(turn[k])
+        left = u < -1e-9
+        ax.text(
+            (1.04 if small else 1.13) * u,
+            (1.04 if small else 1.13) * v,
+            plain(classes[k], 24),
+            fontsize=6 if small else 9,
+            rotation_mode="anchor",
+            va="center",
+            **(
+                dict(rotation=tilt + 180 * left, ha="right" if left else "left")
+                if small
+                else dict(ha="center" if abs(u) < 0.3 else "right" if left else "left")
+            ),
+        )
+    widest = (
+        f"widest arrow: {100 * t.share.max():.0f}% of its class"
+        if len(t)
+        else "nothing is confused"
+    )
+    ax.set(aspect="equal", xlim=(-1.35, 1.35), ylim=(-1.3, 1.3))
+    ax.axis("off")
+    ax.text(0, -1.38, f"{len(t)} strongest confusions; {widest}", ha="center", fontsize=8)
+    ax.figure.colorbar(dots, ax=ax, label="right under attack (%)", fraction=0.04)
     return ax
 
 # %% ../nbs/30_classwise.ipynb #e1845614
@@ -266,299 +429,610 @@ trees: maple_tree oak_tree palm_tree pine_tree willow_tree
 vehicles 1: bicycle bus motorcycle pickup_truck train
 vehicles 2: lawn_mower rocket streetcar tank tractor"""
 _CIFAR10 = "animals: bird cat deer dog frog horse\nvehicles: airplane automobile ship truck"
-FAMILIES = [{line.split(': ')[0]: tuple(line.split(': ')[1].split()) for line in text.splitlines()} for text in (_CIFAR10, _CIFAR100)]
+FAMILIES = [
+    {line.split(": ")[0]: tuple(line.split(": ")[1].split()) for line in text.splitlines()}
+    for text in (_CIFAR10, _CIFAR100)
+]
+
 
 def families(
-    classes,   # class names
-) -> dict:     # family -> names of its classes; None where the set is not known here
+    classes,  # class names
+) -> dict:  # family -> names of its classes; None where the set is not known here
     "The superclasses of CIFAR-100, or animals and vehicles of CIFAR-10, recognised by the names"
     return next((f for f in FAMILIES if {c for cs in f.values() for c in cs} == set(classes)), None)
 
+
 def in_family(
-    C:Tensor,        # (K,K) counts; row: label, column: answer
-    classes,         # K names
-    groups:dict,     # family -> names of its classes
-    level:float=.95, # confidence
-) -> dict:           # k of n errors, share, lo, hi, and the share that chance would give
-    "Which share of the errors stays in the family (Wilson interval). ValueError where a class has no family"
-    home = {c: i for i,cs in enumerate(groups.values()) for c in cs}
-    if lost := [c for c in classes if c not in home]: raise ValueError(f"class {lost[0]!r} is in no family; groups must name every class.")
-    g = torch.tensor([home[c] for c in classes]); near = (g[:,None] == g).fill_diagonal_(False)
-    off = torch.as_tensor(C).long().clone().fill_diagonal_(0); k,n = int(off[near].sum()),int(off.sum())
-    chance = (off.sum(1)*near.sum(1)).sum().item()/max(n, 1)/(len(classes)-1)
-    lo,hi = wilson(k, n, level)
-    return dict(k=k, n=n, share=k/n if n else math.nan, lo=lo, hi=hi, chance=chance if n else math.nan)
+    C: Tensor,  # (K,K) counts; row: label, column: answer
+    classes,  # K names
+    groups: dict,  # family -> names of its classes
+    level: float = 0.95,  # confidence
+) -> dict:  # k of n errors, share, lo, hi, and the share that chance would give
+    """Which share of the errors stays in the family (Wilson interval).
+
+    ValueError where a class has no family
+    """
+    home = {c: i for i, cs in enumerate(groups.values()) for c in cs}
+    if lost := [c for c in classes if c not in home]:
+        raise ValueError(f"class {lost[0]!r} is in no family; groups must name every class.")
+    g = torch.tensor([home[c] for c in classes])
+    near = (g[:, None] == g).fill_diagonal_(False)
+    off = torch.as_tensor(C).long().clone().fill_diagonal_(0)
+    k, n = int(off[near].sum()), int(off.sum())
+    chance = (off.sum(1) * near.sum(1)).sum().item() / max(n, 1) / (len(classes) - 1)
+    lo, hi = wilson(k, n, level)
+    return dict(
+        k=k, n=n, share=k / n if n else math.nan, lo=lo, hi=hi, chance=chance if n else math.nan
+    )
 
 # %% ../nbs/30_classwise.ipynb #634b4f61
 def ranks(
-    v:Tensor, # (...,K)
+    v: Tensor,  # (...,K)
 ) -> Tensor:  # (...,K) from 0; ties get their mean rank
     "The rank of each value"
-    v = torch.as_tensor(v, dtype=torch.float64).contiguous(); s = v.sort(-1).values
-    return (torch.searchsorted(s, v) + torch.searchsorted(s, v, right=True) - 1).double()/2
+    v = torch.as_tensor(v, dtype=torch.float64).contiguous()
+    s = v.sort(-1).values
+    return (torch.searchsorted(s, v) + torch.searchsorted(s, v, right=True) - 1).double() / 2
+
 
 def spearman(
-    a:Tensor, # (...,K)
-    b:Tensor, # (...,K)
+    a: Tensor,  # (...,K)
+    b: Tensor,  # (...,K)
 ) -> Tensor:  # (...) in [-1,1]; NaN where a or b is constant
     "Correlation of the ranks"
-    a,b = (r-r.mean(-1, keepdim=True) for r in (ranks(a), ranks(b)))
-    return (a*b).sum(-1)/((a*a).sum(-1)*(b*b).sum(-1)).sqrt()
+    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(a), ranks(b)))
+    return (a * b).sum(-1) / ((a * a).sum(-1) * (b * b).sum(-1)).sqrt()
+
 
 def agreement(
-    y:Tensor,        # (n,) labels
-    columns:dict,    # name -> (n,) bool: which images are right, for each attack or network
-    level:float=.95, # confidence
-    times:int=1000,  # draws of the bootstrap
-    seed:int=0,
-): # pandas.DataFrame, a row per pair: a, b, rho, lo, hi
-    "Do they agree which classes are weak? Spearman of the class accuracies, basic bootstrap over images (paired). ValueError for less than two columns"
+    y: Tensor,  # (n,) labels
+    columns: dict,  # name -> (n,) bool: which images are right, for each attack or network
+    level: float = 0.95,  # confidence
+    times: int = 1000,  # draws of the bootstrap
+    seed: int = 0,
+):  # pandas.DataFrame, a row per pair: a, b, rho, lo, hi
+    """Do they agree which classes are weak? Spearman of the class accuracies, basic bootstrap over
+    images (paired). ValueError for less than two columns
+    """
     import pandas as pd
-    if len(columns) < 2: raise ValueError(f"{len(columns)} columns; agreement needs two attacks or networks at least.")
-    names,ok = list(columns),torch.stack(list(columns.values()))
-    R,d = rates(y, ok),redraw(y, ok, times, seed)
-    pairs = [(i, j) for i in range(len(names)) for j in range(i+1, len(names))]
-    row = lambda i, j, v: (names[i], names[j], v.item(), *(t.item() for t in basic(v, spearman(d[:,i], d[:,j]), level, -1, 1)))
-    return pd.DataFrame([row(i, j, spearman(R[i], R[j])) for i,j in pairs], columns=['a', 'b', 'rho', 'lo', 'hi'])
+
+    if len(columns) < 2:
+        raise ValueError(
+            f"{len(columns)} columns; agreement needs two attacks or networks at least."
+        )
+    names, ok = list(columns), torch.stack(list(columns.values()))
+    R, d = rates(y, ok), redraw(y, ok, times, seed)
+    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+
+    def row(i, j, v):
+        return (
+            names[i],
+            names[j],
+            v.item(),
+            *(t.item() for t in basic(v, spearman(d[:, i], d[:, j]), level, -1, 1)),
+        )
+
+    return pd.DataFrame(
+        [row(i, j, spearman(R[i], R[j])) for i, j in pairs], columns=["a", "b", "rho", "lo", "hi"]
+    )
 
 # %% ../nbs/30_classwise.ipynb #5d9a4b72
 def gains(
-    r:Record,   # what a model answered
-    weak:str,   # an attack
-    strong:str, # a stronger one
-): # pandas.DataFrame, a row per class: weak, strong, gain, share of the standing images that fall
+    r: Record,  # what a model answered
+    weak: str,  # an attack
+    strong: str,  # a stronger one
+):  # pandas.DataFrame, a row per class: weak, strong, gain, share of the standing images that fall
     "What a stronger attack adds, class by class"
     import pandas as pd
-    w,s = rates(r.y, torch.stack([r.correct(weak), r.correct(strong)]))
-    names = pd.Index([r.classes[k] for k in r.y.unique()], name='class')
-    return pd.DataFrame({weak: w, strong: s, 'gain': w-s, 'relative': (w-s)/w}, index=names).sort_values(strong)
+
+    w, s = rates(r.y, torch.stack([r.correct(weak), r.correct(strong)]))
+    names = pd.Index([r.classes[k] for k in r.y.unique()], name="class")
+    return pd.DataFrame(
+        {weak: w, strong: s, "gain": w - s, "relative": (w - s) / w}, index=names
+    ).sort_values(strong)
+
 
 def gain_slope(
-    r:Record,        # what a model answered
-    weak:str,        # an attack
-    strong:str,      # a stronger one
-    level:float=.95, # confidence
-    times:int=1000,  # draws of the bootstrap
-    seed:int=0,
-    scale:Callable=torch.positive, # of the accuracies: as they are, or `torch.log` for relative gains (NaN where an accuracy is 0)
-) -> tuple:          # slope, lo, hi; below 0: the stronger attack gains on weak classes
-    "Slope of the gain against the mean of both accuracies, over classes (Oldham 1962), with a basic bootstrap interval (paired)"
+    r: Record,  # what a model answered
+    weak: str,  # an attack
+    strong: str,  # a stronger one
+    level: float = 0.95,  # confidence
+    times: int = 1000,  # draws of the bootstrap
+    seed: int = 0,
+    # of the accuracies: as they are, or `torch.log` for relative gains (NaN where an accuracy is 0)
+    scale: Callable = torch.positive,
+) -> tuple:  # slope, lo, hi; below 0: the stronger attack gains on weak classes
+    """Slope of the gain against the mean of both accuracies, over classes (Oldham 1962), with a
+    basic bootstrap interval (paired)
+    """
     ok = torch.stack([r.correct(weak), r.correct(strong)])
-    def slope(R): w,s = scale(R).unbind(-2); return (w.var(-1)-s.var(-1))/2/((w+s)/2).var(-1)
+
+    def slope(R):
+        w, s = scale(R).unbind(-2)
+        return (w.var(-1) - s.var(-1)) / 2 / ((w + s) / 2).var(-1)
+
     v = slope(rates(r.y, ok))
-    return v.item(),*(t.item() for t in basic(v, slope(redraw(r.y, ok, times, seed)), level))
+    return v.item(), *(t.item() for t in basic(v, slope(redraw(r.y, ok, times, seed)), level))
 
 # %% ../nbs/30_classwise.ipynb #d3fb7ad5
 def usual(
-    ball:Ball, # threat model
-) -> dict:     # name -> attack
+    ball: Ball,  # threat model
+) -> dict:  # name -> attack
     "One step, twenty steps, and twenty steps on the margin (CW's loss): fgsm, pgd20, cw20"
-    return dict(fgsm=fgsm(ball), pgd20=pgd(ball, 20, ball.eps/4), cw20=pgd(ball, 20, ball.eps/4, loss=margin))
+    return dict(
+        fgsm=fgsm(ball),
+        pgd20=pgd(ball, 20, ball.eps / 4),
+        cw20=pgd(ball, 20, ball.eps / 4, loss=margin),
+    )
+
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     "A class-wise report: tables and pictures of one record"
-    record: Record      # the answers
-    groups: dict = None # family -> class names, for the share of errors in the family
-    level: float = .95  # confidence of all intervals
-    times: int = 1000   # draws of the bootstrap
+
+    record: Record  # the answers
+    groups: dict = None  # family -> class names, for the share of errors in the family
+    level: float = 0.95  # confidence of all intervals
+    times: int = 1000  # draws of the bootstrap
+
     @property
-    def strongest(self): return min(self.record.attacks or ['clean'], key=self.record.accuracy)
-    def table(self, name:str=None): # pandas.DataFrame, a row per class
-        "Clean and robust accuracy of each class with Wilson intervals, and what it is mostly taken for; the weakest first"
+    def strongest(self):
+        return min(self.record.attacks or ["clean"], key=self.record.accuracy)
+
+    def table(self, name: str = None):  # pandas.DataFrame, a row per class
+        """Clean and robust accuracy of each class with Wilson intervals, and what it is mostly
+        taken for; the weakest first
+        """
         import pandas as pd
-        r,name = self.record,name or self.strongest
-        clean,rob = r.per_class('clean', self.level),r.per_class(name, self.level)
-        t = pd.DataFrame({'n': clean.n, 'clean': clean.accuracy, 'clean lo': clean.lo, 'clean hi': clean.hi, name: rob.accuracy, f'{name} lo': rob.lo, f'{name} hi': rob.hi})
-        most = attackers(r.confusion(name), r.classes, len(r.classes)**2, self.level).drop_duplicates('class').set_index('class')
-        return t.assign(**{'taken for': most['taken for'].reindex(t.index), 'share': most['share'].reindex(t.index)})[t.n > 0].sort_values(name, kind='stable')
-    def measures(self): # pandas.DataFrame, rows (attack, measure)
+
+        r, name = self.record, name or self.strongest
+        clean, rob = r.per_class("clean", self.level), r.per_class(name, self.level)
+        t = pd.DataFrame(
+            {
+                "n": clean.n,
+                "clean": clean.accuracy,
+                "clean lo": clean.lo,
+                "clean hi": clean.hi,
+                name: rob.accuracy,
+                f"{name} lo": rob.lo,
+                f"{name} hi": rob.hi,
+            }
+        )
+        most = (
+            attackers(r.confusion(name), r.classes, len(r.classes) ** 2, self.level)
+            .drop_duplicates("class")
+            .set_index("class")
+        )
+        return t.assign(
+            **{
+                "taken for": most["taken for"].reindex(t.index),
+                "share": most["share"].reindex(t.index),
+            }
+        )[t.n > 0].sort_values(name, kind="stable")
+
+    def measures(self):  # pandas.DataFrame, rows (attack, measure)
         "mean, worst, bottom 20%, CV and MCD for every attack, with the range of luck"
         import pandas as pd
-        return pd.concat({k: measures(self.record, k, self.level, self.times) for k in self.record.names if '/' not in k}, names=['attack'])
-    def direction(self, name:str=None) -> dict:
-        "Symmetry of the confusions, the range that luck leaves where they are symmetric, and the share of errors in the family"
+
+        return pd.concat(
+            {
+                k: measures(self.record, k, self.level, self.times)
+                for k in self.record.names
+                if "/" not in k
+            },
+            names=["attack"],
+        )
+
+    def direction(self, name: str = None) -> dict:
+        """Symmetry of the confusions, the range that luck leaves where they are symmetric, and the
+        share of errors in the family
+        """
         C = self.record.confusion(name or self.strongest)
-        q = torch.tensor([(1-self.level)/2, (1+self.level)/2], dtype=torch.float64)
-        lo,hi = symmetry(if_symmetric(C, min(self.times, 200))).quantile(q).tolist()
-        family = {f'family {k}': v for k,v in in_family(C, self.record.classes, self.groups, self.level).items()} if self.groups else {}
+        q = torch.tensor([(1 - self.level) / 2, (1 + self.level) / 2], dtype=torch.float64)
+        lo, hi = symmetry(if_symmetric(C, min(self.times, 200))).quantile(q).tolist()
+        family = (
+            {
+                f"family {k}": v
+                for k, v in in_family(C, self.record.classes, self.groups, self.level).items()
+            }
+            if self.groups
+            else {}
+        )
         return dict(symmetry=symmetry(C).item(), luck_lo=lo, luck_hi=hi, **family)
-    def agreement(self): # pandas.DataFrame
+
+    def agreement(self):  # pandas.DataFrame
         "Spearman of the class accuracies between attacks"
-        return agreement(self.record.y, {k: self.record.correct(k) for k in ('clean', *self.record.attacks)}, self.level, self.times)
-    def plot(self, name:str=None) -> dict: # of axes
+        return agreement(
+            self.record.y,
+            {k: self.record.correct(k) for k in ("clean", *self.record.attacks)},
+            self.level,
+            self.times,
+        )
+
+    def plot(self, name: str = None) -> dict:  # of axes
         "Bars of the (20 weakest) classes, the heat map and the graph, each a figure of its own"
         from spat_nb.plot import class_bars, plain
-        r,name,t = self.record,name or self.strongest,self.table(name)
-        few = t.head(20); what = f'accuracy, {plain(name)}' + (f' (the 20 weakest of {len(t)} classes)' if len(t) > 20 else '')
-        bars = class_bars(list(few.index), few[name].tolist(), few[f'{name} lo'].tolist(), few[f'{name} hi'].tolist(), xlabel=what, xlim=(0, 1))
-        return dict(classes=bars, heat=heat(r.confusion(name), r.classes), graph=graph(r.confusion(name), r.classes))
+
+        r, name, t = self.record, name or self.strongest, self.table(name)
+        few = t.head(20)
+        what = f"accuracy, {plain(name)}" + (
+            f" (the 20 weakest of {len(t)} classes)" if len(t) > 20 else ""
+        )
+        bars = class_bars(
+            list(few.index),
+            few[name].tolist(),
+            few[f"{name} lo"].tolist(),
+            few[f"{name} hi"].tolist(),
+            xlabel=what,
+            xlim=(0, 1),
+        )
+        return dict(
+            classes=bars,
+            heat=heat(r.confusion(name), r.classes),
+            graph=graph(r.confusion(name), r.classes),
+        )
+
     def _tables(self, name=None):
         C = self.record.confusion(name or self.strongest)
-        yield 'Attacks', self.record.table(self.level)
-        yield f'Classes, {self.level:.0%} Wilson intervals', self.table(name)
-        yield 'Measures: basic bootstrap over images; equal_lo and equal_hi: what luck alone would show, were all classes equal', self.measures()
-        yield 'Who attacks whom', attackers(C, self.record.classes, 10, self.level)
-        if self.record.attacks: yield 'Rank agreement of attacks (Spearman)', self.agreement()
+        yield "Attacks", self.record.table(self.level)
+        yield f"Classes, {self.level:.0%} Wilson intervals", self.table(name)
+        yield (
+            (
+                "Measures: basic bootstrap over images; equal_lo and equal_hi: what luck alone"
+                " would show, were all classes equal"
+            ),
+            self.measures(),
+        )
+        yield "Who attacks whom", attackers(C, self.record.classes, 10, self.level)
+        if self.record.attacks:
+            yield "Rank agreement of attacks (Spearman)", self.agreement()
+
     def _say(self, name=None):
-        r,d = self.record,self.direction(name)
-        family = f" Errors within the family: {d['family share']:.3f} [{d['family lo']:.3f}, {d['family hi']:.3f}], by chance {d['family chance']:.3f}." if self.groups else ''
-        return (f"n = {len(r.y)}, attack seed {r.info.get('seed')}, shown: {name or self.strongest}. Symmetry {d['symmetry']:.3f} "
-                f"(luck leaves {d['luck_lo']:.3f} to {d['luck_hi']:.3f} where confusions are symmetric and classes of one size).{family}")
+        r, d = self.record, self.direction(name)
+        family = (
+            f" Errors within the family: {d['family share']:.3f} [{d['family lo']:.3f},"
+            f" {d['family hi']:.3f}], by chance {d['family chance']:.3f}."
+            if self.groups
+            else ""
+        )
+        return (
+            f"n = {len(r.y)}, attack seed {r.info.get('seed')}, shown: {name or self.strongest}."
+            f" Symmetry {d['symmetry']:.3f} (luck leaves {d['luck_lo']:.3f} to {d['luck_hi']:.3f}"
+            f" where confusions are symmetric and classes of one size).{family}"
+        )
+
     def _html(self, name=None):
         from html import escape
-        return f'<p>{escape(self._say(name))}</p>' + ''.join(f'<h3>{escape(h)}</h3>{t.to_html(float_format="{:.3f}".format)}' for h,t in self._tables(name))
-    def __repr__(self): return '\n\n'.join([self._say(), *(f'{h}\n{t.to_string(float_format="{:.3f}".format)}' for h,t in self._tables())])
-    def _repr_html_(self): return self._html()
-    def html(self,
-        path,           # file to write
-        name:str=None,  # attack of the pictures; default: the strongest
+
+        return f"<p>{escape(self._say(name))}</p>" + "".join(
+            f"<h3>{escape(h)}</h3>{t.to_html(float_format='{:.3f}'.format)}"
+            for h, t in self._tables(name)
+        )
+
+    def __repr__(self):
+        return "\n\n".join(
+            [
+                self._say(),
+                *(f"{h}\n{t.to_string(float_format='{:.3f}'.format)}" for h, t in self._tables()),
+            ]
+        )
+
+    def _repr_html_(self):
+        return self._html()
+
+    def html(
+        self,
+        path,  # file to write
+        name: str = None,  # attack of the pictures; default: the strongest
     ):
         "Write the report, pictures included, to one HTML file that needs no other"
         from base64 import b64encode
         from html import escape
+
         from spat_nb.plot import png
-        shots = ''.join(f'<h3>{k}</h3><img alt="{k}" src="data:image/png;base64,{b64encode(png(ax)).decode()}">' for k,ax in self.plot(name).items())
-        how = ''.join(f'<li>{escape(k)}: {escape(v)}</li>' for k,v in self.record.info.get('attacks', {}).items())
-        page = '<!doctype html><meta charset="utf-8"><title>Class-wise diagnosis</title><style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em .6em;text-align:right}img{max-width:100%}</style>'
-        with write_aside(path) as part: part.write_text(f'{page}<h1>Class-wise diagnosis</h1>{self._html(name)}{shots}<h3>Attacks as they ran</h3><ul>{how}</ul>', encoding='utf-8')
+
+        shots = "".join(
+            f'<h3>{k}</h3><img alt="{k}" src="data:image/png;base64,{b64encode(png(ax)).decode()}">'
+            for k, ax in self.plot(name).items()
+        )
+        how = "".join(
+            f"<li>{escape(k)}: {escape(v)}</li>"
+            for k, v in self.record.info.get("attacks", {}).items()
+        )
+        page = (
+            '<!doctype html><meta charset="utf-8"><title>Class-wise'
+            " diagnosis</title><style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em"
+            " .6em;text-align:right}img{max-width:100%}</style>"
+        )
+        with write_aside(path) as part:
+            part.write_text(
+                f"{page}<h1>Class-wise diagnosis</h1>{self._html(name)}{shots}<h3>Attacks as they"
+                f" ran</h3><ul>{how}</ul>",
+                encoding="utf-8",
+            )
+
 
 def diagnose(
-    model:Callable,     # pixels (b,ch,h,w) in [0,1] to logits (b,c)
-    data,               # `Batches`, a stream of files, tensors (x, y), or what yields batches
-    attacks,            # dict name -> attack, or a ball: then `usual(ball)`
-    groups:dict=None,   # family -> class names; default: those of CIFAR-10 and CIFAR-100 where the names are theirs
-    times:int=1000,     # draws of the bootstrap
-    **kw,               # more for `evaluate`: precision, seed, progress, resume
+    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    data,  # `Batches`, a stream of files, tensors (x, y), or what yields batches
+    attacks,  # dict name -> attack, or a ball: then `usual(ball)`
+    # family -> class names; default: those of CIFAR-10 and CIFAR-100 where the names are theirs
+    groups: dict = None,
+    times: int = 1000,  # draws of the bootstrap
+    **kw,  # more for `evaluate`: precision, seed, progress, resume
 ) -> Diagnosis:
-    "Evaluate, and read the answers class by class. TypeError where `attacks` is neither a dict nor a ball"
-    if isinstance(attacks, Ball): attacks = usual(attacks)
-    if not isinstance(attacks, dict): raise TypeError(f"attacks is {attacks!r}; give a dict name -> attack, or a ball such as Linf(8/255).")
+    """Evaluate, and read the answers class by class.
+
+    TypeError where `attacks` is neither a dict nor a ball
+    """
+    if isinstance(attacks, Ball):
+        attacks = usual(attacks)
+    if not isinstance(attacks, dict):
+        raise TypeError(
+            f"attacks is {attacks!r}; give a dict name -> attack, or a ball such as Linf(8/255)."
+        )
     r = evaluate(model, data, **kw, **attacks)
     return Diagnosis(r, groups or families(r.classes), times=times)
 
 # %% ../nbs/30_classwise.ipynb #13d146c3
 def without(
     data,  # `Batches`, or a stream
-    k:int, # the class to take away
-):         # the same kind, labels above k moved down by one
+    k: int,  # the class to take away
+):  # the same kind, labels above k moved down by one
     "`data` without class `k`. ValueError where there is no such class"
-    if not 0 <= k < len(data.classes): raise ValueError(f"class {k} is not among the {len(data.classes)} classes; they count from 0.")
-    left,of = data.take((data.y != k).nonzero()[:,0]),getattr(data, 'superclass_of_class', ())
-    groups = {'superclass_of_class': (*of[:k], *of[k+1:])} if of else {}
-    return left.with_(y=left.y-(left.y > k).long(), classes=(*data.classes[:k], *data.classes[k+1:]), **groups)
+    if not 0 <= k < len(data.classes):
+        raise ValueError(
+            f"class {k} is not among the {len(data.classes)} classes; they count from 0."
+        )
+    left, of = data.take((data.y != k).nonzero()[:, 0]), getattr(data, "superclass_of_class", ())
+    groups = {"superclass_of_class": (*of[:k], *of[k + 1 :])} if of else {}
+    return left.with_(
+        y=left.y - (left.y > k).long(),
+        classes=(*data.classes[:k], *data.classes[k + 1 :]),
+        **groups,
+    )
+
 
 class Cut(nn.Module):
     "`model` without the logit of class `k`"
-    def __init__(self,
-        model:Callable, # pixels to logits (b,c)
-        k:int,          # class that it cannot answer any more
-    ): super().__init__(); self.model,self.k = model,k
-    def forward(self, x): z = logits(self.model, x); return torch.cat([z[:,:self.k], z[:,self.k+1:]], 1)
+
+    def __init__(
+        self,
+        model: Callable,  # pixels to logits (b,c)
+        k: int,  # class that it cannot answer any more
+    ):
+        super().__init__()
+        self.model, self.k = model, k
+
+    def forward(self, x):
+        z = logits(self.model, x)
+        return torch.cat([z[:, : self.k], z[:, self.k + 1 :]], 1)
 
 # %% ../nbs/30_classwise.ipynb #c52ea1a8
 def _answers(model, x):
-    with eval_mode(model), torch.no_grad(): return torch.cat([logits(model, b).argmax(1) for b in x.split(256)])
+    with eval_mode(model), torch.no_grad():
+        return torch.cat([logits(model, b).argmax(1) for b in x.split(256)])
 
-def _attacked(attack, model, x, y): return torch.cat([attack(model, a, b) for a,b in zip(x.split(256), y.split(256))])
+
+def _attacked(attack, model, x, y):
+    return torch.cat([attack(model, a, b) for a, b in zip(x.split(256), y.split(256))])
+
 
 def homing(
-    train:Callable,  # images to train on -> model; it reads the number of classes from them
-    model:Callable,  # the network that was trained on all classes
-    train_data,      # what it was trained on, `Batches`
-    test_data,       # held-out `Batches`
-    attack:Callable, # attack(model, x, y)
-    i:int,           # class that is attacked
-    j:int,           # class that it is taken for
-    others=(),       # control classes, removed instead of j, one retraining each
-    seed:int=0,      # of the attacks
-): # pandas.DataFrame, a row per network: n, saved and fresh (images answered i), shares with Wilson intervals
-    "Do images of class i that are attacked into j stand when j is gone? (a) `saved` x_adv, (b) a `fresh` attack. ValueError where i = j or no image is taken for j"
+    train: Callable,  # images to train on -> model; it reads the number of classes from them
+    model: Callable,  # the network that was trained on all classes
+    train_data,  # what it was trained on, `Batches`
+    test_data,  # held-out `Batches`
+    attack: Callable,  # attack(model, x, y)
+    i: int,  # class that is attacked
+    j: int,  # class that it is taken for
+    others=(),  # control classes, removed instead of j, one retraining each
+    seed: int = 0,  # of the attacks
+    # pandas.DataFrame, a row per network: n, saved and fresh (images answered i), shares with
+    # Wilson intervals
+):
+    """Do images of class i that are attacked into j stand when j is gone? (a) `saved` x_adv, (b) a
+    `fresh` attack. ValueError where i = j or no image is taken for j
+    """
     import pandas as pd
-    if i == j or i in others or j in others: raise ValueError(f"i is {i}, j is {j}, others are {tuple(others)}; they must all differ.")
-    data = test_data.take((test_data.y == i).nonzero()[:,0]); x,y = data.tensors()
+
+    if i == j or i in others or j in others:
+        raise ValueError(f"i is {i}, j is {j}, others are {tuple(others)}; they must all differ.")
+    data = test_data.take((test_data.y == i).nonzero()[:, 0])
+    x, y = data.tensors()
+
     def search(net, x, y):
-        with _stream(x.device, seed, 'homing'): return _attacked(attack, net, x, y)
+        with _stream(x.device, seed, "homing"):
+            return _attacked(attack, net, x, y)
+
     x_adv = search(model, x, y)
     hit = (_answers(model, x) == i) & (_answers(model, x_adv) == j)
-    if not hit.any(): raise ValueError(f"no image of class {i} is taken for {j} under this attack; choose a pair that `attackers` lists.")
-    x,x_adv,n = x[hit],x_adv[hit],int(hit.sum())
+    if not hit.any():
+        raise ValueError(
+            f"no image of class {i} is taken for {j} under this attack; choose a pair that"
+            " `attackers` lists."
+        )
+    x, x_adv, n = x[hit], x_adv[hit], int(hit.sum())
+
     def row(name, net, gone):
-        t = y[hit]-int(i > gone)
+        t = y[hit] - int(i > gone)
         k = [int((_answers(net, v) == t).sum()) for v in (x, x_adv, search(net, x, t))]
-        return dict(network=name, n=n, clean=k[0], saved=k[1], fresh=k[2], **{f'{w}_{e}': v for w,c in zip(('saved', 'fresh'), k[1:]) for e,v in zip(('share', 'lo', 'hi'), (c/n, *wilson(c, n)))})
-    rows = [row('cut off', Cut(model, j), j), *(row(w, train(without(train_data, k)), k) for w,k in [('without j', j), *(('without another', o) for o in others)])]
+        return dict(
+            network=name,
+            n=n,
+            clean=k[0],
+            saved=k[1],
+            fresh=k[2],
+            **{
+                f"{w}_{e}": v
+                for w, c in zip(("saved", "fresh"), k[1:])
+                for e, v in zip(("share", "lo", "hi"), (c / n, *wilson(c, n)))
+            },
+        )
+
+    rows = [
+        row("cut off", Cut(model, j), j),
+        *(
+            row(w, train(without(train_data, k)), k)
+            for w, k in [("without j", j), *(("without another", o) for o in others)]
+        ),
+    ]
     return pd.DataFrame(rows)
 
 # %% ../nbs/30_classwise.ipynb #4a6d41c6
 def head_norms(
-    model:nn.Module, # a network whose last linear layer gives the logits
-) -> Tensor:         # (K,) lengths of its rows
+    model: nn.Module,  # a network whose last linear layer gives the logits
+) -> Tensor:  # (K,) lengths of its rows
     "||W_k|| of the last linear layer. TypeError where there is none"
-    last = [m for m in model.modules() if isinstance(m, nn.Linear)] if isinstance(model, nn.Module) else []
-    if not last: raise TypeError(f"a {type(model).__name__} has no linear layer; its head has no weight vectors to measure.")
+    last = (
+        [m for m in model.modules() if isinstance(m, nn.Linear)]
+        if isinstance(model, nn.Module)
+        else []
+    )
+    if not last:
+        raise TypeError(
+            f"a {type(model).__name__} has no linear layer; its head has no weight vectors to"
+            " measure."
+        )
     return last[-1].weight.detach().double().cpu().norm(dim=1)
 
+
 def norm_agreement(
-    model:nn.Module, # a network whose last linear layer gives the logits
-    r:Record,        # its answers
-    name:str,        # 'clean' or an attack
-    level:float=.95, # confidence
-    times:int=1000,  # draws of the bootstrap
-    seed:int=0,
-) -> tuple:          # rho, lo, hi
-    "Spearman of R_k and ||W_k||, with a basic bootstrap interval over images. TypeError where the model has no linear layer"
-    ok,W = r.correct(name)[None],head_norms(model)[r.y.unique()]
+    model: nn.Module,  # a network whose last linear layer gives the logits
+    r: Record,  # its answers
+    name: str,  # 'clean' or an attack
+    level: float = 0.95,  # confidence
+    times: int = 1000,  # draws of the bootstrap
+    seed: int = 0,
+) -> tuple:  # rho, lo, hi
+    """Spearman of R_k and ||W_k||, with a basic bootstrap interval over images.
+
+    TypeError where the model has no linear layer
+    """
+    ok, W = r.correct(name)[None], head_norms(model)[r.y.unique()]
     v = spearman(rates(r.y, ok)[0], W)
-    return v.item(),*(t.item() for t in basic(v, spearman(redraw(r.y, ok, times, seed)[:,0], W.expand(times, -1)), level, -1, 1))
+    return v.item(), *(
+        t.item()
+        for t in basic(
+            v, spearman(redraw(r.y, ok, times, seed)[:, 0], W.expand(times, -1)), level, -1, 1
+        )
+    )
 
 # %% ../nbs/30_classwise.ipynb #0edb037e
 def view(
-    model:Callable,  # pixels to logits
-    data,            # `Batches`, or a stream
-    attack:Callable, # attack(model, x, y)
-    k:int,           # the class
-    show:int=6,      # images to show
-    limit:int=36,    # images to attack
-):                   # two axes
-    "What class `k` turns into: some images, and the answers to (at most `limit` of) its images. ValueError where it has none"
+    model: Callable,  # pixels to logits
+    data,  # `Batches`, or a stream
+    attack: Callable,  # attack(model, x, y)
+    k: int,  # the class
+    show: int = 6,  # images to show
+    limit: int = 36,  # images to attack
+):  # two axes
+    """What class `k` turns into: some images, and the answers to (at most `limit` of) its images.
+
+    ValueError where it has none
+    """
     import matplotlib.pyplot as plt
     from torch.nn.functional import pad
+
     from spat_nb.plot import plain
-    part = data.take((data.y == k).nonzero()[:limit,0])
-    if not part.n: raise ValueError(f"class {k} has no images here; the classes with images are {data.y.unique().tolist()}.")
-    x,y = part.tensors(); x_adv = attack(model, x, y); was,now = _answers(model, x).cpu(),_answers(model, x_adv).cpu()
-    rgb = lambda v: v[:show].detach().cpu().float().expand(-1, 3, -1, -1)
-    d = (x_adv-x)[:show].detach().cpu().float().mean(1); limit_ = max(d.abs().max().item(), 1/255)
-    change = torch.tensor(plt.cm.RdBu_r((.5+d/limit_/2).numpy()), dtype=torch.float32)[...,:3].permute(0, 3, 1, 2)
-    gap = max(1, x.shape[3]//8); rows = [torch.cat(list(pad(v, (0, gap, 0, gap), value=1.)), 2) for v in (rgb(x), change, rgb(x_adv))]
-    n,cell = min(show, part.n),x.shape[3]+gap
-    wide = n+4.9; axes = plt.subplots(1, 2, figsize=(wide, 3.3))[1]        # laid out by hand: the layout engine would double the time
-    axes[0].set_anchor('E'); axes[0].set_position((1.2/wide, .19, n/wide, .71)); axes[1].set_position(((n+2.3)/wide, .19, 2.3/wide, .71))
-    axes[0].imshow(torch.cat(rows, 1).permute(1, 2, 0).numpy(), interpolation='nearest'); axes[0].spines[:].set_visible(False)
-    axes[0].set_yticks([cell*(i+.5) for i in range(3)], ['clean', f'change\n(full colour {limit_:.2g})', 'attacked']); axes[0].tick_params(length=0)
-    axes[0].set_xticks([cell*(i+.45) for i in range(n)], [plain(data.classes[c], 16) for c in now[:n]])
-    for t,c in zip(axes[0].get_xticklabels(), now): t.set_color('#0072B2' if c == k else '#D55E00')
-    counts = now.bincount(minlength=len(data.classes)); top = counts.argsort(descending=True, stable=True)[:6]; top = top[counts[top] > 0].flip(0)
-    axes[1].barh(range(len(top)), (100*counts[top]/part.n).tolist(), color=['#0072B2' if c == k else '#D55E00' for c in top.tolist()])
-    axes[1].set_yticks(range(len(top)), [plain(data.classes[c], 24) for c in top]); axes[1].set(xlabel=f'% of {part.n} images', xlim=(0, 100), title=f'class {plain(data.classes[k], 24)}: answers')
-    axes[1].title.set_fontsize(9); axes[0].set_xlabel(f'answer under attack ({100*(was == k).double().mean():.0f}% right without)')
+
+    part = data.take((data.y == k).nonzero()[:limit, 0])
+    if not part.n:
+        raise ValueError(
+            f"class {k} has no images here; the classes with images are {data.y.unique().tolist()}."
+        )
+    x, y = part.tensors()
+    x_adv = attack(model, x, y)
+    was, now = _answers(model, x).cpu(), _answers(model, x_adv).cpu()
+
+    def rgb(v):
+        return v[:show].detach().cpu().float().expand(-1, 3, -1, -1)
+
+    d = (x_adv - x)[:show].detach().cpu().float().mean(1)
+    limit_ = max(d.abs().max().item(), 1 / 255)
+    change = torch.tensor(plt.cm.RdBu_r((0.5 + d / limit_ / 2).numpy()), dtype=torch.float32)[
+        ..., :3
+    ].permute(0, 3, 1, 2)
+    gap = max(1, x.shape[3] // 8)
+    rows = [
+        torch.cat(list(pad(v, (0, gap, 0, gap), value=1.0)), 2)
+        for v in (rgb(x), change, rgb(x_adv))
+    ]
+    n, cell = min(show, part.n), x.shape[3] + gap
+    # laid out by hand: the layout engine would double the time
+    wide = n + 4.9
+    axes = plt.subplots(1, 2, figsize=(wide, 3.3))[1]
+    axes[0].set_anchor("E")
+    axes[0].set_position((1.2 / wide, 0.19, n / wide, 0.71))
+    axes[1].set_position(((n + 2.3) / wide, 0.19, 2.3 / wide, 0.71))
+    axes[0].imshow(torch.cat(rows, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes[0].spines[:].set_visible(False)
+    axes[0].set_yticks(
+        [cell * (i + 0.5) for i in range(3)],
+        ["clean", f"change\n(full colour {limit_:.2g})", "attacked"],
+    )
+    axes[0].tick_params(length=0)
+    axes[0].set_xticks(
+        [cell * (i + 0.45) for i in range(n)], [plain(data.classes[c], 16) for c in now[:n]]
+    )
+    for t, c in zip(axes[0].get_xticklabels(), now):
+        t.set_color("#0072B2" if c == k else "#D55E00")
+    counts = now.bincount(minlength=len(data.classes))
+    top = counts.argsort(descending=True, stable=True)[:6]
+    top = top[counts[top] > 0].flip(0)
+    axes[1].barh(
+        range(len(top)),
+        (100 * counts[top] / part.n).tolist(),
+        color=["#0072B2" if c == k else "#D55E00" for c in top.tolist()],
+    )
+    axes[1].set_yticks(range(len(top)), [plain(data.classes[c], 24) for c in top])
+    axes[1].set(
+        xlabel=f"% of {part.n} images",
+        xlim=(0, 100),
+        title=f"class {plain(data.classes[k], 24)}: answers",
+    )
+    axes[1].title.set_fontsize(9)
+    axes[0].set_xlabel(
+        f"answer under attack ({100 * (was == k).double().mean():.0f}% right without)"
+    )
     return axes
 
+
 def viewer(
-    model:Callable, # pixels to logits
-    data,           # `Batches`, or a stream
-    attacks:dict,   # name -> (eps -> attack): dict(pgd20=lambda e: pgd(Linf(e), 20))
-    eps,            # radii to choose from
-    show:int=6,     # images to show
-):                  # an ipywidgets.VBox; `children[1].value` is the picture, a PNG
+    model: Callable,  # pixels to logits
+    data,  # `Batches`, or a stream
+    attacks: dict,  # name -> (eps -> attack): dict(pgd20=lambda e: pgd(Linf(e), 20))
+    eps,  # radii to choose from
+    show: int = 6,  # images to show
+):  # an ipywidgets.VBox; `children[1].value` is the picture, a PNG
     "`view` behind three controls: class, attack, eps. ImportError where ipywidgets is missing"
     from spat_nb.plot import png
-    try: import ipywidgets as W
-    except ImportError: raise ImportError("the viewer needs ipywidgets; install it with pip install 'spat_nb[lab]', or draw one picture with `view`.") from None
-    k,name = W.Dropdown(options=[(str(data.classes[c]), c) for c in data.y.unique().tolist()], description='class'),W.Dropdown(options=list(attacks), description='attack')
-    e,image = W.SelectionSlider(options=[(f'{v:.3g}', v) for v in eps], description='eps', continuous_update=False),W.Image(format='png')
-    def draw(*_): image.value = png(view(model, data, attacks[name.value](e.value), k.value, show), dpi=80)
-    for w in (k, name, e): w.observe(draw, 'value')
+
+    try:
+        import ipywidgets as W
+    except ImportError:
+        raise ImportError(
+            "the viewer needs ipywidgets; install it with pip install 'spat_nb[lab]', or draw one"
+            " picture with `view`."
+        ) from None
+    k, name = (
+        W.Dropdown(
+            options=[(str(data.classes[c]), c) for c in data.y.unique().tolist()],
+            description="class",
+        ),
+        W.Dropdown(options=list(attacks), description="attack"),
+    )
+    e, image = (
+        W.SelectionSlider(
+            options=[(f"{v:.3g}", v) for v in eps], description="eps", continuous_update=False
+        ),
+        W.Image(format="png"),
+    )
+
+    def draw(*_):
+        image.value = png(view(model, data, attacks[name.value](e.value), k.value, show), dpi=80)
+
+    for w in (k, name, e):
+        w.observe(draw, "value")
     draw()
     return W.VBox([W.HBox([k, name, e]), image])

@@ -6,12 +6,17 @@ Docs: https://spat-nb.github.io/spat_nb/compare.html.md"""
 
 # %% ../nbs/90_compare.ipynb #384c60e4
 from __future__ import annotations
-import hashlib, html, json, math
+
+import hashlib
+import html
+import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import correlation
+
 from .evaluate import paired, wilson
 from .plot import PALETTE, plain
 from .study import SIZES, _mean, results, solved, studies
@@ -22,314 +27,862 @@ __all__ = ['CLAIMS', 'recipe', 'gather', 'leaderboard', 'Table', 'show', 'front'
 
 # %% ../nbs/90_compare.ipynb #7a61558f
 def recipe(
-    d:dict, # a result, as `study.results` gives it
-) -> str:   # equal for runs that differ in the seed, the study's name or what was measured in addition
+    d: dict,  # a result, as `study.results` gives it
+    # equal for runs that differ in the seed, the study's name or what was measured in addition
+) -> str:
     "The training and the attacks of a run, as text; not on how many images it was judged"
-    kept = lambda part, *out: {k: v for k,v in d['config'][part].items() if k not in out}
-    return json.dumps([d['size'], kept('arm', 'attacks', 'extra'), kept('size', 'judged', 'tested', 'trusted', 'cost')], sort_keys=True)
+
+    def kept(part, *out):
+        return {k: v for k, v in d["config"][part].items() if k not in out}
+
+    return json.dumps(
+        [
+            d["size"],
+            kept("arm", "attacks", "extra"),
+            kept("size", "judged", "tested", "trusted", "cost"),
+        ],
+        sort_keys=True,
+    )
+
 
 def _fits(d, data):
-    "Is it a run on `data`, at the size's own radius? An arm that brings other data is told by its text"
-    c = d['config']
-    return SIZES[d['size']].data == data and c['size']['eps'] == repr(SIZES[d['size']].eps) and 'data=' not in c['arm']['train']
+    """Is it a run on `data`, at the size's own radius? An arm that brings other data is told by its
+    text
+    """
+    c = d["config"]
+    return (
+        SIZES[d["size"]].data == data
+        and c["size"]["eps"] == repr(SIZES[d["size"]].eps)
+        and "data=" not in c["arm"]["train"]
+    )
+
 
 def gather(
-    data:str='digits', # data set
-    size:str=None,     # one of `SIZES`; default: all sizes on this data set
-    names=None,        # studies; default: all
-) -> dict:             # (size, name) -> {seed: result}; 'studies' are all that have this recipe, 'twins' the results of this seed by study
-    "Every recipe and seed once, from the study that judged it on most images, and of these from the one that has most of its seeds. A recipe goes by the name that most studies give it. ValueError where no size is on `data`"
-    sizes = [s for s,v in SIZES.items() if v.data == data and size in (None, s)]
-    if not sizes: raise ValueError(f"no size {size or ''} on {data!r}; there are {', '.join(f'{k} ({v.data})' for k,v in SIZES.items())}.")
+    data: str = "digits",  # data set
+    size: str = None,  # one of `SIZES`; default: all sizes on this data set
+    names=None,  # studies; default: all
+    # (size, name) -> {seed: result}; 'studies' are all that have this recipe, 'twins' the results
+    # of this seed by study
+) -> dict:
+    """Every recipe and seed once, from the study that judged it on most images, and of these from
+    the one that has most of its seeds. A recipe goes by the name that most studies give it.
+    ValueError where no size is on `data`
+    """
+    sizes = [s for s, v in SIZES.items() if v.data == data and size in (None, s)]
+    if not sizes:
+        raise ValueError(
+            f"no size {size or ''} on {data!r}; there are"
+            f" {', '.join(f'{k} ({v.data})' for k, v in SIZES.items())}."
+        )
     runs = {}
     for s in sizes:
-        for d in (d for n in (studies() if names is None else names) for d in results(n, s) if _fits(d, data)): runs.setdefault((s, recipe(d)), []).append(d)
+        for d in (
+            d
+            for n in (studies() if names is None else names)
+            for d in results(n, s)
+            if _fits(d, data)
+        ):
+            runs.setdefault((s, recipe(d)), []).append(d)
     out = {}
-    for (s,_),ds in runs.items():
-        most = lambda n: (*(max(d['attacks'][k]['n'] for d in ds if d['study'] == n) for k in ('aa', 'clean')), sum(d['study'] == n for d in ds))
-        where = sorted(dict.fromkeys(d['study'] for d in ds), key=most, reverse=True)
-        name = Counter(arm for _,arm in dict.fromkeys((d['study'], d['arm']) for d in ds)).most_common(1)[0][0]
-        if (s, name) in out: name = f'{name} ({where[0]})'                       # another recipe has taken the name
-        twins = lambda seed: {d['study']: d for n in where for d in ds if d['study'] == n and d['seed'] == seed}
-        out[s,name] = {k: {**next(iter(twins(k).values())), 'studies': where, 'twins': twins(k)} for k in sorted({d['seed'] for d in ds})}
+    for (s, _), ds in runs.items():
+
+        def most(n):
+            return (
+                *(
+                    max(d["attacks"][k]["n"] for d in ds if d["study"] == n)
+                    for k in ("aa", "clean")
+                ),
+                sum(d["study"] == n for d in ds),
+            )
+
+        where = sorted(dict.fromkeys(d["study"] for d in ds), key=most, reverse=True)
+        name = Counter(
+            arm for _, arm in dict.fromkeys((d["study"], d["arm"]) for d in ds)
+        ).most_common(1)[0][0]
+        # another recipe has taken the name
+        if (s, name) in out:
+            name = f"{name} ({where[0]})"
+
+        def twins(seed):
+            return {
+                d["study"]: d for n in where for d in ds if d["study"] == n and d["seed"] == seed
+            }
+
+        out[s, name] = {
+            k: {**next(iter(twins(k).values())), "studies": where, "twins": twins(k)}
+            for k in sorted({d["seed"] for d in ds})
+        }
     return out
 
 # %% ../nbs/90_compare.ipynb #22cd9435
 def _range(counts, level):
     "Mean share and an interval, from [(right, n)] of the seeds"
-    v = [k/n for k,n in counts]
-    m,half = _mean(v, level)
-    n = min(n for _,n in counts)
-    return (m, m-half, m+half) if len(v) > 2 else (m, *wilson(round(m*n), n, level))
+    v = [k / n for k, n in counts]
+    m, half = _mean(v, level)
+    n = min(n for _, n in counts)
+    return (m, m - half, m + half) if len(v) > 2 else (m, *wilson(round(m * n), n, level))
+
 
 def _row(size, name, runs, attacks, weakest, level):
     ds = [runs[s] for s in sorted(runs)]
-    count = lambda d, k: (d['attacks'][k]['correct'], d['attacks'][k]['n'])
-    low = lambda d: min(((c, n, k) for c,n,k in zip(d['attacks'][weakest]['class_correct'], d['attacks'][weakest]['class_n'], d['classes']) if n), key=lambda v: v[0]/v[1])
-    row = dict(arm=name, size=size, studies=', '.join(ds[0]['studies']), eps=float(ds[0]['config']['size']['eps']), seeds=len(ds), over='seeds' if len(ds) > 2 else 'images')
+
+    def count(d, k):
+        return (d["attacks"][k]["correct"], d["attacks"][k]["n"])
+
+    def low(d):
+        return min(
+            (
+                (c, n, k)
+                for c, n, k in zip(
+                    d["attacks"][weakest]["class_correct"],
+                    d["attacks"][weakest]["class_n"],
+                    d["classes"],
+                )
+                if n
+            ),
+            key=lambda v: v[0] / v[1],
+        )
+
+    row = dict(
+        arm=name,
+        size=size,
+        studies=", ".join(ds[0]["studies"]),
+        eps=float(ds[0]["config"]["size"]["eps"]),
+        seeds=len(ds),
+        over="seeds" if len(ds) > 2 else "images",
+    )
     for k in attacks:
-        if all(k in d['attacks'] for d in ds): row |= zip((k, f'{k}_lo', f'{k}_hi'), _range([count(d, k) for d in ds], level)); row[f'{k}_n'] = min(count(d, k)[1] for d in ds)
-    row |= dict(weakest=sum(c/n for c,n,_ in map(low, ds))/len(ds), weakest_class=Counter(low(d)[2] for d in ds).most_common(1)[0][0])
-    return row | dict(minutes=sum(d['seconds']['train'] for d in ds)/len(ds)/60, parameters=ds[0]['parameters'], flagged=sum(bool(d['trust']['flags']) for d in ds), flags=', '.join(sorted({f for d in ds for f in d['trust']['flags']})))
+        if all(k in d["attacks"] for d in ds):
+            row |= zip((k, f"{k}_lo", f"{k}_hi"), _range([count(d, k) for d in ds], level))
+            row[f"{k}_n"] = min(count(d, k)[1] for d in ds)
+    row |= dict(
+        weakest=sum(c / n for c, n, _ in map(low, ds)) / len(ds),
+        weakest_class=Counter(low(d)[2] for d in ds).most_common(1)[0][0],
+    )
+    return row | dict(
+        minutes=sum(d["seconds"]["train"] for d in ds) / len(ds) / 60,
+        parameters=ds[0]["parameters"],
+        flagged=sum(bool(d["trust"]["flags"]) for d in ds),
+        flags=", ".join(sorted({f for d in ds for f in d["trust"]["flags"]})),
+    )
+
 
 def leaderboard(
-    data:str='digits',                        # data set
-    size:str=None,                            # one of `SIZES`; default: all sizes on this data set
-    sort:str='aa',                            # column that ranks the rows, highest first
-    attacks=('clean', 'pgd20', 'cw20', 'aa'), # columns of accuracies
-    weakest:str='cw20',                       # attack under which the weakest class is looked for
-    names=None,                               # studies; default: all
-    level:float=.95,                          # confidence of the intervals
-): # pandas.DataFrame, a row per recipe: shares with ends of intervals and n, weakest class, seeds, minutes of training, parameters, flags
-    "All results on a data set, best first; without results the frame is empty. ValueError for an unknown data set or column"
+    data: str = "digits",  # data set
+    size: str = None,  # one of `SIZES`; default: all sizes on this data set
+    sort: str = "aa",  # column that ranks the rows, highest first
+    attacks=("clean", "pgd20", "cw20", "aa"),  # columns of accuracies
+    weakest: str = "cw20",  # attack under which the weakest class is looked for
+    names=None,  # studies; default: all
+    level: float = 0.95,  # confidence of the intervals
+    # pandas.DataFrame, a row per recipe: shares with ends of intervals and n, weakest class, seeds,
+    # minutes of training, parameters, flags
+):
+    """All results on a data set, best first; without results the frame is empty. ValueError for an
+    unknown data set or column
+    """
     import pandas as pd
-    t = pd.DataFrame([_row(*k, v, attacks, weakest, level) for k,v in gather(data, size, names).items()])
-    if len(t) and sort not in t: raise ValueError(f"sort is {sort!r}; columns are {', '.join(t.columns)}.")
-    return t.sort_values(sort, ascending=False, kind='stable').reset_index(drop=True) if len(t) else t
+
+    t = pd.DataFrame(
+        [_row(*k, v, attacks, weakest, level) for k, v in gather(data, size, names).items()]
+    )
+    if len(t) and sort not in t:
+        raise ValueError(f"sort is {sort!r}; columns are {', '.join(t.columns)}.")
+    return (
+        t.sort_values(sort, ascending=False, kind="stable").reset_index(drop=True) if len(t) else t
+    )
 
 # %% ../nbs/90_compare.ipynb #ae5119a8
-_STYLE = '''<style>.board{overflow-x:auto;max-width:100%;color:var(--pst-color-text-base,var(--jp-content-font-color1,var(--bs-body-color,CanvasText)))}.board,.board :is(th,td):first-child{background:var(--pst-color-background,var(--jp-layout-color0,var(--bs-body-bg,Canvas)))!important}.board table{border-collapse:collapse;font-variant-numeric:tabular-nums}.board :is(th,td){padding:.2em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid rgba(128,128,128,.3)}
-.board :is(th,td).t{text-align:left}.board td.w{white-space:normal;min-width:14em}.board :is(th,td):first-child{position:sticky;left:0;z-index:1;max-width:12em;white-space:normal}.board th[aria-sort=ascending]::after{content:" ▲"}.board th[aria-sort=descending]::after{content:" ▼"}</style>'''
-_SCRIPT = '''<script>(function(t){if(!t)return;var b=t.tBodies[0];[].forEach.call(t.tHead.rows[0].cells,function(h,i){h.tabIndex=0;h.style.cursor='pointer';h.title='sort';
+_STYLE = """<style>.board{overflow-x:auto;max-width:100%;color:var(--pst-color-text-base,var(--jp-content-font-color1,var(--bs-body-color,CanvasText)))}.board,.board :is(th,td):first-child{background:var(--pst-color-background,var(--jp-layout-color0,var(--bs-body-bg,Canvas)))!important}.board table{border-collapse:collapse;font-variant-numeric:tabular-nums}.board :is(th,td){padding:.2em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid rgba(128,128,128,.3)}
+.board :is(th,td).t{text-align:left}.board td.w{white-space:normal;min-width:14em}.board :is(th,td):first-child{position:sticky;left:0;z-index:1;max-width:12em;white-space:normal}.board th[aria-sort=ascending]::after{content:" ▲"}.board th[aria-sort=descending]::after{content:" ▼"}</style>"""  # noqa: E501
+_SCRIPT = """<script>(function(t){if(!t)return;var b=t.tBodies[0];[].forEach.call(t.tHead.rows[0].cells,function(h,i){h.tabIndex=0;h.style.cursor='pointer';h.title='sort';
 function go(){var d=h.getAttribute('aria-sort')!='descending',v=function(r){var x=r.cells[i].dataset.v;return x===''?(d?-1/0:1/0):isNaN(x)?x:+x};[].forEach.call(t.tHead.rows[0].cells,function(o){o.removeAttribute('aria-sort')});h.setAttribute('aria-sort',d?'descending':'ascending');
-[].slice.call(b.rows).sort(function(p,q){p=v(p);q=v(q);return(p<q?1:p>q?-1:0)*(d?1:-1)}).forEach(function(r){b.appendChild(r)})}h.onclick=go;h.onkeydown=function(e){if(e.key=='Enter'||e.key==' '){go();e.preventDefault()}}})})(document.querySelector('#ID table'))</script>'''
+[].slice.call(b.rows).sort(function(p,q){p=v(p);q=v(q);return(p<q?1:p>q?-1:0)*(d?1:-1)}).forEach(function(r){b.appendChild(r)})}h.onclick=go;h.onkeydown=function(e){if(e.key=='Enter'||e.key==' '){go();e.preventDefault()}}})})(document.querySelector('#ID table'))</script>"""  # noqa: E501
+
 
 class Table:
     "A table that notebooks and the site show as HTML with heads to sort by, and terminals as text"
-    def __init__(self,
-        shown,     # pandas.DataFrame of texts
-        keys=None, # pandas.DataFrame of the same shape, what is sorted by; default: `shown`
-    ): self.shown,self.keys = shown,shown if keys is None else keys
-    def __repr__(self): return self.shown.to_string(index=False)
+
+    def __init__(
+        self,
+        shown,  # pandas.DataFrame of texts
+        keys=None,  # pandas.DataFrame of the same shape, what is sorted by; default: `shown`
+    ):
+        self.shown, self.keys = shown, shown if keys is None else keys
+
+    def __repr__(self):
+        return self.shown.to_string(index=False)
+
     def _repr_html_(self):
-        text = [isinstance(v, str) for v in (self.keys.iloc[0] if len(self.keys) else self.keys.columns)]
-        kind = lambda c, v='': f' class="t{" w"*(len(v) > 40)}"' if text[c] else ''
-        key = lambda v: '' if v is None or v != v else html.escape(str(v))
-        head = ''.join(f'<th scope="col"{kind(i)}>{html.escape(str(c))}</th>' for i,c in enumerate(self.shown))
-        body = ''.join('<tr>' + ''.join(f'<td data-v="{key(k)}"{kind(i, str(v))}>{html.escape(str(v))}</td>' for i,(v,k) in enumerate(zip(a, b))) + '</tr>' for a,b in zip(self.shown.values, self.keys.values))
-        mark = 'board-' + hashlib.sha1((head+body).encode()).hexdigest()[:8]
-        return f'{_STYLE}<div class="board" id="{mark}"><table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{_SCRIPT.replace("ID", mark)}'
+        text = [
+            isinstance(v, str) for v in (self.keys.iloc[0] if len(self.keys) else self.keys.columns)
+        ]
+
+        def kind(c, v=""):
+            return f' class="t{" w" * (len(v) > 40)}"' if text[c] else ""
+
+        def key(v):
+            return "" if v is None or v != v else html.escape(str(v))
+
+        head = "".join(
+            f'<th scope="col"{kind(i)}>{html.escape(str(c))}</th>' for i, c in enumerate(self.shown)
+        )
+        body = "".join(
+            "<tr>"
+            + "".join(
+                f'<td data-v="{key(k)}"{kind(i, str(v))}>{html.escape(str(v))}</td>'
+                for i, (v, k) in enumerate(zip(a, b))
+            )
+            + "</tr>"
+            for a, b in zip(self.shown.values, self.keys.values)
+        )
+        mark = "board-" + hashlib.sha1((head + body).encode()).hexdigest()[:8]
+        return (
+            f'{_STYLE}<div class="board" id="{mark}"><table'
+            f' class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{_SCRIPT.replace("ID", mark)}'  # noqa: E501
+        )
+
 
 def show(
-    board, # what `leaderboard` gave
+    board,  # what `leaderboard` gave
 ) -> Table:
-    "The leaderboard in percent, mean ± half of the 95% interval over seeds (fewer than three: the ends of the one over images); ⚑ where a trust card has raised a flag"
+    """The leaderboard in percent, mean ± half of the 95% interval over seeds (fewer than three: the
+    ends of the one over images); ⚑ where a trust card has raised a flag
+    """
     import pandas as pd
-    ks = [k for k in board if f'{k}_n' in board]
-    def cell(r, k): return '' if r[k] != r[k] else f'{100*r[k]:.1f} ± {50*(r[k+"_hi"]-r[k+"_lo"]):.1f}' if r.over == 'seeds' else f'{100*r[k]:.1f} [{100*r[k+"_lo"]:.0f}, {100*r[k+"_hi"]:.0f}]'
-    cols = {'#': (range(1, len(board)+1), range(1, len(board)+1))} if len(board) else {}
-    cols['method'] = [[f"{r.arm}{' ⚑'*bool(r.flagged)}" for r in board.itertuples()]]*2
-    if len(board) and board['size'].nunique() > 1: cols['size'] = [list(board['size'])]*2
-    for k in ks: cols[k] = [cell(r, k) for _,r in board.iterrows()],board[k]
-    if len(board): cols |= {'weakest class': ([f'{r.weakest_class}: {100*r.weakest:.0f}' for r in board.itertuples()], board.weakest), 'seeds': [board.seeds]*2, 'n clean, aa': ([f"{r.clean_n}, {r.aa_n}" for r in board.itertuples()], board.aa_n) if 'aa_n' in board else [board.seeds]*2,
-                            'minutes': (board.minutes.map('{:.1f}'.format), board.minutes), 'parameters': (board.parameters.map('{:,}'.format), board.parameters), 'flags': ([f'{r.flags} ({r.flagged} of {r.seeds})' if r.flagged else '' for r in board.itertuples()], board.flagged)}
-    frame = lambda j: pd.DataFrame({k: list(v[j]) for k,v in cols.items()})
-    first = ['method', '#', *[k for k in cols if k not in ('method', '#')]]
+
+    ks = [k for k in board if f"{k}_n" in board]
+
+    def cell(r, k):
+        return (
+            ""
+            if r[k] != r[k]
+            else (
+                f"{100 * r[k]:.1f} ± {50 * (r[k + '_hi'] - r[k + '_lo']):.1f}"
+                if r.over == "seeds"
+                else f"{100 * r[k]:.1f} [{100 * r[k + '_lo']:.0f}, {100 * r[k + '_hi']:.0f}]"
+            )
+        )
+
+    cols = {"#": (range(1, len(board) + 1), range(1, len(board) + 1))} if len(board) else {}
+    cols["method"] = [[f"{r.arm}{' ⚑' * bool(r.flagged)}" for r in board.itertuples()]] * 2
+    if len(board) and board["size"].nunique() > 1:
+        cols["size"] = [list(board["size"])] * 2
+    for k in ks:
+        cols[k] = [cell(r, k) for _, r in board.iterrows()], board[k]
+    if len(board):
+        cols |= {
+            "weakest class": (
+                [f"{r.weakest_class}: {100 * r.weakest:.0f}" for r in board.itertuples()],
+                board.weakest,
+            ),
+            "seeds": [board.seeds] * 2,
+            "n clean, aa": (
+                ([f"{r.clean_n}, {r.aa_n}" for r in board.itertuples()], board.aa_n)
+                if "aa_n" in board
+                else [board.seeds] * 2
+            ),
+            "minutes": (board.minutes.map("{:.1f}".format), board.minutes),
+            "parameters": (board.parameters.map("{:,}".format), board.parameters),
+            "flags": (
+                [
+                    f"{r.flags} ({r.flagged} of {r.seeds})" if r.flagged else ""
+                    for r in board.itertuples()
+                ],
+                board.flagged,
+            ),
+        }
+
+    def frame(j):
+        return pd.DataFrame({k: list(v[j]) for k, v in cols.items()})
+
+    first = ["method", "#", *[k for k in cols if k not in ("method", "#")]]
     return Table(frame(0)[first], frame(1)[first]) if len(board) else Table(frame(0))
 
 # %% ../nbs/90_compare.ipynb #aed4baaf
 def front(
-    x, # values, larger is better
-    y, # as many, likewise
-) -> list: # of bool
+    x,  # values, larger is better
+    y,  # as many, likewise
+) -> list:  # of bool
     "Which points are on the Pareto front: none is at least as good in both and better in one"
     p = list(zip(x, y))
-    return [not any(c >= a and d >= b and (c, d) != (a, b) for c,d in p) for a,b in p]
+    return [not any(c >= a and d >= b and (c, d) != (a, b) for c, d in p) for a, b in p]
+
 
 def _number(ax, at, wide=14, high=9):
-    "The number of each row beside its point, the first ones first; none where it would cover a point or another number"
-    ax.figure.draw_without_rendering()                                 # now the axes know their size
-    spots = {i: ax.transData.transform(p) for i,p in at.items()}; taken = [*spots.values()]
-    for i,(u,v) in spots.items():
-        free = [(dx, dy) for dx,dy in ((15, 9), (15, -9), (-15, 9), (-15, -9)) if all(abs(u+dx-s) > wide or abs(v+dy-t) > high for s,t in taken)]
-        if not free: continue
-        taken.append((u+free[0][0], v+free[0][1]))
-        ax.annotate(str(i+1), at[i], (free[0][0]*72/ax.figure.dpi, free[0][1]*72/ax.figure.dpi), textcoords='offset points', ha='center', va='center', fontsize=8)
+    """The number of each row beside its point, the first ones first; none where it would cover a
+    point or another number
+    """
+    # now the axes know their size
+    ax.figure.draw_without_rendering()
+    spots = {i: ax.transData.transform(p) for i, p in at.items()}
+    taken = [*spots.values()]
+    for i, (u, v) in spots.items():
+        free = [
+            (dx, dy)
+            for dx, dy in ((15, 9), (15, -9), (-15, 9), (-15, -9))
+            if all(abs(u + dx - s) > wide or abs(v + dy - t) > high for s, t in taken)
+        ]
+        if not free:
+            continue
+        taken.append((u + free[0][0], v + free[0][1]))
+        ax.annotate(
+            str(i + 1),
+            at[i],
+            (free[0][0] * 72 / ax.figure.dpi, free[0][1] * 72 / ax.figure.dpi),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8,
+        )
+
 
 def plot(
-    board,            # what `leaderboard` gave, not empty
-    attack:str='aa',  # what stands on the axis of robustness
-    ax=None,          # default: new axes
-    near:bool=False,  # look at the front from near: what lies far below it is out of the picture
-):                    # the axes
-    "Clean against robust accuracy with intervals; numbers are the table's rows, where there is room for them; hollow: a trust card has raised a flag; the line is the front of the rows without one"
+    board,  # what `leaderboard` gave, not empty
+    attack: str = "aa",  # what stands on the axis of robustness
+    ax=None,  # default: new axes
+    near: bool = False,  # look at the front from near: what lies far below it is out of the picture
+):  # the axes
+    """Clean against robust accuracy with intervals; numbers are the table's rows, where there is
+    room for them; hollow: a trust card has raised a flag; the line is the front of the rows
+    without one
+    """
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(7, 4.6), layout='constrained')[1]
-    err = lambda r, k: [[100*(r[k]-r[k+'_lo'])], [100*(r[k+'_hi']-r[k])]]
-    for i,r in board.iterrows():
-        at,colour = (100*r.clean, 100*r[attack]),PALETTE[0 if not r.flagged else 1]
-        ax.errorbar(*at, xerr=err(r, 'clean'), yerr=err(r, attack), fmt='o' if not r.flagged else 's', color=colour, mfc='white' if r.flagged else colour, ms=6, lw=.7, alpha=.85, elinewidth=.6)
+
+    ax = ax or plt.subplots(figsize=(7, 4.6), layout="constrained")[1]
+
+    def err(r, k):
+        return [[100 * (r[k] - r[k + "_lo"])], [100 * (r[k + "_hi"] - r[k])]]
+
+    for _i, r in board.iterrows():
+        at, colour = (100 * r.clean, 100 * r[attack]), PALETTE[0 if not r.flagged else 1]
+        ax.errorbar(
+            *at,
+            xerr=err(r, "clean"),
+            yerr=err(r, attack),
+            fmt="o" if not r.flagged else "s",
+            color=colour,
+            mfc="white" if r.flagged else colour,
+            ms=6,
+            lw=0.7,
+            alpha=0.85,
+            elinewidth=0.6,
+        )
     good = board[board.flagged == 0]
-    edge = good[front(good.clean, good[attack])].sort_values('clean')
-    ax.plot(100*edge.clean, 100*edge[attack], '--', color=PALETTE[2], lw=1.2, zorder=0, label='Pareto front')
-    if near: ax.set(**{f'{a}lim': (100*v.min()-room, 100*v.max()+room) for a,v,room in (('x', edge.clean, 1.), ('y', edge[attack], 5.))})
-    _number(ax, {i: (100*board.clean[i], 100*board[attack][i]) for i in [*edge.index, *board.index.difference(edge.index)]})
-    ax.set(xlabel=f"clean accuracy, % of n = {board.clean_n.iloc[0]} test images", ylabel=f"accuracy under {plain(attack)}, % of n = {board[f'{attack}_n'].iloc[0]}"); ax.grid(alpha=.3); ax.legend(fontsize=8)
+    edge = good[front(good.clean, good[attack])].sort_values("clean")
+    ax.plot(
+        100 * edge.clean,
+        100 * edge[attack],
+        "--",
+        color=PALETTE[2],
+        lw=1.2,
+        zorder=0,
+        label="Pareto front",
+    )
+    if near:
+        ax.set(
+            **{
+                f"{a}lim": (100 * v.min() - room, 100 * v.max() + room)
+                for a, v, room in (("x", edge.clean, 1.0), ("y", edge[attack], 5.0))
+            }
+        )
+    _number(
+        ax,
+        {
+            i: (100 * board.clean[i], 100 * board[attack][i])
+            for i in [*edge.index, *board.index.difference(edge.index)]
+        },
+    )
+    ax.set(
+        xlabel=f"clean accuracy, % of n = {board.clean_n.iloc[0]} test images",
+        ylabel=f"accuracy under {plain(attack)}, % of n = {board[f'{attack}_n'].iloc[0]}",
+    )
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
     return ax
 
 # %% ../nbs/90_compare.ipynb #57c70d5a
 def _apart(pairs, attack, level):
-    "(difference, lowest, highest, over what) of [(result, result of the base)]; None where neither seeds nor answers suffice"
-    shares = [a['attacks'][attack]['correct']/a['attacks'][attack]['n'] - b['attacks'][attack]['correct']/b['attacks'][attack]['n'] for a,b in pairs]
+    """(difference, lowest, highest, over what) of [(result, result of the base)]; None where
+    neither seeds nor answers suffice
+    """
+    shares = [
+        a["attacks"][attack]["correct"] / a["attacks"][attack]["n"]
+        - b["attacks"][attack]["correct"] / b["attacks"][attack]["n"]
+        for a, b in pairs
+    ]
     if len(shares) > 2:
-        m,half = _mean(shares, level)
-        return m,m-half,m+half,'seeds'
-    both = [(p, q) for p,q in ((solved(a, attack), solved(b, attack)) for a,b in pairs) if p is not None and q is not None and len(p) == len(q)]   # as many are the same ones
-    return (*paired(*both[0], level),'images') if both else None
+        m, half = _mean(shares, level)
+        return m, m - half, m + half, "seeds"
+    # as many are the same ones
+    both = [
+        (p, q)
+        for p, q in ((solved(a, attack), solved(b, attack)) for a, b in pairs)
+        if p is not None and q is not None and len(p) == len(q)
+    ]
+    return (*paired(*both[0], level), "images") if both else None
+
 
 def against(
-    base:str='PGD-AT',  # row that all others are compared with
-    attack:str='aa',    # under which attack
-    data:str='digits',  # data set
-    size:str='laptop',  # one of `SIZES`
-    names=None,         # studies; default: all
-    level:float=.95,    # with which all intervals hold together
-): # pandas.DataFrame, a row per recipe with seeds or answers in common: diff, lo, hi, over ('seeds' or 'images'), seeds, verdict, flags; best first
-    """Paired differences from `base`, in the same study where it has that row, widened for the number of rows (Bonferroni). From three common seeds on Student's interval; below that
-    the one over the images of the first seed, where the answers were kept: it holds for these two networks. Empty where `base` has no runs"""
+    base: str = "PGD-AT",  # row that all others are compared with
+    attack: str = "aa",  # under which attack
+    data: str = "digits",  # data set
+    size: str = "laptop",  # one of `SIZES`
+    names=None,  # studies; default: all
+    level: float = 0.95,  # with which all intervals hold together
+    # pandas.DataFrame, a row per recipe with seeds or answers in common: diff, lo, hi, over
+    # ('seeds' or 'images'), seeds, verdict, flags; best first
+):
+    """Paired differences from `base`, in the same study where it has that row, widened for the
+    number of rows (Bonferroni). From three common seeds on Student's interval; below that the one
+    over the images of the first seed, where the answers were kept: it holds for these two networks.
+    Empty where `base` has no runs
+    """
     import pandas as pd
-    runs = {k: v for (_,k),v in gather(data, size, names).items()}
-    beside = lambda d: (B := runs[base][d['seed']])['twins'].get(d['study'], B)           # the base that ran with it
-    pairs = {k: [(d, beside(d)) for s,d in v.items() if s in runs[base]] for k,v in runs.items() if k != base} if base in runs else {}
-    able = [k for k,v in pairs.items() if _apart(v, attack, level)]
+
+    runs = {k: v for (_, k), v in gather(data, size, names).items()}
+
+    # the base that ran with it
+    def beside(d):
+        return (B := runs[base][d["seed"]])["twins"].get(d["study"], B)
+
+    pairs = (
+        {
+            k: [(d, beside(d)) for s, d in v.items() if s in runs[base]]
+            for k, v in runs.items()
+            if k != base
+        }
+        if base in runs
+        else {}
+    )
+    able = [k for k, v in pairs.items() if _apart(v, attack, level)]
     rows = []
     for k in able:
-        m,lo,hi,over = _apart(pairs[k], attack, 1-(1-level)/len(able))
-        rows.append(dict(arm=k, diff=m, lo=lo, hi=hi, over=over, seeds=len(pairs[k]) if over == 'seeds' else 1, verdict='better' if lo > 0 else 'worse' if hi < 0 else 'not told apart', flags=', '.join(sorted({f for d in runs[k].values() for f in d['trust']['flags']}))))
-    return pd.DataFrame(rows, columns=['arm', 'diff', 'lo', 'hi', 'over', 'seeds', 'verdict', 'flags']).sort_values('diff', ascending=False, kind='stable').reset_index(drop=True)
+        m, lo, hi, over = _apart(pairs[k], attack, 1 - (1 - level) / len(able))
+        rows.append(
+            dict(
+                arm=k,
+                diff=m,
+                lo=lo,
+                hi=hi,
+                over=over,
+                seeds=len(pairs[k]) if over == "seeds" else 1,
+                verdict="better" if lo > 0 else "worse" if hi < 0 else "not told apart",
+                flags=", ".join(sorted({f for d in runs[k].values() for f in d["trust"]["flags"]})),
+            )
+        )
+    return (
+        pd.DataFrame(rows, columns=["arm", "diff", "lo", "hi", "over", "seeds", "verdict", "flags"])
+        .sort_values("diff", ascending=False, kind="stable")
+        .reset_index(drop=True)
+    )
 
 # %% ../nbs/90_compare.ipynb #739e41a3
 def show_against(
-    t, # what `against` gave
+    t,  # what `against` gave
 ) -> Table:
     "The differences in points, with their intervals"
     import pandas as pd
-    say = [f'{100*d:+.1f} [{100*lo:+.1f}, {100*hi:+.1f}]' for d,lo,hi in zip(t['diff'], t.lo, t.hi)]
-    shown = pd.DataFrame({'method': t.arm, 'points': say, 'over': [f"{n} seeds" if o == 'seeds' else 'images of one seed' for o,n in zip(t.over, t.seeds)], 'verdict': t.verdict, 'flags': t['flags']})
-    return Table(shown, shown.assign(points=t['diff']))
+
+    say = [
+        f"{100 * d:+.1f} [{100 * lo:+.1f}, {100 * hi:+.1f}]"
+        for d, lo, hi in zip(t["diff"], t.lo, t.hi)
+    ]
+    shown = pd.DataFrame(
+        {
+            "method": t.arm,
+            "points": say,
+            "over": [
+                f"{n} seeds" if o == "seeds" else "images of one seed"
+                for o, n in zip(t.over, t.seeds)
+            ],
+            "verdict": t.verdict,
+            "flags": t["flags"],
+        }
+    )
+    return Table(shown, shown.assign(points=t["diff"]))
+
 
 def plot_against(
-    t,              # what `against` gave, not empty
-    base='PGD-AT',  # with which it was made
-    attack='aa',    # likewise
-    ax=None,        # default: new axes
-):                  # the axes
-    "A bar for each difference, best on top; those that reach zero are pale, those with a flagged trust card hollow"
+    t,  # what `against` gave, not empty
+    base="PGD-AT",  # with which it was made
+    attack="aa",  # likewise
+    ax=None,  # default: new axes
+):  # the axes
+    """A bar for each difference, best on top; those that reach zero are pale, those with a flagged
+    trust card hollow
+    """
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(6.4, .9+.2*len(t)), layout='constrained')[1]
-    for i,r in t.iterrows():
-        colour = PALETTE[{'better': 2, 'worse': 1}.get(r.verdict, 0)]
-        ax.errorbar(100*r['diff'], i, xerr=[[100*(r['diff']-r.lo)], [100*(r.hi-r['diff'])]], fmt='o', color=colour, mfc='white' if r['flags'] else colour, capsize=2, lw=1, alpha=.5 if r.verdict == 'not told apart' else 1)
-    ax.axvline(0, color='black', lw=.8); ax.grid(axis='x', alpha=.3)
-    ax.set(yticks=range(len(t)), yticklabels=[plain(a) for a in t.arm], ylim=(len(t)-.4, -.6), xlabel=f'accuracy under {plain(attack)} less that of {plain(base)}, points')
+
+    ax = ax or plt.subplots(figsize=(6.4, 0.9 + 0.2 * len(t)), layout="constrained")[1]
+    for i, r in t.iterrows():
+        colour = PALETTE[{"better": 2, "worse": 1}.get(r.verdict, 0)]
+        ax.errorbar(
+            100 * r["diff"],
+            i,
+            xerr=[[100 * (r["diff"] - r.lo)], [100 * (r.hi - r["diff"])]],
+            fmt="o",
+            color=colour,
+            mfc="white" if r["flags"] else colour,
+            capsize=2,
+            lw=1,
+            alpha=0.5 if r.verdict == "not told apart" else 1,
+        )
+    ax.axvline(0, color="black", lw=0.8)
+    ax.grid(axis="x", alpha=0.3)
+    ax.set(
+        yticks=range(len(t)),
+        yticklabels=[plain(a) for a in t.arm],
+        ylim=(len(t) - 0.4, -0.6),
+        xlabel=f"accuracy under {plain(attack)} less that of {plain(base)}, points",
+    )
     return ax
 
 # %% ../nbs/90_compare.ipynb #0a8276f9
 @dataclass(frozen=True)
 class Claim:
     "A claim as a number per seed that must lie above a mark"
-    paper: str       # short name of the method
-    claim: str       # what is said
-    test: str        # what is measured instead, with its unit
-    study: str       # whose runs
-    arms: tuple      # rows that a seed must have
-    value: Callable  # (result of the first row, of the second, ...) -> number
-    least: float = 0.# the mark
-    either: bool = False # is a number below the mark as good, as long as it is not at it?
 
-def _acc(d, attack): return 100*d['attacks'][attack]['correct']/d['attacks'][attack]['n']
-def _minus(attack, a, b): return _acc(a, attack)-_acc(b, attack)
+    paper: str  # short name of the method
+    claim: str  # what is said
+    test: str  # what is measured instead, with its unit
+    study: str  # whose runs
+    arms: tuple  # rows that a seed must have
+    value: Callable  # (result of the first row, of the second, ...) -> number
+    least: float = 0.0  # the mark
+    either: bool = False  # is a number below the mark as good, as long as it is not at it?
+
+
+def _acc(d, attack):
+    return 100 * d["attacks"][attack]["correct"] / d["attacks"][attack]["n"]
+
+
+def _minus(attack, a, b):
+    return _acc(a, attack) - _acc(b, attack)
+
+
 def gain(
-    paper:str, claim:str, study:str, # as in `Claim`
-    a:str, b:str,      # the claim is that row `a` beats row `b`
-    attack:str='aa',   # under this attack
-    least:float=0.,    # by more points than this
+    paper: str,
+    claim: str,
+    study: str,  # as in `Claim`
+    a: str,
+    b: str,  # the claim is that row `a` beats row `b`
+    attack: str = "aa",  # under this attack
+    least: float = 0.0,  # by more points than this
 ) -> Claim:
     "The claim that one row of a study beats another"
-    return Claim(paper, claim, f"{attack}: {a} - {b}{f' > {least:g}' if least else ''}, points", study, (a, b), partial(_minus, attack), least)
+    return Claim(
+        paper,
+        claim,
+        f"{attack}: {a} - {b}{f' > {least:g}' if least else ''}, points",
+        study,
+        (a, b),
+        partial(_minus, attack),
+        least,
+    )
 
-def _spat(paper='SPAT (our reading)', S='SPAT a=.1', B='PGD-AT'):
-    seen = lambda kind, k, d: d['extra']['images'][kind][k]
-    yield Claim(paper, 'attacked training images change meaning', 'an independent network loses the label: PGD - random signs, points', 'spat', (B,), lambda d: 100*(seen('random signs', 'kept', d)-seen('PGD', 'kept', d)))
-    yield Claim(paper, 'its images keep their meaning, beyond being weaker', 'an independent network keeps the label: SPAT - PGD of its strength, points', 'spat', (B,), lambda d: 100*(seen('0.1', 'kept', d)-seen('matched 0.1', 'kept', d)))
-    yield Claim(paper, 'they are less ambiguous', 'entropy of that network: PGD of the same strength - SPAT, nats', 'spat', (B,), lambda d: seen('matched 0.1', 'entropy', d)-seen('0.1', 'entropy', d))
-    yield Claim(paper, 'it perturbs shared pixels', 'shared-pixel index M3: SPAT - PGD', 'spat', (B,), lambda d: seen('0.1', 'M3', d)-seen('PGD', 'M3', d))
-    for k,more in {B: '', 'outer smoothing .1': ', beyond smoothing labels', 'matched strength': ', beyond being weaker'}.items(): yield gain(paper, f'it improves robustness{more}', 'spat', S, k)
-    yield Claim(paper, 'and not under PGD alone', 'pgd20 less aa: PGD-AT - SPAT, points', 'spat', (S, B), lambda s, b: _acc(b, 'pgd20')-_acc(b, 'aa')-_acc(s, 'pgd20')+_acc(s, 'aa'))
-    yield Claim(paper, 'flips explain which classes change (ours)', 'correlation over classes, flip rate and change under aa, not 0', 'spat', (S, B), _follow, either=True)
+
+def _spat(paper="SPAT (our reading)", S="SPAT a=.1", B="PGD-AT"):
+    def seen(kind, k, d):
+        return d["extra"]["images"][kind][k]
+
+    yield Claim(
+        paper,
+        "attacked training images change meaning",
+        "an independent network loses the label: PGD - random signs, points",
+        "spat",
+        (B,),
+        lambda d: 100 * (seen("random signs", "kept", d) - seen("PGD", "kept", d)),
+    )
+    yield Claim(
+        paper,
+        "its images keep their meaning, beyond being weaker",
+        "an independent network keeps the label: SPAT - PGD of its strength, points",
+        "spat",
+        (B,),
+        lambda d: 100 * (seen("0.1", "kept", d) - seen("matched 0.1", "kept", d)),
+    )
+    yield Claim(
+        paper,
+        "they are less ambiguous",
+        "entropy of that network: PGD of the same strength - SPAT, nats",
+        "spat",
+        (B,),
+        lambda d: seen("matched 0.1", "entropy", d) - seen("0.1", "entropy", d),
+    )
+    yield Claim(
+        paper,
+        "it perturbs shared pixels",
+        "shared-pixel index M3: SPAT - PGD",
+        "spat",
+        (B,),
+        lambda d: seen("0.1", "M3", d) - seen("PGD", "M3", d),
+    )
+    for k, more in {
+        B: "",
+        "outer smoothing .1": ", beyond smoothing labels",
+        "matched strength": ", beyond being weaker",
+    }.items():
+        yield gain(paper, f"it improves robustness{more}", "spat", S, k)
+    yield Claim(
+        paper,
+        "and not under PGD alone",
+        "pgd20 less aa: PGD-AT - SPAT, points",
+        "spat",
+        (S, B),
+        lambda s, b: _acc(b, "pgd20") - _acc(b, "aa") - _acc(s, "pgd20") + _acc(s, "aa"),
+    )
+    yield Claim(
+        paper,
+        "flips explain which classes change (ours)",
+        "correlation over classes, flip rate and change under aa, not 0",
+        "spat",
+        (S, B),
+        _follow,
+        either=True,
+    )
+
 
 def _follow(s, b):
-    "Over the classes: correlation of the share of steps in which p_y rose with the gain in accuracy under AutoAttack; 0 where one of them does not vary"
-    rate = [s['extra']['flips']['0.1'][c]['p_y rose'] for c in s['classes']]
-    acc = lambda d: [k/n for k,n in zip(d['attacks']['aa']['class_correct'], d['attacks']['aa']['class_n'])]
-    more = [u-v for u,v in zip(acc(s), acc(b))]
-    return correlation(rate, more) if min(len({*rate}), len({*more})) > 1 else 0.
+    """Over the classes: correlation of the share of steps in which p_y rose with the gain in
+    accuracy under AutoAttack; 0 where one of them does not vary
+    """
+    rate = [s["extra"]["flips"]["0.1"][c]["p_y rose"] for c in s["classes"]]
 
-def _sphere(paper='Hypersphere embedding', H='+FN+WN+AM (HE)'):
-    yield gain(paper, 'it raises accuracy under PGD', 'hypersphere', H, 'PGD-AT', 'pgd20')
-    yield gain(paper, 'it raises robustness', 'hypersphere', H, 'PGD-AT', least=1.)
-    yield gain(paper, "it raises robustness, at the code's s and m for CIFAR-10", 'combine', 'HE', 'PGD-AT', least=1.)
-    yield gain(paper, 'also under TRADES', 'hypersphere', 'TRADES+HE', 'TRADES')
-    yield gain(paper, 'the margin helps', 'hypersphere', H, '+FN+WN')
-    yield Claim(paper, 'an unscaled attack flatters it (ours)', 'HE: ce at scale 1 - lower of margin and dlr, points', 'hypersphere', (H,), lambda d: _acc(d, 'ce x0.1')-min(_acc(d, 'cw20'), _acc(d, 'dlr')))
-    yield Claim(paper, 'feature normalisation makes perturbations stronger', 'a third network on images made for +WN - on those for +FN+WN, points', 'hypersphere', ('+FN+WN', '+WN'), lambda a, b: 100*(b['extra']['transfer']-a['extra']['transfer']))
-    yield Claim(paper, 'its gradient ratio is nearer to 1', 'geometric mean of the ratio, cross-entropy: PGD-AT - HE', 'hypersphere', ('PGD-AT', H), lambda a, b: a['extra']['ratio']-b['extra']['ratio'])
+    def acc(d):
+        return [
+            k / n
+            for k, n in zip(d["attacks"]["aa"]["class_correct"], d["attacks"]["aa"]["class_n"])
+        ]
 
-def _points(paper='Repulsive prototypes', P='prototypes'):
-    far = lambda kind, e, d: 100*d['extra'][kind][e]
-    yield Claim(paper, 'over half robust without adversarial training', 'aa: prototypes - 50, points', 'prototypes', (P,), lambda d: _acc(d, 'aa')-50)
-    yield gain(paper, 'repulsion matters', 'prototypes', P, 'random prototypes')
-    yield gain(paper, 'repulsion matters for clean images', 'prototypes', P, 'random prototypes', 'clean')
-    yield gain(paper, 'better than adversarial training', 'prototypes', P, 'PGD-AT')
-    yield Claim(paper, 'better than it at large radii', 'margin at 64/255: prototypes - PGD-AT, points', 'prototypes', (P, 'PGD-AT'), lambda a, b: far('margin', '64', a)-far('margin', '64', b))
-    yield Claim(paper, 'the training loss is an adequate attack', '2 - (training loss - lowest of the attacks that match the rule), points', 'prototypes', (P,), lambda d: 2-_acc(d, 'training loss')+min(_acc(d, k) for k in ('cw20', 'each class', 'surrogate', 'features') if k in d['attacks']))
-    yield Claim(paper, 'its attack arrives at chance where every image can be grey', 'chance + 2 - training loss at 128/255, points', 'prototypes', (P,), lambda d: 100/len(d['classes'])+2-far('training loss', '128', d))
-    yield gain(paper, 'they help adversarial training', 'prototypes', 'prototypes + AT', 'PGD-AT')
-    yield gain(paper, 'a simplex helps adversarial training (ours)', 'prototypes', 'simplex + AT', 'PGD-AT')
+    more = [u - v for u, v in zip(acc(s), acc(b))]
+    return correlation(rate, more) if min(len({*rate}), len({*more})) > 1 else 0.0
 
-def _last(d): return 100*[r['robust'] for r in d['history'] if 'robust' in r][-1]
-def _sparta(paper='Sparta (our reconstruction)', V='Sparta (V2)', T='sparta_transfer'):
-    yield gain(paper, "ReLU's sharing costs robustness", 'sparta', V, 'ReLU', least=1.)
-    yield Claim(paper, '... also at the last checkpoint', f'validation, PGD-10, after the last epoch: {V} - ReLU > 1, points', 'sparta', (V, 'ReLU'), lambda a, b: _last(a)-_last(b), 1.)
-    for k in ('SiLU', 'Sparta 1x1'): yield gain(paper, 'it is the space, not the smoothness', 'sparta', V, k)
-    yield gain(paper, 'it matters where the gate looks', 'sparta', V, 'Sparta, shuffled')
-    for k in ('PSSiLU', 'DY-ReLU'): yield gain(paper, 'better than other new activations', 'sparta', V, k)
-    yield gain(paper, 'lower error on clean images too', 'sparta', V, 'ReLU', 'clean')
-    for k in ('ReLU', 'ReLU, wider'): yield gain(paper, 'a gate on ReLU does it (ours, picked after a look at these results)', 'sparta', 'Sparta gate-ReLU (V1d)', k, least=1.)
-    yield gain(paper, '... and it is the space', 'sparta', 'Sparta gate-ReLU (V1d)', 'gate-ReLU 1x1')
-    gated = (V, 'Sparta 1x1', 'Sparta, shuffled', 'Sparta gate-ReLU (V1d)')
-    yield Claim(paper, 'its gates mask no slope (ours)', '1 - the most that cut or held gates find beyond the margin, in any Sparta, points', 'sparta', gated, lambda *ds: 1-max(_acc(d, 'cw20')-min(_acc(d, 'cut'), _acc(d, 'held')) for d in ds))
-    yield Claim(paper, '... and no trust card of theirs has a flag (ours)', 'less the flags of all Spartas, > -.5', 'sparta', gated, lambda *ds: -float(sum(len(d['trust']['flags']) for d in ds)), -.5)
-    for to,what in (('other data', 'data set'), ('deeper', 'network')):
-        for k in ('random gates', 'gates of standard', 'ReLU'):
-            if (to, k) != ('deeper', 'gates of standard'): yield gain(paper, f'a gate moves to another {what}', T, f'{to}: frozen gates', f'{to}: {k}')
-    yield gain(paper, '... at most 2 points below joint training', T, 'other data: frozen gates', 'other data: joint', least=-2.)
+
+def _sphere(paper="Hypersphere embedding", H="+FN+WN+AM (HE)"):
+    yield gain(paper, "it raises accuracy under PGD", "hypersphere", H, "PGD-AT", "pgd20")
+    yield gain(paper, "it raises robustness", "hypersphere", H, "PGD-AT", least=1.0)
+    yield gain(
+        paper,
+        "it raises robustness, at the code's s and m for CIFAR-10",
+        "combine",
+        "HE",
+        "PGD-AT",
+        least=1.0,
+    )
+    yield gain(paper, "also under TRADES", "hypersphere", "TRADES+HE", "TRADES")
+    yield gain(paper, "the margin helps", "hypersphere", H, "+FN+WN")
+    yield Claim(
+        paper,
+        "an unscaled attack flatters it (ours)",
+        "HE: ce at scale 1 - lower of margin and dlr, points",
+        "hypersphere",
+        (H,),
+        lambda d: _acc(d, "ce x0.1") - min(_acc(d, "cw20"), _acc(d, "dlr")),
+    )
+    yield Claim(
+        paper,
+        "feature normalisation makes perturbations stronger",
+        "a third network on images made for +WN - on those for +FN+WN, points",
+        "hypersphere",
+        ("+FN+WN", "+WN"),
+        lambda a, b: 100 * (b["extra"]["transfer"] - a["extra"]["transfer"]),
+    )
+    yield Claim(
+        paper,
+        "its gradient ratio is nearer to 1",
+        "geometric mean of the ratio, cross-entropy: PGD-AT - HE",
+        "hypersphere",
+        ("PGD-AT", H),
+        lambda a, b: a["extra"]["ratio"] - b["extra"]["ratio"],
+    )
+
+
+def _points(paper="Repulsive prototypes", P="prototypes"):
+    def far(kind, e, d):
+        return 100 * d["extra"][kind][e]
+
+    yield Claim(
+        paper,
+        "over half robust without adversarial training",
+        "aa: prototypes - 50, points",
+        "prototypes",
+        (P,),
+        lambda d: _acc(d, "aa") - 50,
+    )
+    yield gain(paper, "repulsion matters", "prototypes", P, "random prototypes")
+    yield gain(
+        paper, "repulsion matters for clean images", "prototypes", P, "random prototypes", "clean"
+    )
+    yield gain(paper, "better than adversarial training", "prototypes", P, "PGD-AT")
+    yield Claim(
+        paper,
+        "better than it at large radii",
+        "margin at 64/255: prototypes - PGD-AT, points",
+        "prototypes",
+        (P, "PGD-AT"),
+        lambda a, b: far("margin", "64", a) - far("margin", "64", b),
+    )
+    yield Claim(
+        paper,
+        "the training loss is an adequate attack",
+        "2 - (training loss - lowest of the attacks that match the rule), points",
+        "prototypes",
+        (P,),
+        lambda d: (
+            2
+            - _acc(d, "training loss")
+            + min(
+                _acc(d, k)
+                for k in ("cw20", "each class", "surrogate", "features")
+                if k in d["attacks"]
+            )
+        ),
+    )
+    yield Claim(
+        paper,
+        "its attack arrives at chance where every image can be grey",
+        "chance + 2 - training loss at 128/255, points",
+        "prototypes",
+        (P,),
+        lambda d: 100 / len(d["classes"]) + 2 - far("training loss", "128", d),
+    )
+    yield gain(paper, "they help adversarial training", "prototypes", "prototypes + AT", "PGD-AT")
+    yield gain(
+        paper, "a simplex helps adversarial training (ours)", "prototypes", "simplex + AT", "PGD-AT"
+    )
+
+
+def _last(d):
+    return 100 * [r["robust"] for r in d["history"] if "robust" in r][-1]
+
+
+def _sparta(paper="Sparta (our reconstruction)", V="Sparta (V2)", T="sparta_transfer"):
+    yield gain(paper, "ReLU's sharing costs robustness", "sparta", V, "ReLU", least=1.0)
+    yield Claim(
+        paper,
+        "... also at the last checkpoint",
+        f"validation, PGD-10, after the last epoch: {V} - ReLU > 1, points",
+        "sparta",
+        (V, "ReLU"),
+        lambda a, b: _last(a) - _last(b),
+        1.0,
+    )
+    for k in ("SiLU", "Sparta 1x1"):
+        yield gain(paper, "it is the space, not the smoothness", "sparta", V, k)
+    yield gain(paper, "it matters where the gate looks", "sparta", V, "Sparta, shuffled")
+    for k in ("PSSiLU", "DY-ReLU"):
+        yield gain(paper, "better than other new activations", "sparta", V, k)
+    yield gain(paper, "lower error on clean images too", "sparta", V, "ReLU", "clean")
+    for k in ("ReLU", "ReLU, wider"):
+        yield gain(
+            paper,
+            "a gate on ReLU does it (ours, picked after a look at these results)",
+            "sparta",
+            "Sparta gate-ReLU (V1d)",
+            k,
+            least=1.0,
+        )
+    yield gain(
+        paper, "... and it is the space", "sparta", "Sparta gate-ReLU (V1d)", "gate-ReLU 1x1"
+    )
+    gated = (V, "Sparta 1x1", "Sparta, shuffled", "Sparta gate-ReLU (V1d)")
+    yield Claim(
+        paper,
+        "its gates mask no slope (ours)",
+        "1 - the most that cut or held gates find beyond the margin, in any Sparta, points",
+        "sparta",
+        gated,
+        lambda *ds: 1 - max(_acc(d, "cw20") - min(_acc(d, "cut"), _acc(d, "held")) for d in ds),
+    )
+    yield Claim(
+        paper,
+        "... and no trust card of theirs has a flag (ours)",
+        "less the flags of all Spartas, > -.5",
+        "sparta",
+        gated,
+        lambda *ds: -float(sum(len(d["trust"]["flags"]) for d in ds)),
+        -0.5,
+    )
+    for to, what in (("other data", "data set"), ("deeper", "network")):
+        for k in ("random gates", "gates of standard", "ReLU"):
+            if (to, k) != ("deeper", "gates of standard"):
+                yield gain(
+                    paper, f"a gate moves to another {what}", T, f"{to}: frozen gates", f"{to}: {k}"
+                )
+    yield gain(
+        paper,
+        "... at most 2 points below joint training",
+        T,
+        "other data: frozen gates",
+        "other data: joint",
+        least=-2.0,
+    )
+
 
 CLAIMS = (*_spat(), *_sphere(), *_points(), *_sparta())
 
+
 def judged(
-    claim:Claim,       # of `CLAIMS`, or your own
-    size:str='laptop', # of the runs
-) -> dict:             # mean, lo, hi (NaN with one seed), seeds, verdict
+    claim: Claim,  # of `CLAIMS`, or your own
+    size: str = "laptop",  # of the runs
+) -> dict:  # mean, lo, hi (NaN with one seed), seeds, verdict
     "A claim's number over the seeds that all its rows have, and the verdict"
-    runs = {(d['arm'], d['seed']): d for d in results(claim.study, size)}
-    seeds = sorted(s for a,s in runs if a == claim.arms[0] and all((b, s) in runs for b in claim.arms))
-    v = [claim.value(*(runs[a,s] for a in claim.arms)) for s in seeds]
-    m,half = _mean(v) if v else (math.nan, math.nan)
-    verdict = 'open' if len(v) < 3 else 'supported' if m-half > claim.least or claim.either and m+half < claim.least else 'refuted' if not claim.either and (m+half < claim.least or half == 0 and m <= claim.least) else 'unproven'
-    return dict(mean=m, lo=m-half, hi=m+half, seeds=len(v), verdict=verdict)
+    runs = {(d["arm"], d["seed"]): d for d in results(claim.study, size)}
+    seeds = sorted(
+        s for a, s in runs if a == claim.arms[0] and all((b, s) in runs for b in claim.arms)
+    )
+    v = [claim.value(*(runs[a, s] for a in claim.arms)) for s in seeds]
+    m, half = _mean(v) if v else (math.nan, math.nan)
+    verdict = (
+        "open"
+        if len(v) < 3
+        else (
+            "supported"
+            if m - half > claim.least or claim.either and m + half < claim.least
+            else (
+                "refuted"
+                if not claim.either and (m + half < claim.least or half == 0 and m <= claim.least)
+                else "unproven"
+            )
+        )
+    )
+    return dict(mean=m, lo=m - half, hi=m + half, seeds=len(v), verdict=verdict)
 
 # %% ../nbs/90_compare.ipynb #1da8b34c
 def card(
-    paper:str='',      # start of its name, 'Hypersphere' say; default: all
-    size:str='laptop', # of the runs
-): # pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval, seeds, test
+    paper: str = "",  # start of its name, 'Hypersphere' say; default: all
+    size: str = "laptop",  # of the runs
+    # pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval,
+    # seeds, test
+):
     "The claim card: `CLAIMS`, judged. ValueError for a paper that makes none"
     import pandas as pd
+
     asked = [c for c in CLAIMS if c.paper.startswith(paper)]
-    if not asked: raise ValueError(f"paper is {paper!r}; there are {', '.join(dict.fromkeys(c.paper for c in CLAIMS))}.")
+    if not asked:
+        raise ValueError(
+            f"paper is {paper!r}; there are {', '.join(dict.fromkeys(c.paper for c in CLAIMS))}."
+        )
+
     def row(c):
         r = judged(c, size)
-        seen = f"{r['mean']:+.2f} [{r['lo']:+.2f}, {r['hi']:+.2f}]" if r['seeds'] > 2 else f"{r['mean']:+.2f}, {r['seeds']} seed{'s'*(r['seeds'] > 1)}" if r['seeds'] else f"not run: spat_nb study run {c.study} --size {size}"
-        return {'claim': c.claim, 'paper': c.paper, 'verdict': r['verdict'], 'seen': seen, 'seeds': r['seeds'], 'test': c.test}
+        seen = (
+            f"{r['mean']:+.2f} [{r['lo']:+.2f}, {r['hi']:+.2f}]"
+            if r["seeds"] > 2
+            else (
+                f"{r['mean']:+.2f}, {r['seeds']} seed{'s' * (r['seeds'] > 1)}"
+                if r["seeds"]
+                else f"not run: spat_nb study run {c.study} --size {size}"
+            )
+        )
+        return {
+            "claim": c.claim,
+            "paper": c.paper,
+            "verdict": r["verdict"],
+            "seen": seen,
+            "seeds": r["seeds"],
+            "test": c.test,
+        }
+
     return pd.DataFrame([row(c) for c in asked])

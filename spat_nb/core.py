@@ -6,14 +6,27 @@ Docs: https://spat-nb.github.io/spat_nb/core.html.md"""
 
 # %% ../nbs/00_core.ipynb #74bed5ff
 from __future__ import annotations
-import configparser, ctypes, difflib, hashlib, math, operator, os, re, shutil, sys, warnings
+
+import configparser
+import ctypes
+import difflib
+import hashlib
+import math
+import operator
+import os
+import re
+import shutil
+import sys
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
 from .modes import networks, settled
 
 # %% auto #0
@@ -23,353 +36,619 @@ __all__ = ['PRECISIONS', 'TIERS', 'MASKED', 'Settings', 'settings', 'default_dev
            'logits', 'Fast', 'compiler', 'check_compiler', 'fast', 'attack_mode', 'device_of', 'kept_layout', 'bar']
 
 # %% ../nbs/00_core.ipynb #7bf3edaf
-PRECISIONS = ('float32', 'channels_last', 'bfloat16')
-TIERS = ('laptop', 'paper')
+PRECISIONS = ("float32", "channels_last", "bfloat16")
+TIERS = ("laptop", "paper")
+
 
 @dataclass(frozen=True)
 class Settings:
-    "The reader's settings; `settings()` fills them from the environment, settings.ini files and these defaults"
-    data: Path = Path('~/.cache/spat_nb/data')    # folder that holds, or receives, the data sets
-    results: Path = Path('results')               # folder that finished runs are written to
-    progress: Path = Path('.spat_nb_progress.json') # file that the exercises keep your progress in
-    device: str = 'auto'                          # 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'
-    precision: str = 'float32'                    # of a network's passes: one of `PRECISIONS`
-    tier: str = 'laptop'                          # 'laptop' (digits, seconds) or 'paper' (CIFAR-10, a GPU)
-    threads: int = 0                              # CPU threads; 0 leaves torch its own choice
+    """The reader's settings; `settings()` fills them from the environment, settings.ini files and
+    these defaults
+    """
+
+    data: Path = Path("~/.cache/spat_nb/data")  # folder that holds, or receives, the data sets
+    results: Path = Path("results")  # folder that finished runs are written to
+    progress: Path = Path(".spat_nb_progress.json")  # file that the exercises keep your progress in
+    # 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'
+    device: str = "auto"
+    precision: str = "float32"  # of a network's passes: one of `PRECISIONS`
+    # 'laptop' (digits, seconds) or 'paper' (CIFAR-10, a GPU)
+    tier: str = "laptop"
+    threads: int = 0  # CPU threads; 0 leaves torch its own choice
 
 # %% ../nbs/00_core.ipynb #a9d4d945
-_RULES = {'data': ('.+', 'a folder'), 'results': ('.+', 'a folder'), 'progress': ('.+', 'a file'), 'threads': ('[0-9]+', "a whole number, 0 for torch's own choice"),
-          'device': ('auto|(cpu|cuda|mps)(:[0-9]+)?', 'auto, cpu, cuda, cuda:1 or mps'),
-          'precision': ('|'.join(PRECISIONS), ', '.join(PRECISIONS)), 'tier': ('|'.join(TIERS), ' or '.join(TIERS))}
+_RULES = {
+    "data": (".+", "a folder"),
+    "results": (".+", "a folder"),
+    "progress": (".+", "a file"),
+    "threads": ("[0-9]+", "a whole number, 0 for torch's own choice"),
+    "device": ("auto|(cpu|cuda|mps)(:[0-9]+)?", "auto, cpu, cuda, cuda:1 or mps"),
+    "precision": ("|".join(PRECISIONS), ", ".join(PRECISIONS)),
+    "tier": ("|".join(TIERS), " or ".join(TIERS)),
+}
+
 
 def _valid(key, text, source):
     "`text`, if it is a value of setting `key`"
-    rule,mend = _RULES[key]
-    if re.fullmatch(rule, text): return text
+    rule, mend = _RULES[key]
+    if re.fullmatch(rule, text):
+        return text
     raise ValueError(f"{key} is {text!r} in {source}; write {mend}.")
 
+
 def _known(key, source):
-    if key in _RULES: return key
+    if key in _RULES:
+        return key
     near = difflib.get_close_matches(key, _RULES, 1)
-    raise ValueError(f"unknown setting {key!r} in {source}; {f'did you mean {near[0]!r}?' if near else 'known are ' + ', '.join(_RULES) + '.'}")
+    raise ValueError(
+        f"unknown setting {key!r} in {source};"
+        f" {f'did you mean {near[0]!r}?' if near else 'known are ' + ', '.join(_RULES) + '.'}"
+    )
+
 
 def _parse(key, text, source, base):
     "The value of setting `key` from its `text`; relative paths are taken from `base`"
     text = _valid(key, text.strip(), source)
-    if key in ('data', 'results', 'progress'): return Path(os.path.abspath(base/os.path.expanduser(text)))
-    return int(text) if key == 'threads' else text
+    if key in ("data", "results", "progress"):
+        return Path(os.path.abspath(base / os.path.expanduser(text)))
+    return int(text) if key == "threads" else text
 
 # %% ../nbs/00_core.ipynb #afdd7140
-_HEADER = re.compile(r'^[ \t]*\[[ \t]*spat[ _-]?nb[ \t]*\]', flags=re.M | re.I)    # [SPAT_NB] and [ spat-nb ] are meant for us too
+# [SPAT_NB] and [ spat-nb ] are meant for us too
+_HEADER = re.compile(r"^[ \t]*\[[ \t]*spat[ _-]?nb[ \t]*\]", flags=re.M | re.I)
+
 
 def _text(path):
-    "What the file at `path` says, whichever editor wrote it: UTF-8, or UTF-16 as Windows has it. Bytes that are neither become question marks"
-    raw = path.read_bytes() if path.is_file() else b''
-    if raw[:2] in (b'\xff\xfe', b'\xfe\xff'): return raw.decode('utf-16', errors='replace')
-    if raw[1::2][:40].count(0) > 20: return raw.decode('utf-16-le', errors='replace')
-    return raw.decode('utf-8-sig', errors='replace')
+    """What the file at `path` says, whichever editor wrote it: UTF-8, or UTF-16 as Windows has it.
+    Bytes that are neither become question marks
+    """
+    raw = path.read_bytes() if path.is_file() else b""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16", errors="replace")
+    if raw[1::2][:40].count(0) > 20:
+        return raw.decode("utf-16-le", errors="replace")
+    return raw.decode("utf-8-sig", errors="replace")
+
 
 def _ini(path):
-    "The [spat_nb] section of the file at `path`, a dict of texts; None where there is no such file or section. ValueError where our keys stand outside of it"
+    """The [spat_nb] section of the file at `path`, a dict of texts; None where there is no such
+    file or section. ValueError where our keys stand outside of it
+    """
     text = _text(path)
-    above = re.findall(r'^[ \t]*(\w+)[ \t]*[=:]', re.split(r'^[ \t]*\[', text, maxsplit=1, flags=re.M)[0], flags=re.M)
-    if above and {*above} <= {*_RULES}: raise ValueError(f"{path} has {above[0]!r} above any section; write the line [spat_nb] above it.")
-    if not _HEADER.search(text): return None
-    if '\ufffd' in text: raise ValueError(f"{path} is written in an unknown encoding; save it as UTF-8.")
-    text = _HEADER.sub('[spat_nb]', text)
-    ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';'), default_section='')
-    try: ini.read_string(text)
-    except configparser.Error as e: raise ValueError(f"{path} is not a settings file: {' '.join(str(e).split())}.") from None
-    return dict(ini['spat_nb'])
+    above = re.findall(
+        r"^[ \t]*(\w+)[ \t]*[=:]",
+        re.split(r"^[ \t]*\[", text, maxsplit=1, flags=re.M)[0],
+        flags=re.M,
+    )
+    if above and {*above} <= {*_RULES}:
+        raise ValueError(
+            f"{path} has {above[0]!r} above any section; write the line [spat_nb] above it."
+        )
+    if not _HEADER.search(text):
+        return None
+    if "\ufffd" in text:
+        raise ValueError(f"{path} is written in an unknown encoding; save it as UTF-8.")
+    text = _HEADER.sub("[spat_nb]", text)
+    ini = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=("#", ";"), default_section=""
+    )
+    try:
+        ini.read_string(text)
+    except configparser.Error as e:
+        raise ValueError(f"{path} is not a settings file: {' '.join(str(e).split())}.") from None
+    return dict(ini["spat_nb"])
+
 
 def _user_file():
-    home = os.environ.get('APPDATA' if sys.platform == 'win32' else 'XDG_CONFIG_HOME')
-    return Path(os.path.expanduser(home or '~/.config'))/'spat_nb'/'settings.ini'
+    home = os.environ.get("APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME")
+    return Path(os.path.expanduser(home or "~/.config")) / "spat_nb" / "settings.ini"
+
 
 def settings(
-    start=None, # folder where the search for settings.ini begins; it goes on through the parents. Default: the working folder
+    # folder where the search for settings.ini begins; it goes on through the parents. Default: the
+    # working folder
+    start=None,
 ) -> Settings:
-    "Read the settings: environment (`SPAT_NB_DATA`, ...) > nearest settings.ini > user's folder > defaults. ValueError on an unknown key or bad value"
+    """Read the settings: environment (`SPAT_NB_DATA`, ...) > nearest settings.ini > user's folder >
+    defaults. ValueError on an unknown key or bad value
+    """
     here = Path(start or Path.cwd()).absolute()
-    home = next((d for d in (here, *here.parents) if _ini(d/'settings.ini') is not None), here)
-    env = {k[8:].lower(): v for k,v in os.environ.items() if k.startswith('SPAT_NB_')}
-    files = [(f, f.parent, _ini(f) or {}) for f in (_user_file(), home/'settings.ini')]
-    layers = [('the defaults', home, {f.name: str(f.default) for f in fields(Settings)}), *files, ('the environment (SPAT_NB_...)', here, env)]
-    return Settings(**{_known(k, source): _parse(k, v, source, base) for source,base,texts in layers for k,v in texts.items()})
+    home = next((d for d in (here, *here.parents) if _ini(d / "settings.ini") is not None), here)
+    env = {k[8:].lower(): v for k, v in os.environ.items() if k.startswith("SPAT_NB_")}
+    files = [(f, f.parent, _ini(f) or {}) for f in (_user_file(), home / "settings.ini")]
+    layers = [
+        ("the defaults", home, {f.name: str(f.default) for f in fields(Settings)}),
+        *files,
+        ("the environment (SPAT_NB_...)", here, env),
+    ]
+    return Settings(
+        **{
+            _known(k, source): _parse(k, v, source, base)
+            for source, base, texts in layers
+            for k, v in texts.items()
+        }
+    )
 
 # %% ../nbs/00_core.ipynb #86767f71
 def default_device(
-    name:str=None, # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
+    name: str = None,  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
 ) -> torch.device:
-    "The device to work on. ValueError on an unknown name or where the device is not on this machine"
-    name = _valid('device', str(name or settings().device), 'the call')
-    if name == 'auto': name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    """The device to work on.
+
+    ValueError on an unknown name or where the device is not on this machine
+    """
+    name = _valid("device", str(name or settings().device), "the call")
+    if name == "auto":
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     d = torch.device(name)
-    have = {'cuda': torch.cuda.device_count(), 'mps': int(torch.backends.mps.is_available())}.get(d.type, 1)
-    if (d.index or 0) < have: return d
-    raise ValueError(f"device is {name!r} but this machine has {have} of that kind; set device = auto.")
+    have = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(
+        d.type, 1
+    )
+    if (d.index or 0) < have:
+        return d
+    raise ValueError(
+        f"device is {name!r} but this machine has {have} of that kind; set device = auto."
+    )
+
 
 def use_threads(
-    n:int=None, # CPU threads, 0 for torch's own choice; default: the reader's setting
-) -> int:       # the number in use
+    n: int = None,  # CPU threads, 0 for torch's own choice; default: the reader's setting
+) -> int:  # the number in use
     "Set torch's CPU threads"
     n = settings().threads if n is None else n
-    if n: torch.set_num_threads(n)
+    if n:
+        torch.set_num_threads(n)
     return torch.get_num_threads()
 
-_AT_FIRST = torch.get_num_threads() # torch's own choice
-_WORTH = 2e9                        # multiplications in a pass from which a second thread pays, roughly
+
+_AT_FIRST = torch.get_num_threads()  # torch's own choice
+# multiplications in a pass from which a second thread pays, roughly
+_WORTH = 2e9
+
 
 def multiplications(
-    model:Callable, # a network, or any callable around networks
-    x:Tensor,       # (b,...) what it is shown at once
+    model: Callable,  # a network, or any callable around networks
+    x: Tensor,  # (b,...) what it is shown at once
 ) -> float:
     "Multiplications of one forward pass, at most: every weight meets every position of every image"
     weights = sum(p.numel() for m in networks(model) for p in m.parameters())
     positions = math.prod(x.shape[2:]) if x.ndim == 4 else 1
-    return float(weights)*positions*len(x)
+    return float(weights) * positions * len(x)
+
 
 @contextmanager
 def fitting_threads(
-    model:Callable, # what is run
-    x:Tensor,       # (b,...) on what: one batch
-):                  # gives the number of threads in use
-    "One CPU thread for a while where a pass is too small for two: they would wait for each other. Nothing happens where `threads` is set, or OMP_NUM_THREADS, or `torch.set_num_threads`"
+    model: Callable,  # what is run
+    x: Tensor,  # (b,...) on what: one batch
+):  # gives the number of threads in use
+    """One CPU thread for a while where a pass is too small for two: they would wait for each other.
+
+    Nothing happens where `threads` is set, or OMP_NUM_THREADS, or `torch.set_num_threads`
+    """
     n = torch.get_num_threads()
-    chosen = n == 1 or n != _AT_FIRST or 'OMP_NUM_THREADS' in os.environ or bool(settings().threads)
-    fewer = not chosen and x.device.type == 'cpu' and multiplications(model, x) < _WORTH
-    if fewer: torch.set_num_threads(1)
-    try: yield torch.get_num_threads()
+    chosen = n == 1 or n != _AT_FIRST or "OMP_NUM_THREADS" in os.environ or bool(settings().threads)
+    fewer = not chosen and x.device.type == "cpu" and multiplications(model, x) < _WORTH
+    if fewer:
+        torch.set_num_threads(1)
+    try:
+        yield torch.get_num_threads()
     finally:
-        if fewer: torch.set_num_threads(n)
+        if fewer:
+            torch.set_num_threads(n)
 
 # %% ../nbs/00_core.ipynb #e8a72b92
-def keep_memory() -> bool: # was there anything to set?
-    "Let the C library keep freed memory for the next step, for the rest of this process: saves page faults. glibc only (Linux); elsewhere nothing happens"
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt is None: return False
-    trim,mmap = -1,-3                                        # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-    return bool(mallopt(trim, 2**31-1) and mallopt(mmap, 2**25))
+def keep_memory() -> bool:  # was there anything to set?
+    """Let the C library keep freed memory for the next step, for the rest of this process: saves
+    page faults. glibc only (Linux); elsewhere nothing happens
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return False
+    # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    trim, mmap = -1, -3
+    return bool(mallopt(trim, 2**31 - 1) and mallopt(mmap, 2**25))
 
 # %% ../nbs/00_core.ipynb #7e32d67c
 def torch_seed(
-    seed:int, # any whole number
-) -> int:     # `seed` itself where torch can take it, else a number made of it
+    seed: int,  # any whole number
+) -> int:  # `seed` itself where torch can take it, else a number made of it
     "A seed that fits into torch's 64 bits. TypeError where it is no whole number"
-    try: seed = operator.index(seed)
-    except TypeError: raise TypeError(f"seed is {seed!r}; give a whole number.") from None
-    if -2**63 <= seed < 2**64: return seed
-    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), 'big')
+    try:
+        seed = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"seed is {seed!r}; give a whole number.") from None
+    if -(2**63) <= seed < 2**64:
+        return seed
+    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "big")
+
 
 def seed_everything(
-    seed:int, # any whole number
+    seed: int,  # any whole number
 ):
     "Seed torch (all devices), numpy and Python's `random`. TypeError where it is no whole number"
-    import random, numpy as np
+    import random
+
+    import numpy as np
+
     torch.manual_seed(torch_seed(seed))
-    random.seed(seed); np.random.seed(seed % 2**32)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
 
 def generator(
-    seed:int,     # any whole number
-    device='cpu', # where it draws
+    seed: int,  # any whole number
+    device="cpu",  # where it draws
 ) -> torch.Generator:
     "A new random stream of its own. TypeError where `seed` is no whole number"
     return torch.Generator(device).manual_seed(torch_seed(seed))
 
 # %% ../nbs/00_core.ipynb #a20fec27
-def _empty(x, generator): return torch.empty(x.shape, dtype=x.dtype, device=generator.device if generator else x.device)
+def _empty(x, generator):
+    return torch.empty(x.shape, dtype=x.dtype, device=generator.device if generator else x.device)
+
 
 def rand_like(
-    x:Tensor,     # any shape; gives shape, dtype and device
-    lo:float=0.,  # lowest value
-    hi:float=1.,  # highest value
-    generator:torch.Generator=None, # random stream, on any device; default: torch's own
-) -> Tensor:      # the shape of `x`
+    x: Tensor,  # any shape; gives shape, dtype and device
+    lo: float = 0.0,  # lowest value
+    hi: float = 1.0,  # highest value
+    generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+) -> Tensor:  # the shape of `x`
     "Uniform draws in [`lo`,`hi`], the same for every memory format of `x`"
     return _empty(x, generator).uniform_(lo, hi, generator=generator).to(x.device)
 
+
 def randn_like(
-    x:Tensor,     # any shape; gives shape, dtype and device
-    generator:torch.Generator=None, # random stream, on any device; default: torch's own
-) -> Tensor:      # the shape of `x`
+    x: Tensor,  # any shape; gives shape, dtype and device
+    generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+) -> Tensor:  # the shape of `x`
     "Standard normal draws, the same for every memory format of `x`"
     return _empty(x, generator).normal_(generator=generator).to(x.device)
 
 # %% ../nbs/00_core.ipynb #858867a3
 def bview(
-    v:Tensor, # (b,) one value per sample
-    x:Tensor, # (b,...) what it shall broadcast against
+    v: Tensor,  # (b,) one value per sample
+    x: Tensor,  # (b,...) what it shall broadcast against
 ) -> Tensor:  # (b,1,...,1)
     "View per-sample values so that they broadcast against `x`"
-    return v.view(-1, *[1]*(x.ndim-1))
+    return v.view(-1, *[1] * (x.ndim - 1))
 
 # %% ../nbs/00_core.ipynb #9aa43371
 @contextmanager
 def eval_mode(
-    model:Callable, # a network, or any callable around networks; each of their layers is left as it was found
+    # a network, or any callable around networks; each of their layers is left as it was found
+    model: Callable,
 ):
-    "Put all networks of `model` in eval mode for a while, outside of `torch.inference_mode`. ValueError for a network whose lazy layers have no weights yet"
-    if not callable(model): raise TypeError(f"model is {model!r}, which cannot be called; give a network, or a function from pixels to logits.")
+    """Put all networks of `model` in eval mode for a while, outside of `torch.inference_mode`.
+
+    ValueError for a network whose lazy layers have no weights yet
+    """
+    if not callable(model):
+        raise TypeError(
+            f"model is {model!r}, which cannot be called; give a network, or a function from pixels"
+            " to logits."
+        )
     with settled(networks(model)):
         yield model
 
 # %% ../nbs/00_core.ipynb #b726fb4f
 def check_count(
-    name:str,    # of the argument
-    v:int,       # its value
-    least:int=1, # smallest value that makes sense
+    name: str,  # of the argument
+    v: int,  # its value
+    least: int = 1,  # smallest value that makes sense
 ) -> int:
     "Refuse what counts nothing: TypeError or ValueError that names argument and value"
-    try: whole = operator.index(v)
-    except TypeError: raise TypeError(f"{name} is {v!r}; give a whole number of at least {least}.") from None
-    if whole < least: raise ValueError(f"{name} is {v}; give a whole number of at least {least}.")
+    try:
+        whole = operator.index(v)
+    except TypeError:
+        raise TypeError(f"{name} is {v!r}; give a whole number of at least {least}.") from None
+    if whole < least:
+        raise ValueError(f"{name} is {v}; give a whole number of at least {least}.")
     return whole
 
+
 def check_images(
-    x:Tensor, # (b,ch,h,w) pixels in [0,1]
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
 ) -> Tensor:  # `x` itself
-    "Refuse what is no batch of images in [0,1]: TypeError or ValueError that names the value and the mend"
-    if not isinstance(x, Tensor): raise TypeError(f"x is a {type(x).__name__}; give a torch tensor of pixels in [0,1].")
-    if not x.is_floating_point(): raise TypeError(f"x has dtype {x.dtype}; use x.float()/255 for bytes, pixels are floats in [0,1].")
-    if x.ndim < 2: raise ValueError(f"x has shape {tuple(x.shape)}; give a batch (b,ch,h,w), one image is x[None].")
-    lo,hi = (v.item() for v in x.detach().aminmax()) if x.numel() else (0,1)      # one look at the data; NaN comes through
-    if not math.isfinite(lo+hi): raise ValueError(f"x holds NaN or infinity (its range is {lo:g} to {hi:g}); clean the images first.")
-    if lo >= 0 and hi <= 1: return x
-    mend = "use x.clamp(0,1)" if lo > -.01 and hi < 1.01 else "divide by 255" if lo >= 0 and hi > 2 else "do not normalise before the model: its first layer does"
+    """Refuse what is no batch of images in [0,1]: TypeError or ValueError that names the value and
+    the mend
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is a {type(x).__name__}; give a torch tensor of pixels in [0,1].")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"x has dtype {x.dtype}; use x.float()/255 for bytes, pixels are floats in [0,1]."
+        )
+    if x.ndim < 2:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}; give a batch (b,ch,h,w), one image is x[None]."
+        )
+    # one look at the data; NaN comes through
+    lo, hi = (v.item() for v in x.detach().aminmax()) if x.numel() else (0, 1)
+    if not math.isfinite(lo + hi):
+        raise ValueError(
+            f"x holds NaN or infinity (its range is {lo:g} to {hi:g}); clean the images first."
+        )
+    if lo >= 0 and hi <= 1:
+        return x
+    mend = (
+        "use x.clamp(0,1)"
+        if lo > -0.01 and hi < 1.01
+        else (
+            "divide by 255"
+            if lo >= 0 and hi > 2
+            else "do not normalise before the model: its first layer does"
+        )
+    )
     raise ValueError(f"x ranges from {lo:.8g} to {hi:.8g}, pixels must lie in [0,1]; {mend}.")
 
 # %% ../nbs/00_core.ipynb #d2ffcca4
 def check_labels(
-    y:Tensor,      # (b,) integer labels, or (b,c) probabilities
-    n:int=None,    # number of images they belong to
-    c:int=None,    # number of classes
-) -> Tensor:       # `y` itself
+    y: Tensor,  # (b,) integer labels, or (b,c) probabilities
+    n: int = None,  # number of images they belong to
+    c: int = None,  # number of classes
+) -> Tensor:  # `y` itself
     "Refuse labels that do not fit: TypeError or ValueError that names the value and the mend"
-    if not isinstance(y, Tensor): raise TypeError(f"y is a {type(y).__name__}; give a torch tensor of labels.")
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y is a {type(y).__name__}; give a torch tensor of labels.")
     soft = y.ndim == 2 and y.is_floating_point()
-    if y.ndim != 1 and not soft: raise ValueError(f"y has shape {tuple(y.shape)} and dtype {y.dtype}; give int64 labels (b,) or probabilities (b,c).")
-    if n is not None and len(y) != n: raise ValueError(f"{n} images but {len(y)} labels; give one label per image.")
-    if soft and c is not None and y.shape[1] != c: raise ValueError(f"y holds {y.shape[1]} probabilities per image but there are {c} classes; give one for each class.")
-    if not soft and y.dtype != torch.int64: raise TypeError(f"y has dtype {y.dtype}; labels are int64, use y.long().")
-    if soft and not (y.detach() >= 0).all() & ((y.detach().sum(1)-1).abs() < 1e-2).all():     # also stops NaN
-        raise ValueError("y holds rows that are no probabilities (at least 0, sum 1); use z.softmax(1), or labels (b,).")
-    lo,hi = (v.item() for v in y.aminmax()) if len(y) and not soft else (0,0)
-    if lo >= 0 and (c is None or hi < c): return y
-    raise ValueError(f"y holds label {lo if lo < 0 else hi}; labels run from 0 to {'c-1' if c is None else c-1}.")
+    if y.ndim != 1 and not soft:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)} and dtype {y.dtype}; give int64 labels (b,) or"
+            " probabilities (b,c)."
+        )
+    if n is not None and len(y) != n:
+        raise ValueError(f"{n} images but {len(y)} labels; give one label per image.")
+    if soft and c is not None and y.shape[1] != c:
+        raise ValueError(
+            f"y holds {y.shape[1]} probabilities per image but there are {c} classes; give one for"
+            " each class."
+        )
+    if not soft and y.dtype != torch.int64:
+        raise TypeError(f"y has dtype {y.dtype}; labels are int64, use y.long().")
+    # also stops NaN
+    if soft and not (y.detach() >= 0).all() & ((y.detach().sum(1) - 1).abs() < 1e-2).all():
+        raise ValueError(
+            "y holds rows that are no probabilities (at least 0, sum 1); use z.softmax(1), or"
+            " labels (b,)."
+        )
+    lo, hi = (v.item() for v in y.aminmax()) if len(y) and not soft else (0, 0)
+    if lo >= 0 and (c is None or hi < c):
+        return y
+    raise ValueError(
+        f"y holds label {lo if lo < 0 else hi}; labels run from 0 to"
+        f" {'c-1' if c is None else c - 1}."
+    )
 
 # %% ../nbs/00_core.ipynb #7f8849a0
 def _no_logits(z):
     "The sentence for what a model returned in place of logits, with the way to reach them"
-    where = ''
-    if isinstance(z, (tuple, list)) and len(z): where = 'model(x)[0]'
-    elif isinstance(z, dict) and len(z): where = f"model(x)[{'logits' if 'logits' in z else next(iter(z))!r}]"
-    elif hasattr(z, 'logits'): where = 'model(x).logits'
-    mend = f", so give lambda x: {where}" if where else ''
+    where = ""
+    if isinstance(z, (tuple, list)) and len(z):
+        where = "model(x)[0]"
+    elif isinstance(z, dict) and len(z):
+        where = f"model(x)[{'logits' if 'logits' in z else next(iter(z))!r}]"
+    elif hasattr(z, "logits"):
+        where = "model(x).logits"
+    mend = f", so give lambda x: {where}" if where else ""
     return f"the model returned a {type(z).__name__}; it must return logits (b,c){mend}."
 
+
 def check_logits(
-    z:Tensor, # what a model returned
-    n:int,    # number of images it was given
-    some:bool=False, # let NaN and infinity pass where other images have an answer: of attacked images such a one is merely fooled
+    z: Tensor,  # what a model returned
+    n: int,  # number of images it was given
+    # let NaN and infinity pass where other images have an answer: of attacked images such a one is
+    # merely fooled
+    some: bool = False,
 ) -> Tensor:  # `z` itself
-    "Refuse what are no logits (b,c) of two classes or more: TypeError or ValueError for wrong type or shape, NaN, infinity, or probabilities"
-    if not isinstance(z, Tensor): raise TypeError(_no_logits(z))
+    """Refuse what are no logits (b,c) of two classes or more: TypeError or ValueError for wrong
+    type or shape, NaN, infinity, or probabilities
+    """
+    if not isinstance(z, Tensor):
+        raise TypeError(_no_logits(z))
     if n and tuple(z.shape) in ((n,), (n, 1)):
-        pair = 'F.pad(model(x)[:,None], (1, 0))' if z.ndim == 1 else 'F.pad(model(x), (1, 0))'
-        raise ValueError(f"the model returned shape {tuple(z.shape)}, one logit for each image; give two, 0 for class 0 and this one for class 1: lambda x: {pair}.")
-    if z.ndim != 2 or len(z) != n: raise ValueError(f"the model returned shape {tuple(z.shape)} for {n} images; it must return logits ({n},c).")
-    if not z.is_floating_point(): raise TypeError(f"the model returned {z.dtype}; logits are floats, return them before the argmax.")
+        pair = "F.pad(model(x)[:,None], (1, 0))" if z.ndim == 1 else "F.pad(model(x), (1, 0))"
+        raise ValueError(
+            f"the model returned shape {tuple(z.shape)}, one logit for each image; give two, 0 for"
+            f" class 0 and this one for class 1: lambda x: {pair}."
+        )
+    if z.ndim != 2 or len(z) != n:
+        raise ValueError(
+            f"the model returned shape {tuple(z.shape)} for {n} images; it must return logits"
+            f" ({n},c)."
+        )
+    if not z.is_floating_point():
+        raise TypeError(
+            f"the model returned {z.dtype}; logits are floats, return them before the argmax."
+        )
     p = z.detach().float()
     bad = ~p.isfinite().all(1)
     if bad.all() if some and n else bad.any():
-        what = 'NaN' if p.isnan().any() else 'infinity'
-        raise ValueError(f"the model returned {what} for {int(bad.sum())} of {n} images; load an earlier checkpoint if its weights have diverged, else look for a log, a root or a division in its forward that is not defined there.")
-    near = 1e-5 if n < 4 else 1e-2            # bfloat16 sums are rough, but a few rows near 1 may be chance
-    if n and p.shape[1] > 1 and (p >= 0).all() & ((p.sum(1)-1).abs() < near).all():
-        raise ValueError("the model returns probabilities (each row sums to 1); return logits: leave out its last softmax.")
+        what = "NaN" if p.isnan().any() else "infinity"
+        raise ValueError(
+            f"the model returned {what} for {int(bad.sum())} of {n} images; load an earlier"
+            " checkpoint if its weights have diverged, else look for a log, a root or a division"
+            " in its forward that is not defined there."
+        )
+    # bfloat16 sums are rough, but a few rows near 1 may be chance
+    near = 1e-5 if n < 4 else 1e-2
+    if n and p.shape[1] > 1 and (p >= 0).all() & ((p.sum(1) - 1).abs() < near).all():
+        raise ValueError(
+            "the model returns probabilities (each row sums to 1); return logits: leave out its"
+            " last softmax."
+        )
     return z
 
 # %% ../nbs/00_core.ipynb #7bb66e04
-MASKED = -1e9 # what stands for a logit of minus infinity, the mark of a class that is ruled out
+MASKED = -1e9  # what stands for a logit of minus infinity, the mark of a class that is ruled out
 
-def _full(z): return z.float() if isinstance(z, Tensor) and z.dtype in (torch.float16, torch.bfloat16) else z
+
+def _full(z):
+    return z.float() if isinstance(z, Tensor) and z.dtype in (torch.float16, torch.bfloat16) else z
+
 
 def own(
-    x:Tensor, # any tensor
+    x: Tensor,  # any tensor
 ) -> Tensor:  # without its graph; half precision as float32
-    "What an attack may work with: `x` detached, at least in float32, and a copy where `torch.inference_mode` made it"
+    """What an attack may work with: `x` detached, at least in float32, and a copy where
+    `torch.inference_mode` made it
+    """
     x = _full(x.detach())
     return x.clone() if x.is_inference() else x
 
+
 def alike(
-    z:Tensor, # logits
-    x:Tensor, # images
-) -> Tensor:  # `z` in the dtype of `x`, so that the two can meet; what are no floats stays, for `check_logits` to refuse
+    z: Tensor,  # logits
+    x: Tensor,  # images
+    # `z` in the dtype of `x`, so that the two can meet; what are no floats stays, for
+    # `check_logits` to refuse
+) -> Tensor:
     "float64 networks meet float32 images, and the other way round"
     return z.to(x.dtype) if z.is_floating_point() else z
 
+
 def logits(
-    model:Callable, # pixels to logits, weights in any dtype; any callable
-    x:Tensor,       # (b,ch,h,w) pixels in [0,1]; the model gets a copy, so that one that works in place changes nothing here
-) -> Tensor:        # (b,c) in the dtype of the weights, at least float32; minus infinity as `MASKED`
-    "Run `model` on `x` in the dtype of its weights. ValueError where they are on different devices or the model cannot take such images, TypeError where it returns no tensor"
-    w = next((p for p in model.parameters() if p.is_floating_point()), x) if isinstance(model, nn.Module) else x
-    if w.device != x.device: raise ValueError(f"x is on {x.device} but the model is on {w.device}; use x.to('{w.device}').")
-    try: z = model(x.to(w.dtype, copy=True))
+    model: Callable,  # pixels to logits, weights in any dtype; any callable
+    # (b,ch,h,w) pixels in [0,1]; the model gets a copy, so that one that works in place changes
+    # nothing here
+    x: Tensor,
+    # (b,c) in the dtype of the weights, at least float32; minus infinity as `MASKED`
+) -> Tensor:
+    """Run `model` on `x` in the dtype of its weights.
+
+    ValueError where they are on different devices or the model cannot take such images, TypeError
+    where it returns no tensor
+    """
+    w = (
+        next((p for p in model.parameters() if p.is_floating_point()), x)
+        if isinstance(model, nn.Module)
+        else x
+    )
+    if w.device != x.device:
+        raise ValueError(
+            f"x is on {x.device} but the model is on {w.device}; use x.to('{w.device}')."
+        )
+    try:
+        z = model(x.to(w.dtype, copy=True))
     except (RuntimeError, AssertionError) as e:
-        if type(e) not in (RuntimeError, AssertionError): raise                   # out of memory, say: not what was given
-        why = (str(e).strip().splitlines() or ['no reason given'])[0].rstrip('. ')[:150]
-        raise ValueError(f"the model cannot take {x.dtype} images of shape {tuple(x.shape)} ({why}); give it what it was made for.") from e
-    if not isinstance(z, Tensor): raise TypeError(_no_logits(z))
+        # out of memory, say: not what was given
+        if type(e) not in (RuntimeError, AssertionError):
+            raise
+        why = (str(e).strip().splitlines() or ["no reason given"])[0].rstrip(". ")[:150]
+        raise ValueError(
+            f"the model cannot take {x.dtype} images of shape {tuple(x.shape)} ({why}); give it"
+            " what it was made for."
+        ) from e
+    if not isinstance(z, Tensor):
+        raise TypeError(_no_logits(z))
     z = _full(z)
-    if not z.is_floating_point() or z.device.type == 'cpu' and z.numel() and math.isfinite(z.detach().amin()): return z   # a look is cheaper than a pass, but a GPU is not waited for
+    # a look is cheaper than a pass, but a GPU is not waited for
+    if (
+        not z.is_floating_point()
+        or z.device.type == "cpu"
+        and z.numel()
+        and math.isfinite(z.detach().amin())
+    ):
+        return z
     return z.nan_to_num(nan=math.nan, posinf=math.inf, neginf=MASKED)
 
 # %% ../nbs/00_core.ipynb #a1117c19
 class Fast(nn.Module):
-    "Another way to run `model`, with the same weights: channels-last, and in `dtype` where one is given. Float32 in, float32 out"
-    def __init__(self,
-        model:nn.Module,         # stays the owner of the weights
-        dtype:torch.dtype=None,  # of autocast; None leaves float32
-        nhwc:bool=True,          # channels-last; False leaves the order of the numbers as it is
+    """Another way to run `model`, with the same weights: channels-last, and in `dtype` where one is
+    given. Float32 in, float32 out
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,  # stays the owner of the weights
+        dtype: torch.dtype = None,  # of autocast; None leaves float32
+        nhwc: bool = True,  # channels-last; False leaves the order of the numbers as it is
     ):
         super().__init__()
-        self.model,self.dtype,self.nhwc,self.training = model.to(memory_format=torch.channels_last) if nhwc else model,dtype,nhwc,getattr(model, 'training', False)
+        self.model, self.dtype, self.nhwc, self.training = (
+            model.to(memory_format=torch.channels_last) if nhwc else model,
+            dtype,
+            nhwc,
+            getattr(model, "training", False),
+        )
+
     def forward(self, x):
         x = x.contiguous(memory_format=torch.channels_last) if self.nhwc and x.ndim == 4 else x
-        with torch.autocast(x.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None): return _full(self.model(x))
+        with torch.autocast(
+            x.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
+        ):
+            return _full(self.model(x))
+
 
 def _slow_bfloat16(model):
-    "Is this network on a CPU without instructions for bfloat16? There torch multiplies number by number"
+    """Is this network on a CPU without instructions for bfloat16? There torch multiplies number by
+    number
+    """
     w = next(iter(model.parameters()), None)
-    return (w is None or w.device.type == 'cpu') and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (
+        w is None or w.device.type == "cpu"
+    ) and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
 
 def compiler(
     device,  # where the network is
-) -> str:    # name of the program; None where there is none
+) -> str:  # name of the program; None where there is none
     "What `torch.compile` builds with: a C++ compiler for a CPU, a C compiler for a GPU"
-    kind,names = ('CXX', ('g++', 'clang++', 'cl')) if torch.device(device).type == 'cpu' else ('CC', ('gcc', 'clang', 'cl'))
+    kind, names = (
+        ("CXX", ("g++", "clang++", "cl"))
+        if torch.device(device).type == "cpu"
+        else ("CC", ("gcc", "clang", "cl"))
+    )
     return next((n for n in (os.environ.get(kind), *names) if n and shutil.which(n)), None)
 
+
 def check_compiler(
-    device,                # where the network is
-    what='compile=True',   # that needs it
+    device,  # where the network is
+    what="compile=True",  # that needs it
 ):
     "RuntimeError where there is nothing to compile with"
-    if not compiler(device): raise RuntimeError(f"{what} needs a {'C++' if torch.device(device).type == 'cpu' else 'C'} compiler, and none is on the path; install gcc, or leave compile out.")
+    if not compiler(device):
+        raise RuntimeError(
+            f"{what} needs a {'C++' if torch.device(device).type == 'cpu' else 'C'} compiler, and"
+            " none is on the path; install gcc, or leave compile out."
+        )
+
 
 def fast(
-    model:nn.Module,          # pixels to logits
-    precision:str='bfloat16', # 'float32': as it is; 'channels_last': float32 in NHWC order; 'bfloat16': NHWC and autocast
-    compile:bool=False,       # also torch.compile it (pays on GPUs)
-) -> nn.Module:               # shares the weights of `model`
-    "`model` in a faster way of running. ValueError on an unknown precision, RuntimeError where there is nothing to compile with; warns where bfloat16 would be slow"
-    _valid('precision', precision, 'the call')
-    if precision == 'bfloat16' and _slow_bfloat16(model): warnings.warn("this CPU has no bfloat16 instructions, so that it may run 20 times slower; use precision='channels_last'.", stacklevel=2)
-    if precision != 'float32' or compile: model = Fast(model, torch.bfloat16 if precision == 'bfloat16' else None, precision != 'float32')
-    if compile:                                                # the wrapper, so that the reader's own network stays uncompiled; and torch compiles no bare nn.Sequential in place
-        check_compiler(next((p.device for p in model.parameters()), 'cpu'))
-        from torch._dynamo import config                      # every `Fast` shares one code object: 8 graphs, torch's limit, are soon used up, and what comes after runs uncompiled
+    model: nn.Module,  # pixels to logits
+    # 'float32': as it is; 'channels_last': float32 in NHWC order; 'bfloat16': NHWC and autocast
+    precision: str = "bfloat16",
+    compile: bool = False,  # also torch.compile it (pays on GPUs)
+) -> nn.Module:  # shares the weights of `model`
+    """`model` in a faster way of running.
+
+    ValueError on an unknown precision, RuntimeError where there is nothing to compile with; warns
+    where bfloat16 would be slow
+    """
+    _valid("precision", precision, "the call")
+    if precision == "bfloat16" and _slow_bfloat16(model):
+        warnings.warn(
+            "this CPU has no bfloat16 instructions, so that it may run 20 times slower; use"
+            " precision='channels_last'.",
+            stacklevel=2,
+        )
+    if precision != "float32" or compile:
+        model = Fast(
+            model, torch.bfloat16 if precision == "bfloat16" else None, precision != "float32"
+        )
+    # the wrapper, so that the reader's own network stays uncompiled; and torch compiles no bare
+    # nn.Sequential in place
+    if compile:
+        check_compiler(next((p.device for p in model.parameters()), "cpu"))
+        # every `Fast` shares one code object: 8 graphs, torch's limit, are soon used up, and what
+        # comes after runs uncompiled
+        from torch._dynamo import config
+
         config.recompile_limit = max(config.recompile_limit, 64)
         model.compile()
     return model
@@ -377,47 +656,85 @@ def fast(
 # %% ../nbs/00_core.ipynb #de1c2ac9
 class _Detached(nn.Module):
     "`model` with its weights as they are, to which no gradient goes"
-    def __init__(self, model): super().__init__(); self.model,self.weights = model,{k: p.detach() for k,p in model.named_parameters()}
-    def forward(self, x): return functional_call(self.model, self.weights, (x,))
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.weights = model, {k: p.detach() for k, p in model.named_parameters()}
+
+    def forward(self, x):
+        return functional_call(self.model, self.weights, (x,))
+
 
 @contextmanager
 def attack_mode(
-    model:Callable, # a network, or any callable around networks; left as it was found
-):                  # gives `model`, or where it is compiled a way to run it that an attack does not pay too much for
+    model: Callable,  # a network, or any callable around networks; left as it was found
+    # gives `model`, or where it is compiled a way to run it that an attack does not pay too much
+    # for
+):
     "`eval_mode`, and what an attack should run, which wants the gradient of the pixels alone"
-    compiled = isinstance(model, nn.Module) and any(m._compiled_call_impl or '_orig_mod' in m._modules for m in model.modules())
-    with eval_mode(model): yield _Detached(model) if compiled else model
+    compiled = isinstance(model, nn.Module) and any(
+        m._compiled_call_impl or "_orig_mod" in m._modules for m in model.modules()
+    )
+    with eval_mode(model):
+        yield _Detached(model) if compiled else model
+
 
 def device_of(
-    model:Callable, # a network, or any callable around networks
-):                  # torch.device; None where it has no weights
+    model: Callable,  # a network, or any callable around networks
+):  # torch.device; None where it has no weights
     "Where the weights of `model` are. ValueError where that is torch's meta device"
-    device = next((t.device for m in networks(model) for ts in (m.parameters(), m.buffers()) for t in ts), None)
-    if device is not None and device.type == 'meta': raise ValueError("the model is on the meta device, which holds no numbers; build it on the CPU, or load its weights there first.")
+    device = next(
+        (t.device for m in networks(model) for ts in (m.parameters(), m.buffers()) for t in ts),
+        None,
+    )
+    if device is not None and device.type == "meta":
+        raise ValueError(
+            "the model is on the meta device, which holds no numbers; build it on the CPU, or load"
+            " its weights there first."
+        )
     return device
+
 
 @contextmanager
 def kept_layout(
-    model:Callable, # what is run in another memory order for a while
+    model: Callable,  # what is run in another memory order for a while
 ):
-    "Give every weight its own memory back at the end: `fast` lays 4-dimensional weights channels-last, in place"
+    """Give every weight its own memory back at the end: `fast` lays 4-dimensional weights
+    channels-last, in place
+    """
     layers = [m for net in networks(model) for m in net.modules()]
     weights = [(p, p.data) for m in layers for p in m.parameters(recurse=False) if p.ndim == 4]
-    buffers = [(m._buffers, k, b) for m in layers for k,b in m._buffers.items() if b is not None and b.ndim == 4]
-    try: yield
+    buffers = [
+        (m._buffers, k, b)
+        for m in layers
+        for k, b in m._buffers.items()
+        if b is not None and b.ndim == 4
+    ]
+    try:
+        yield
     finally:
-        for p,data in weights: p.data = data
-        for kept,k,b in buffers: kept[k] = b             # of buffers torch makes new tensors
+        for p, data in weights:
+            p.data = data
+        for kept, k, b in buffers:
+            kept[k] = b  # of buffers torch makes new tensors
 
 # %% ../nbs/00_core.ipynb #01561c7f
 def bar(
-    it,           # what to walk over
-    total=None,   # its length, if it cannot say
-    desc='',      # what stands before the bar
-    **kw,         # more for tqdm
+    it,  # what to walk over
+    total=None,  # its length, if it cannot say
+    desc="",  # what stands before the bar
+    **kw,  # more for tqdm
 ):
     "A progress bar that goes away when done, and is silent in tests (IN_TEST or TQDM_DISABLE set)"
     from tqdm.auto import tqdm
-    quiet = bool(os.environ.get('IN_TEST') or os.environ.get('TQDM_DISABLE'))
-    watched = sys.stderr.isatty() or 'ipykernel' in sys.modules       # a log file gets a line now and then
-    return tqdm(it, total=total, desc=desc, leave=False, **{'disable': quiet, 'mininterval': .1 if watched else 10, **kw})
+
+    quiet = bool(os.environ.get("IN_TEST") or os.environ.get("TQDM_DISABLE"))
+    # a log file gets a line now and then
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return tqdm(
+        it,
+        total=total,
+        desc=desc,
+        leave=False,
+        **{"disable": quiet, "mininterval": 0.1 if watched else 10, **kw},
+    )

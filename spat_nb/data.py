@@ -6,14 +6,18 @@ Docs: https://spat-nb.github.io/spat_nb/data.html.md"""
 
 # %% ../nbs/02_data.ipynb #8f6444cd
 from __future__ import annotations
-import difflib, hashlib
-from collections.abc import Mapping
+
+import difflib
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
 from .arrays import read_arrays
 from .core import check_count, check_images, check_labels, default_device, settings
 from .images import read_image, read_parts
@@ -26,382 +30,681 @@ __all__ = ['SOURCES', 'rng', 'pick', 'crop_flip', 'Batches', 'resized_crop', 'ce
 
 # %% ../nbs/02_data.ipynb #43972acb
 def rng(
-    *keys, # a seed, and what else tells this stream from others: rng(seed, epoch, batch)
-) -> torch.Generator: # on the CPU, so that the numbers are the same for every device
+    *keys,  # a seed, and what else tells this stream from others: rng(seed, epoch, batch)
+) -> torch.Generator:  # on the CPU, so that the numbers are the same for every device
     "A random stream that is a function of `keys` alone"
-    key = '/'.join(map(str, keys)).encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), 'big'))
+    key = "/".join(map(str, keys)).encode()
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+    )
 
 # %% ../nbs/02_data.ipynb #bb3217a1
 def _rank(y):
     "How many earlier entries of `y` have the same label"
     order = y.argsort(stable=True)
     first = torch.searchsorted(y[order], y[order])
-    return torch.empty_like(y).scatter(0, order, torch.arange(len(y))-first)
+    return torch.empty_like(y).scatter(0, order, torch.arange(len(y)) - first)
+
 
 def pick(
-    y:Tensor,           # (n,) labels
-    n:int,              # how many, 0 <= n <= len(y)
-    seed:int=0,         # of the choice
-    balanced:bool=True, # as equal a number from each class as there are images for; else regardless of class
-) -> Tensor:            # (n,) positions in `y`, ascending
-    "Choose `n` images by seed; a smaller choice is always part of a larger one. ValueError where there are not that many"
-    if not 0 <= n <= len(y): raise ValueError(f"{n} images are asked for; choose between 0 and {len(y)}.")
+    y: Tensor,  # (n,) labels
+    n: int,  # how many, 0 <= n <= len(y)
+    seed: int = 0,  # of the choice
+    # as equal a number from each class as there are images for; else regardless of class
+    balanced: bool = True,
+) -> Tensor:  # (n,) positions in `y`, ascending
+    """Choose `n` images by seed; a smaller choice is always part of a larger one. ValueError where
+    there are not that many
+    """
+    if not 0 <= n <= len(y):
+        raise ValueError(f"{n} images are asked for; choose between 0 and {len(y)}.")
     y = y.cpu()
-    order = torch.randperm(len(y), generator=rng(seed, 'pick'))
-    if balanced: order = order[_rank(y[order]).argsort(stable=True)]     # one of each class, then the second of each, ...
+    order = torch.randperm(len(y), generator=rng(seed, "pick"))
+    # one of each class, then the second of each, ...
+    if balanced:
+        order = order[_rank(y[order]).argsort(stable=True)]
     return order[:n].sort().values
 
 # %% ../nbs/02_data.ipynb #827b274f
 @dataclass(frozen=True)
 class crop_flip:
-    "Per image: a shift by up to `pad` pixels (black comes in), and a mirror image half the time (He et al. 2016)"
-    pad: int = 4       # largest shift, in pixels; 0 for none
+    """Per image: a shift by up to `pad` pixels (black comes in), and a mirror image half the time
+    (He et al. 2016)
+    """
+
+    pad: int = 4  # largest shift, in pixels; 0 for none
     flip: bool = True  # mirror left and right with probability 1/2
-    def __call__(self,
-        x:Tensor, # (b,ch,h,w) pixels in [0,1]
-        generator:torch.Generator=None, # random stream, on any device; default: torch's own
+
+    def __call__(
+        self,
+        x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+        generator: torch.Generator = None,  # random stream, on any device; default: torch's own
     ) -> Tensor:  # (b,ch,h,w) pixels in [0,1]
-        (b,_,h,w),p,dev = x.shape, self.pad, generator.device if generator else x.device
-        i,j = torch.randint(2*p+1, (2,b), generator=generator, device=dev).to(x.device)
-        windows = F.pad(x, [p]*4).unfold(2, h, 1).unfold(3, w, 1)        # (b,ch,2p+1,2p+1,h,w), a view: nothing is copied
+        (b, _, h, w), p, dev = x.shape, self.pad, generator.device if generator else x.device
+        i, j = torch.randint(2 * p + 1, (2, b), generator=generator, device=dev).to(x.device)
+        # (b,ch,2p+1,2p+1,h,w), a view: nothing is copied
+        windows = F.pad(x, [p] * 4).unfold(2, h, 1).unfold(3, w, 1)
         x = windows[torch.arange(b, device=x.device), :, i, j]
-        if not self.flip: return x
-        return torch.where((torch.rand(b, generator=generator, device=dev) < .5).to(x.device)[:,None,None,None], x.flip(3), x)
+        if not self.flip:
+            return x
+        return torch.where(
+            (torch.rand(b, generator=generator, device=dev) < 0.5).to(x.device)[
+                :, None, None, None
+            ],
+            x.flip(3),
+            x,
+        )
 
 # %% ../nbs/02_data.ipynb #9fbc92b3
 class _Set:
     "What `Batches` and `Stream` share; both have y, classes, batch_size, shuffle, augment, seed"
+
     @property
-    def n(self): return len(self.y)
+    def n(self):
+        return len(self.y)
+
     @property
-    def c(self): return len(self.classes)
-    def __len__(self): return -(-self.n//self.batch_size)
-    def __iter__(self): return self.epoch()
+    def c(self):
+        return len(self.classes)
+
+    def __len__(self):
+        return -(-self.n // self.batch_size)
+
+    def __iter__(self):
+        return self.epoch()
+
     def __repr__(self):
-        shown = ', '.join(f'{k}={getattr(self, k)}' for k in ('n', 'shape', 'c', 'batch_size', 'shuffle', 'augment', 'seed'))
+        shown = ", ".join(
+            f"{k}={getattr(self, k)}"
+            for k in ("n", "shape", "c", "batch_size", "shuffle", "augment", "seed")
+        )
         return f"{type(self).__name__}({shown})"
+
     def _check(self):
         check_labels(self.y, c=self.c)
-        if self.batch_size < 1: raise ValueError(f"batch_size is {self.batch_size}; a batch holds at least 1 image.")
-        if getattr(self, 'workers', 0) < 0: raise ValueError(f"workers is {self.workers}; give 0 for none, or how many processes read ahead.")
-        if getattr(self, 'size', 1) < 1: raise ValueError(f"size is {self.size}; images are at least 1 pixel high and wide.")
-    def indices(self,
-        e:int=0,     # epoch
-        start:int=0, # first batch
-    ) -> list:       # of (b,) positions
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; a batch holds at least 1 image.")
+        if getattr(self, "workers", 0) < 0:
+            raise ValueError(
+                f"workers is {self.workers}; give 0 for none, or how many processes read ahead."
+            )
+        if getattr(self, "size", 1) < 1:
+            raise ValueError(f"size is {self.size}; images are at least 1 pixel high and wide.")
+
+    def indices(
+        self,
+        e: int = 0,  # epoch
+        start: int = 0,  # first batch
+    ) -> list:  # of (b,) positions
         "Which images the batches of epoch `e` hold, from batch `start` on"
-        order = torch.randperm(self.n, generator=rng(self.seed, e)) if self.shuffle else torch.arange(self.n)
-        return [order[k*self.batch_size:(k+1)*self.batch_size] for k in range(start, len(self))]
+        order = (
+            torch.randperm(self.n, generator=rng(self.seed, e))
+            if self.shuffle
+            else torch.arange(self.n)
+        )
+        return [
+            order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))
+        ]
+
     def with_(self, **changes):
         "A copy with other fields: with_(batch_size=64, augment=None)"
         return replace(self, **changes)
-    def subset(self,
-        n:int,              # how many images
-        balanced:bool=True, # as many of each class as of any other
-        seed:int=0,         # of the choice
+
+    def subset(
+        self,
+        n: int,  # how many images
+        balanced: bool = True,  # as many of each class as of any other
+        seed: int = 0,  # of the choice
     ):
         "`n` images, chosen by seed; see `pick`"
         return self.take(pick(self.y, n, seed, balanced))
-    def hold_out(self,
-        n:int,      # how many images to set aside
-        seed:int=0, # of the choice
-    ) -> tuple:     # the rest, the held-out images
-        "Split into two parts that share no image; the second is balanced by class. ValueError where the first would be empty"
-        if not 0 <= n < self.n: raise ValueError(f"{n} images cannot be held out of {self.n}; choose between 0 and {self.n-1}.")
+
+    def hold_out(
+        self,
+        n: int,  # how many images to set aside
+        seed: int = 0,  # of the choice
+    ) -> tuple:  # the rest, the held-out images
+        """Split into two parts that share no image; the second is balanced by class. ValueError
+        where the first would be empty
+        """
+        if not 0 <= n < self.n:
+            raise ValueError(
+                f"{n} images cannot be held out of {self.n}; choose between 0 and {self.n - 1}."
+            )
         held = pick(self.y, n, seed)
-        rest = torch.ones(self.n, dtype=torch.bool).index_fill(0, held, False).nonzero()[:,0]
+        rest = torch.ones(self.n, dtype=torch.bool).index_fill(0, held, False).nonzero()[:, 0]
         return self.take(rest), self.take(held)
 
 # %% ../nbs/02_data.ipynb #cbbb1919
 @dataclass(eq=False, repr=False)
 class Batches(_Set):
-    "Images that live on the device as bytes and come in batches of floats in [0,1]. TypeError or ValueError where they do not fit"
-    x: Tensor                # (n,ch,h,w) uint8
-    y: Tensor                # (n,) int64 labels
-    classes: tuple           # c class names
-    batch_size: int = 128    # images per batch; the last one may be smaller
-    shuffle: bool = False    # a new order in each epoch
-    augment: Callable = None # (x float, generator) -> x, for each batch
-    seed: int = 0            # of order and augmentation
-    superclasses: tuple = () # names of groups of classes, where the set has some
-    superclass_of_class: tuple = () # c numbers: the group of each class
+    """Images that live on the device as bytes and come in batches of floats in [0,1].
+
+    TypeError or ValueError where they do not fit
+    """
+
+    x: Tensor  # (n,ch,h,w) uint8
+    y: Tensor  # (n,) int64 labels
+    classes: tuple  # c class names
+    batch_size: int = 128  # images per batch; the last one may be smaller
+    shuffle: bool = False  # a new order in each epoch
+    augment: Callable = None  # (x float, generator) -> x, for each batch
+    seed: int = 0  # of order and augmentation
+    superclasses: tuple = ()  # names of groups of classes, where the set has some
+    superclass_of_class: tuple = ()  # c numbers: the group of each class
+
     def __post_init__(self):
         if len(self.superclass_of_class) != (self.c if self.superclasses else 0):
-            raise ValueError(f"{len(self.superclass_of_class)} of {self.c} classes have a superclass; give superclasses and a number for each class, or neither.")
+            raise ValueError(
+                f"{len(self.superclass_of_class)} of {self.c} classes have a superclass; give"
+                " superclasses and a number for each class, or neither."
+            )
         if not (self.x.dtype == torch.uint8 and self.x.ndim == 4):
-            raise TypeError(f"x has dtype {self.x.dtype} and shape {tuple(self.x.shape)}; give bytes (n,ch,h,w): (x*255).round().byte().")
-        check_labels(self.y, len(self.x)); self._check()
+            raise TypeError(
+                f"x has dtype {self.x.dtype} and shape {tuple(self.x.shape)}; give bytes"
+                " (n,ch,h,w): (x*255).round().byte()."
+            )
+        check_labels(self.y, len(self.x))
+        self._check()
+
     @property
-    def shape(self): return tuple(self.x.shape[1:])
-    def take(self, i): return replace(self, x=self.x[i.to(self.x.device)], y=self.y[i.to(self.y.device)])
-    def epoch(self,
-        e:int=0,     # epoch
-        start:int=0, # first batch: a killed run goes on here
-    ):               # yields x (b,ch,h,w) in [0,1] and y (b,)
+    def shape(self):
+        return tuple(self.x.shape[1:])
+
+    def take(self, i):
+        return replace(self, x=self.x[i.to(self.x.device)], y=self.y[i.to(self.y.device)])
+
+    def epoch(
+        self,
+        e: int = 0,  # epoch
+        start: int = 0,  # first batch: a killed run goes on here
+    ):  # yields x (b,ch,h,w) in [0,1] and y (b,)
         "The batches of epoch `e`; batch k is a function of (seed, e, k) alone"
-        for k,i in enumerate(self.indices(e, start), start):
+        for k, i in enumerate(self.indices(e, start), start):
             i = i.to(self.x.device)
-            x = self.x[i].float()/255
+            x = self.x[i].float() / 255
             yield self.augment(x, rng(self.seed, e, k)) if self.augment else x, self.y[i]
+
     def tensors(self):
         "All images (n,ch,h,w) in [0,1], unaugmented and in their own order, and all labels"
-        return self.x.float()/255, self.y
+        return self.x.float() / 255, self.y
 
 # %% ../nbs/02_data.ipynb #b79702f0
 @dataclass(frozen=True)
 class resized_crop:
-    "A random part of the image, `scale` of its area, resized, and a mirror image half the time (Szegedy et al. 2015)"
-    scale: tuple = (.08, 1.) # smallest and largest share of the area
-    flip: bool = True        # mirror left and right with probability 1/2
+    """A random part of the image, `scale` of its area, resized, and a mirror image half the time
+    (Szegedy et al. 2015)
+    """
+
+    scale: tuple = (0.08, 1.0)  # smallest and largest share of the area
+    flip: bool = True  # mirror left and right with probability 1/2
+
     def __call__(self, img, size):
-        v2 = torchvision('transforms.v2')
-        return v2.RandomHorizontalFlip(.5*self.flip)(v2.RandomResizedCrop(size, self.scale)(img))
+        v2 = torchvision("transforms.v2")
+        return v2.RandomHorizontalFlip(0.5 * self.flip)(v2.RandomResizedCrop(size, self.scale)(img))
+
 
 def centre(img, size):
     "The central square, after the shorter side was resized to 8/7 of `size`"
-    v2 = torchvision('transforms.v2')
-    return v2.CenterCrop(size)(v2.Resize(round(size*8/7))(img))
+    v2 = torchvision("transforms.v2")
+    return v2.CenterCrop(size)(v2.Resize(round(size * 8 / 7))(img))
 
 # %% ../nbs/02_data.ipynb #189cb848
 class _Views:
-    "Image `i` of epoch `e` as bytes, the same whichever worker makes it; a text where the file is damaged"
-    def __init__(self, s, e): self.s,self.e = s,e
-    def __len__(self): return self.s.n
+    """Image `i` of epoch `e` as bytes, the same whichever worker makes it; a text where the file is
+    damaged
+    """
+
+    def __init__(self, s, e):
+        self.s, self.e = s, e
+
+    def __len__(self):
+        return self.s.n
+
     def __getitem__(self, i):
         s = self.s
-        try: img = read_image(s.files[i])
-        except OSError as e: return str(e)
-        with torch.random.fork_rng(devices=[]):                          # torchvision draws from torch's CPU generator
+        try:
+            img = read_image(s.files[i])
+        except OSError as e:
+            return str(e)
+        # torchvision draws from torch's CPU generator
+        with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(rng(s.seed, self.e, i).initial_seed())
-            return torchvision('transforms.v2.functional').pil_to_tensor((s.augment or centre)(img, s.size))
+            return torchvision("transforms.v2.functional").pil_to_tensor(
+                (s.augment or centre)(img, s.size)
+            )
 
-def _stack(images): return next((x for x in images if isinstance(x, str)), None) or torch.stack(images)
+
+def _stack(images):
+    return next((x for x in images if isinstance(x, str)), None) or torch.stack(images)
 
 # %% ../nbs/02_data.ipynb #3526471a
 @dataclass(eq=False, repr=False)
 class Stream(_Set):
-    "Images that stay in their files and are read by workers while the network computes; otherwise like `Batches`. Read upright (EXIF), 16 bits by their range, transparent parts on white"
-    files: list              # n paths
-    y: Tensor                # (n,) int64 labels
-    classes: tuple           # c class names
-    batch_size: int = 128    # images per batch; the last one may be smaller
-    shuffle: bool = False    # a new order in each epoch
-    augment: Callable = None # (PIL image, size) -> image of size x size, draws from torch's generator; None: `centre`
-    seed: int = 0            # of order and augmentation
-    size: int = 224          # height and width of the batches, in pixels
-    workers: int = 0         # processes that read ahead; 0: none
-    device: str = 'cpu'      # where the batches go
-    def __post_init__(self): check_labels(self.y, len(self.files)); self._check()
+    """Images that stay in their files and are read by workers while the network computes; otherwise
+    like `Batches`. Read upright (EXIF), 16 bits by their range, transparent parts on white
+    """
+
+    files: list  # n paths
+    y: Tensor  # (n,) int64 labels
+    classes: tuple  # c class names
+    batch_size: int = 128  # images per batch; the last one may be smaller
+    shuffle: bool = False  # a new order in each epoch
+    # (PIL image, size) -> image of size x size, draws from torch's generator; None: `centre`
+    augment: Callable = None
+    seed: int = 0  # of order and augmentation
+    size: int = 224  # height and width of the batches, in pixels
+    workers: int = 0  # processes that read ahead; 0: none
+    device: str = "cpu"  # where the batches go
+
+    def __post_init__(self):
+        check_labels(self.y, len(self.files))
+        self._check()
+
     @property
-    def shape(self): return (3, self.size, self.size)
-    def take(self, i): return replace(self, files=[self.files[j] for j in i.tolist()], y=self.y[i])
+    def shape(self):
+        return (3, self.size, self.size)
+
+    def take(self, i):
+        return replace(self, files=[self.files[j] for j in i.tolist()], y=self.y[i])
+
     def epoch(self, e=0, start=0):
-        "The batches of epoch `e`; image i is a function of (seed, e, i) alone. OSError where a file is no image"
+        """The batches of epoch `e`; image i is a function of (seed, e, i) alone. OSError where a
+        file is no image
+        """
         idx = self.indices(e, start)
-        loader = torch.utils.data.DataLoader(_Views(self, e), batch_sampler=[i.tolist() for i in idx], num_workers=self.workers, collate_fn=_stack,
-                                             pin_memory=str(self.device).startswith('cuda'), generator=rng(self.seed, e, 'workers'))
-        for i,x in zip(idx, loader):
-            if isinstance(x, str): raise OSError(x)
-            yield x.to(self.device, non_blocking=True).float()/255, self.y[i].to(self.device)
-    def loaded(self,
-        augment:Callable=None, # of the result: (x float, generator) -> x
+        loader = torch.utils.data.DataLoader(
+            _Views(self, e),
+            batch_sampler=[i.tolist() for i in idx],
+            num_workers=self.workers,
+            collate_fn=_stack,
+            pin_memory=str(self.device).startswith("cuda"),
+            generator=rng(self.seed, e, "workers"),
+        )
+        for i, x in zip(idx, loader):
+            if isinstance(x, str):
+                raise OSError(x)
+            yield x.to(self.device, non_blocking=True).float() / 255, self.y[i].to(self.device)
+
+    def loaded(
+        self,
+        augment: Callable = None,  # of the result: (x float, generator) -> x
     ) -> Batches:
         "Read all files once, central squares, and keep them as bytes on the device"
-        x = [(x*255).round().byte() for x,_ in self.with_(shuffle=False, augment=None).epoch()] or [torch.empty(0, *self.shape, dtype=torch.uint8)]
-        return Batches(torch.cat(x), self.y.to(self.device), self.classes, self.batch_size, self.shuffle, augment, self.seed)
+        x = [
+            (x * 255).round().byte() for x, _ in self.with_(shuffle=False, augment=None).epoch()
+        ] or [torch.empty(0, *self.shape, dtype=torch.uint8)]
+        return Batches(
+            torch.cat(x),
+            self.y.to(self.device),
+            self.classes,
+            self.batch_size,
+            self.shuffle,
+            augment,
+            self.seed,
+        )
+
     def tensors(self):
         "All images at once; mind the memory"
         return self.loaded().tensors()
 
 # %% ../nbs/02_data.ipynb #8faf5755
-_IMAGES,_LABELS = ('image', 'images', 'img', 'pixel_values', 'x', 'inputs', 'input', 'data'),('label', 'labels', 'y', 'target', 'targets', 'fine_label')
+_IMAGES, _LABELS = (
+    ("image", "images", "img", "pixel_values", "x", "inputs", "input", "data"),
+    ("label", "labels", "y", "target", "targets", "fine_label"),
+)
+
 
 def _labels(y):
     "Labels as check_labels wants them: (b,1) becomes (b,), all whole numbers int64"
     y = torch.as_tensor(y)
-    if y.ndim == 2 and y.shape[1] == 1 and not y.is_floating_point(): y = y[:,0]
+    if y.ndim == 2 and y.shape[1] == 1 and not y.is_floating_point():
+        y = y[:, 0]
     return y if y.is_floating_point() else y.long()
 
+
 def pair(
-    batch, # (x, y), (x, y, more), or a dict of which one key means images and another labels
-) -> tuple: # x, y: tensors, labels int64 where they are whole numbers
-    "Images and labels of a batch from elsewhere. TypeError or ValueError where it is not clear which they are"
+    batch,  # (x, y), (x, y, more), or a dict of which one key means images and another labels
+) -> tuple:  # x, y: tensors, labels int64 where they are whole numbers
+    """Images and labels of a batch from elsewhere.
+
+    TypeError or ValueError where it is not clear which they are
+    """
     if isinstance(batch, Mapping):
         keys = [next((k for k in words if k in batch), None) for words in (_IMAGES, _LABELS)]
-        if None in keys: raise ValueError(f"a batch is a dict with the keys {', '.join(map(repr, batch))}; give 'image' and 'label', or pairs (x, y).")
-        x,y = (batch[k] for k in keys)
-    elif isinstance(batch, (tuple, list)) and len(batch) > 1: x,y = batch[:2]
-    else: raise TypeError(f"a batch is a {type(batch).__name__}{f' of {len(batch)}' if isinstance(batch, (tuple, list)) else ''}; give pairs (x, y) of images and labels.")
-    if isinstance(x, (tuple, list)) and not any(isinstance(v, Tensor) for v in x): raise TypeError(f"the images of a batch are a list of {type(x[0]).__name__ if x else 'nothing'}; give a tensor (b,ch,h,w).")
-    try: x,y = torch.stack(list(x)) if isinstance(x, (tuple, list)) else torch.as_tensor(x),_labels(y)
-    except (RuntimeError, TypeError, ValueError) as e: raise TypeError(f"a batch of {type(x).__name__} and {type(y).__name__} holds no images and labels ({' '.join(str(e).split())[:120].rstrip('. ')}); give tensors (b,ch,h,w) and (b,).") from None
-    if x.ndim == 3 and y.ndim == 0: raise ValueError("the data gives single images; give batches, torch.utils.data.DataLoader(data, batch_size=128).")
-    return x,y
+        if None in keys:
+            raise ValueError(
+                f"a batch is a dict with the keys {', '.join(map(repr, batch))}; give 'image' and"
+                " 'label', or pairs (x, y)."
+            )
+        x, y = (batch[k] for k in keys)
+    elif isinstance(batch, (tuple, list)) and len(batch) > 1:
+        x, y = batch[:2]
+    else:
+        raise TypeError(
+            "a batch is a"
+            f" {type(batch).__name__}{f' of {len(batch)}' if isinstance(batch, (tuple, list)) else ''};"  # noqa: E501
+            " give pairs (x, y) of images and labels."
+        )
+    if isinstance(x, (tuple, list)) and not any(isinstance(v, Tensor) for v in x):
+        raise TypeError(
+            f"the images of a batch are a list of {type(x[0]).__name__ if x else 'nothing'}; give a"
+            " tensor (b,ch,h,w)."
+        )
+    try:
+        x, y = (
+            torch.stack(list(x)) if isinstance(x, (tuple, list)) else torch.as_tensor(x),
+            _labels(y),
+        )
+    except (RuntimeError, TypeError, ValueError) as e:
+        raise TypeError(
+            f"a batch of {type(x).__name__} and {type(y).__name__} holds no images and labels"
+            f" ({' '.join(str(e).split())[:120].rstrip('. ')}); give tensors (b,ch,h,w) and (b,)."
+        ) from None
+    if x.ndim == 3 and y.ndim == 0:
+        raise ValueError(
+            "the data gives single images; give batches, torch.utils.data.DataLoader(data,"
+            " batch_size=128)."
+        )
+    return x, y
+
 
 class Pairs:
-    "Batches (x, y) of a DataLoader, a Dataset or a list; triples and dicts are unpacked, empty batches left out. TypeError for what is none of these"
+    """Batches (x, y) of a DataLoader, a Dataset or a list; triples and dicts are unpacked, empty
+    batches left out. TypeError for what is none of these
+    """
+
     def __init__(self, data):
         what = repr(data) if isinstance(data, str) else f"a {type(data).__name__}"
-        if isinstance(data, (str, Tensor, Mapping)) or not (hasattr(data, '__iter__') or hasattr(data, '__getitem__')):
-            raise TypeError(f"data is {what}; give Batches (get_data('digits').test, say), tensors (x, y), a Dataset, or a DataLoader.")
+        if isinstance(data, (str, Tensor, Mapping)) or not (
+            hasattr(data, "__iter__") or hasattr(data, "__getitem__")
+        ):
+            raise TypeError(
+                f"data is {what}; give Batches (get_data('digits').test, say), tensors (x, y), a"
+                " Dataset, or a DataLoader."
+            )
         self.data = data
-        single = isinstance(data, torch.utils.data.Dataset) or not hasattr(data, '__iter__')       # items, not batches
+        # items, not batches
+        single = isinstance(data, torch.utils.data.Dataset) or not hasattr(data, "__iter__")
         self.loader = torch.utils.data.DataLoader(data, batch_size=128) if single else data
+
     @property
     def classes(self):
         "The names that the data set knows, through DataLoader and Subset"
         d = self.data
-        while not hasattr(d, 'classes') and hasattr(d, 'dataset'): d = d.dataset
-        return tuple(map(str, getattr(d, 'classes', ())))
+        while not hasattr(d, "classes") and hasattr(d, "dataset"):
+            d = d.dataset
+        return tuple(map(str, getattr(d, "classes", ())))
+
     @property
     def n(self):
         "How many images there are; None where nobody can say"
-        if isinstance(self.data, list): return sum(len(pair(b)[1]) for b in self.data)
-        try: return len(getattr(self.data, 'dataset', self.data if self.loader is not self.data else ()))  or None
-        except TypeError: return None
+        if isinstance(self.data, list):
+            return sum(len(pair(b)[1]) for b in self.data)
+        try:
+            return (
+                len(
+                    getattr(self.data, "dataset", self.data if self.loader is not self.data else ())
+                )
+                or None
+            )
+        except TypeError:
+            return None
+
     def __iter__(self):
         try:
             for batch in self.loader:
-                x,y = pair(batch)
-                if len(x): yield x,y
+                x, y = pair(batch)
+                if len(x):
+                    yield x, y
         except (TypeError, RuntimeError) as e:
-            if self.loader is self.data or 'default_collate' not in str(e) and 'stack expects' not in str(e): raise
-            mend = "transform=ToTensor()" if 'default_collate' in str(e) else "a transform that makes all images of one size"
-            raise TypeError(f"the items of the data set cannot be put into a batch ({' '.join(str(e).split())[:120]}); give it {mend}.") from None
+            if (
+                self.loader is self.data
+                or "default_collate" not in str(e)
+                and "stack expects" not in str(e)
+            ):
+                raise
+            mend = (
+                "transform=ToTensor()"
+                if "default_collate" in str(e)
+                else "a transform that makes all images of one size"
+            )
+            raise TypeError(
+                "the items of the data set cannot be put into a batch"
+                f" ({' '.join(str(e).split())[:120]}); give it {mend}."
+            ) from None
+
 
 def in_memory(
-    data, # a DataLoader, a Dataset, or what else yields (x, y), pixels in [0,1] and not augmented
-    **kw, # more for `Batches`: batch_size, shuffle, augment, seed
-) -> 'Batches':
-    "Read all images once and keep them as bytes: 256 values per pixel. TypeError or ValueError where they are no images in [0,1]"
+    data,  # a DataLoader, a Dataset, or what else yields (x, y), pixels in [0,1] and not augmented
+    **kw,  # more for `Batches`: batch_size, shuffle, augment, seed
+) -> Batches:
+    """Read all images once and keep them as bytes: 256 values per pixel. TypeError or ValueError
+    where they are no images in [0,1]
+    """
     data = Pairs(data)
-    parts = [((check_images(x)*255).round().byte(), y) for x,y in data]
-    if not parts: raise ValueError("the data holds no images; check how it was split.")
-    x,y = (torch.cat(t) for t in zip(*parts))
-    return Batches(x, y, data.classes or tuple(map(str, range(int(y.max())+1))), **kw)
+    parts = [((check_images(x) * 255).round().byte(), y) for x, y in data]
+    if not parts:
+        raise ValueError("the data holds no images; check how it was split.")
+    x, y = (torch.cat(t) for t in zip(*parts))
+    return Batches(x, y, data.classes or tuple(map(str, range(int(y.max()) + 1))), **kw)
 
 # %% ../nbs/02_data.ipynb #a4c4ed62
 class Data(NamedTuple):
     "The three parts of a data set"
+
     train: _Set
     valid: _Set
     test: _Set
 
+
 @dataclass(frozen=True)
 class Source:
     "What we must know of a data set: how to open it and what is usual with it"
-    valid: int               # images held out of the training images for validation
-    augment: Callable = None # usual augmentation of the training images
-    kind: str = ''           # its class in torchvision.datasets
-    place: str = ''          # what that class looks for in the data folder; {} is the part
-    arg: str = 'train'       # that class's argument for the part
+
+    valid: int  # images held out of the training images for validation
+    augment: Callable = None  # usual augmentation of the training images
+    kind: str = ""  # its class in torchvision.datasets
+    place: str = ""  # what that class looks for in the data folder; {} is the part
+    arg: str = "train"  # that class's argument for the part
+
 
 SOURCES = dict(
-    digits   = Source(180),
-    mnist    = Source(1000, None, 'MNIST', 'MNIST/raw'),
-    cifar10  = Source(1000, crop_flip(4), 'CIFAR10', 'cifar-10-batches-py'),
-    cifar100 = Source(1000, crop_flip(4), 'CIFAR100', 'cifar-100-python'),
-    svhn     = Source(1000, crop_flip(4, False), 'SVHN', '{}_32x32.mat', 'split'),
-    stl10    = Source(500, crop_flip(12), 'STL10', 'stl10_binary', 'split'),
-    imagefolder = Source(10000, resized_crop()))
+    digits=Source(180),
+    mnist=Source(1000, None, "MNIST", "MNIST/raw"),
+    cifar10=Source(1000, crop_flip(4), "CIFAR10", "cifar-10-batches-py"),
+    cifar100=Source(1000, crop_flip(4), "CIFAR100", "cifar-100-python"),
+    svhn=Source(1000, crop_flip(4, False), "SVHN", "{}_32x32.mat", "split"),
+    stl10=Source(500, crop_flip(12), "STL10", "stl10_binary", "split"),
+    imagefolder=Source(10000, resized_crop()),
+)
 
 # %% ../nbs/02_data.ipynb #bd34a38a
 def _file(name, root):
-    "The .npz file that `name` means: a path, or NAME.npz in the folder of the data, unless torchvision's files of that name are there. None where it means another set"
-    if str(name).lower().endswith('.npz'):
+    """The .npz file that `name` means: a path, or NAME.npz in the folder of the data, unless
+    torchvision's files of that name are there. None where it means another set
+    """
+    if str(name).lower().endswith(".npz"):
         path = Path(name).expanduser()
-        return root/path if not path.exists() and (root/path).exists() else path
-    s,path = SOURCES.get(str(name)),root/f'{name}.npz'
-    if s and not any((root/s.place.format(part)).exists() for part in ('train', 'test') if s.place): return path if s.place and path.is_file() else None
+        return root / path if not path.exists() and (root / path).exists() else path
+    s, path = SOURCES.get(str(name)), root / f"{name}.npz"
+    if s and not any(
+        (root / s.place.format(part)).exists() for part in ("train", "test") if s.place
+    ):
+        return path if s.place and path.is_file() else None
     return path if not s and path.is_file() else None
+
 
 def _unknown(name, root):
     "The sentence for a name that is no data set"
-    if Path(str(name)).is_dir(): return f"{name} is a folder; write get_data('imagefolder', root={str(name)!r}), or on the command line {shell('--data', 'imagefolder', '--root', name)}."
-    have = [*SOURCES, *sorted(p.stem for p in root.glob('*.npz') if p.stem not in SOURCES)]
-    near = difflib.get_close_matches(str(name).lower(), have, 1, .5)
-    return f"unknown data set {name!r}; {f'did you mean {near[0]!r}? Known' if near else 'known'} are {', '.join(have)}, and .npz files."
+    if Path(str(name)).is_dir():
+        return (
+            f"{name} is a folder; write get_data('imagefolder', root={str(name)!r}), or on the"
+            f" command line {shell('--data', 'imagefolder', '--root', name)}."
+        )
+    have = [*SOURCES, *sorted(p.stem for p in root.glob("*.npz") if p.stem not in SOURCES)]
+    near = difflib.get_close_matches(str(name).lower(), have, 1, 0.5)
+    return (
+        f"unknown data set {name!r}; {f'did you mean {near[0]!r}? Known' if near else 'known'} are"
+        f" {', '.join(have)}, and .npz files."
+    )
+
 
 def _usual(shape):
-    "Augmentation of images (ch,h,w) that we know nothing of: photographs, in colour, are shifted by up to an eighth and mirrored; grey images, which may be digits, are left alone"
-    return crop_flip(min(shape[1:])//8) if shape[0] == 3 else None
+    """Augmentation of images (ch,h,w) that we know nothing of: photographs, in colour, are shifted
+    by up to an eighth and mirrored; grey images, which may be digits, are left alone
+    """
+    return crop_flip(min(shape[1:]) // 8) if shape[0] == 3 else None
+
 
 def _digits():
     "Scikit-learn's bundled 1797 images of 8x8 pixels with values 0 to 16"
     from sklearn.datasets import load_digits
+
     d = load_digits()
-    return torch.tensor(d.images*255/16).round().byte()[:,None], torch.tensor(d.target).long(), tuple('0123456789')
+    return (
+        torch.tensor(d.images * 255 / 16).round().byte()[:, None],
+        torch.tensor(d.target).long(),
+        tuple("0123456789"),
+    )
+
 
 def _make(s, root, part):
     "Bytes (n,ch,h,w), labels and class names of one part, from torchvision's data set"
-    d = getattr(torchvision('datasets'), s.kind)(str(root), download=False, **{s.arg: part if s.arg == 'split' else part == 'train'})
-    x,y = torch.as_tensor(d.data),torch.as_tensor(d.labels if s.arg == 'split' else d.targets).long()
-    x = x[:,None] if x.ndim == 3 else x.permute(0,3,1,2) if x.shape[3] == 3 else x
-    return x.contiguous(), y, tuple('0123456789') if s.kind in ('MNIST', 'SVHN') else tuple(d.classes)
+    d = getattr(torchvision("datasets"), s.kind)(
+        str(root), download=False, **{s.arg: part if s.arg == "split" else part == "train"}
+    )
+    x, y = (
+        torch.as_tensor(d.data),
+        torch.as_tensor(d.labels if s.arg == "split" else d.targets).long(),
+    )
+    x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2) if x.shape[3] == 3 else x
+    return (
+        x.contiguous(),
+        y,
+        tuple("0123456789") if s.kind in ("MNIST", "SVHN") else tuple(d.classes),
+    )
+
 
 def _open(name, root, part, download):
-    "`_make`, or one sentence: FileNotFoundError where nothing is there, ValueError for damaged files, ConnectionError for a failed download"
-    s,mend = SOURCES[name],f"`spat_nb data {name}` in a shell, or get_data({name!r}, download=True)"
-    place = root/s.place.format(part)
-    try: return _make(s, root, part)
-    except Exception as e: why = str(e).splitlines()[0] if str(e) else type(e).__name__
-    if download:
-        from spat_nb.fetch import fetch                                  # brings much of Python's network code
-        try: fetch(name, root)
-        except ConnectionError as e: raise ConnectionError(f"could not download {name} to {root} ({e}); check the connection and run {mend} again: what has arrived is kept.") from None
+    """`_make`, or one sentence: FileNotFoundError where nothing is there, ValueError for damaged
+    files, ConnectionError for a failed download
+    """
+    s, mend = (
+        SOURCES[name],
+        f"`spat_nb data {name}` in a shell, or get_data({name!r}, download=True)",
+    )
+    place = root / s.place.format(part)
+    try:
         return _make(s, root, part)
-    if place.exists(): raise ValueError(f"{name} in {place} is incomplete or damaged ({why}); run {mend}.")
-    raise FileNotFoundError(f"no {name} in {root} ({place.relative_to(root)} is missing); run {mend}, or set SPAT_NB_DATA to the folder that holds it.")
+    except Exception as e:
+        why = str(e).splitlines()[0] if str(e) else type(e).__name__
+    if download:
+        # brings much of Python's network code
+        from spat_nb.fetch import fetch
+
+        try:
+            fetch(name, root)
+        except ConnectionError as e:
+            raise ConnectionError(
+                f"could not download {name} to {root} ({e}); check the connection and run {mend}"
+                " again: what has arrived is kept."
+            ) from None
+        return _make(s, root, part)
+    if place.exists():
+        raise ValueError(f"{name} in {place} is incomplete or damaged ({why}); run {mend}.")
+    raise FileNotFoundError(
+        f"no {name} in {root} ({place.relative_to(root)} is missing); run {mend}, or set"
+        " SPAT_NB_DATA to the folder that holds it."
+    )
 
 # %% ../nbs/02_data.ipynb #8d952fc4
 def _folders(root, **kw):
-    "A stream for each part under `root` that holds folders (see `images.PARTS`), or one for `root` itself"
-    return [Stream(files, torch.tensor(labels), tuple(classes), **kw) for files,labels,classes in read_parts(root).values()]
+    """A stream for each part under `root` that holds folders (see `images.PARTS`), or one for
+    `root` itself
+    """
+    return [
+        Stream(files, torch.tensor(labels), tuple(classes), **kw)
+        for files, labels, classes in read_parts(root).values()
+    ]
+
 
 def _arrays(path, dev, **kw):
     "`Batches` for each part of an .npz file, in the order train, valid, test"
     a = read_arrays(path)
     more = dict(superclasses=a.superclasses, superclass_of_class=a.superclass_of_class, **kw)
-    return [Batches(x.to(dev), y.to(dev), a.classes, **more) for x,y in a.parts.values()]
+    return [Batches(x.to(dev), y.to(dev), a.classes, **more) for x, y in a.parts.values()]
 
 # %% ../nbs/02_data.ipynb #1383e72f
 def get_data(
-    name:str,             # 'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or the NAME of NAME.npz in the folder of the data
-    device:str=None,      # where the images live; default: the reader's setting
-    batch_size:int=128,   # images per batch
-    seed:int=0,           # of order and augmentation
-    n:int=None,           # at most so many training images, balanced by class; default: all
-    valid:int=None,       # images held out of the training images, balanced by class; default: see `SOURCES`, at most a fifth. Of a set with a validation part: so many of that; default: all
-    augment=True,         # of the training images. True: what is usual; None: nothing; or a callable, see `Batches`
-    download:bool=False,  # download what is missing
-    root:str=None,        # folder of the data; default: the reader's setting
-    split:int=0,          # seed of the held-out part, apart from `seed`: a new seed never moves a training image into validation
-    size:int=224,         # of imagefolder: height and width, in pixels
-    workers:int=0,        # of imagefolder: processes that read ahead
-    stream:bool=True,     # of imagefolder: leave the images in their files; False reads them all into memory
-) -> Data:                # train, valid, test
-    "Open a data set. ValueError for an unknown name or damaged files, FileNotFoundError where there are none"
-    for key,v,least in (('n', n, 1), ('valid', valid, 0), ('batch_size', batch_size, 1), ('size', size, 1), ('workers', workers, 0)):
-        if v is not None: check_count(key, v, least)
+    # 'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or the
+    # NAME of NAME.npz in the folder of the data
+    name: str,
+    device: str = None,  # where the images live; default: the reader's setting
+    batch_size: int = 128,  # images per batch
+    seed: int = 0,  # of order and augmentation
+    n: int = None,  # at most so many training images, balanced by class; default: all
+    # images held out of the training images, balanced by class; default: see `SOURCES`, at most a
+    # fifth. Of a set with a validation part: so many of that; default: all
+    valid: int = None,
+    # of the training images. True: what is usual; None: nothing; or a callable, see `Batches`
+    augment=True,
+    download: bool = False,  # download what is missing
+    root: str = None,  # folder of the data; default: the reader's setting
+    # seed of the held-out part, apart from `seed`: a new seed never moves a training image into
+    # validation
+    split: int = 0,
+    size: int = 224,  # of imagefolder: height and width, in pixels
+    workers: int = 0,  # of imagefolder: processes that read ahead
+    # of imagefolder: leave the images in their files; False reads them all into memory
+    stream: bool = True,
+) -> Data:  # train, valid, test
+    """Open a data set.
+
+    ValueError for an unknown name or damaged files, FileNotFoundError where there are none
+    """
+    for key, v, least in (
+        ("n", n, 1),
+        ("valid", valid, 0),
+        ("batch_size", batch_size, 1),
+        ("size", size, 1),
+        ("workers", workers, 0),
+    ):
+        if v is not None:
+            check_count(key, v, least)
     root = Path(root or settings().data).expanduser()
-    known,file = SOURCES.get(str(name)),_file(name, root)
-    if not (known or file): raise ValueError(_unknown(name, root))
-    s,dev = known or Source(1000),default_device(device)
-    usual,kw = s.augment,dict(batch_size=batch_size, seed=seed)
+    known, file = SOURCES.get(str(name)), _file(name, root)
+    if not (known or file):
+        raise ValueError(_unknown(name, root))
+    s, dev = known or Source(1000), default_device(device)
+    usual, kw = s.augment, dict(batch_size=batch_size, seed=seed)
     if file:
         parts = _arrays(file, dev, **kw)
-        if not known: usual = _usual(parts[0].shape)
-    elif name == 'imagefolder':
+        if not known:
+            usual = _usual(parts[0].shape)
+    elif name == "imagefolder":
         parts = _folders(root, size=size, workers=workers, device=str(dev), **kw)
-        if not stream: parts,usual = [p.loaded() for p in parts],crop_flip(size//8)
+        if not stream:
+            parts, usual = [p.loaded() for p in parts], crop_flip(size // 8)
     else:
-        raw = [_digits()] if name == 'digits' else [_open(name, root, p, download) for p in ('train', 'test')]
-        parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x,y,c in raw]
-    if len(parts) == 1: parts = parts[0].hold_out(-(-parts[0].n//5))                 # digits and lone folders: always the same fifth
-    train,test = parts[0],parts[-1]
-    if len(parts) < 3 and valid is not None and valid >= train.n: raise ValueError(f"valid is {valid}, but there are {train.n} training images; choose between 0 and {train.n-1}.")
-    if len(parts) < 3: train,held = train.hold_out(min(s.valid, train.n//5) if valid is None else valid, split)
-    else: held = parts[1] if valid is None else parts[1].subset(valid, seed=split)
+        raw = (
+            [_digits()]
+            if name == "digits"
+            else [_open(name, root, p, download) for p in ("train", "test")]
+        )
+        parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x, y, c in raw]
+    # digits and lone folders: always the same fifth
+    if len(parts) == 1:
+        parts = parts[0].hold_out(-(-parts[0].n // 5))
+    train, test = parts[0], parts[-1]
+    if len(parts) < 3 and valid is not None and valid >= train.n:
+        raise ValueError(
+            f"valid is {valid}, but there are {train.n} training images; choose between 0 and"
+            f" {train.n - 1}."
+        )
+    if len(parts) < 3:
+        train, held = train.hold_out(min(s.valid, train.n // 5) if valid is None else valid, split)
+    else:
+        held = parts[1] if valid is None else parts[1].subset(valid, seed=split)
     train = train.with_(shuffle=True, augment=usual if augment is True else augment)
     return Data(train if n is None else train.subset(min(n, train.n)), held, test)

@@ -6,16 +6,21 @@ Docs: https://spat-nb.github.io/spat_nb/devices.html.md"""
 
 # %% ../nbs/24_devices.ipynb #1e1ef23b
 from __future__ import annotations
-import copy, math, os
+
+import copy
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
+
 from .core import default_device
 from .data import Stream
 from .evaluate import Record, evaluate
@@ -26,224 +31,400 @@ from .learner import Callback, Progress
 __all__ = ['Share', 'Whole', 'spread', 'SharedNorm', 'share_norms', 'Devices', 'many', 'flops', 'passes', 'Machine']
 
 # %% ../nbs/24_devices.ipynb #281fa83c
-def _part(s, r, of, e=0, start=0): return [i[r::of] for i in s.indices(e, start)]
+def _part(s, r, of, e=0, start=0):
+    return [i[r::of] for i in s.indices(e, start)]
+
 
 @dataclass(eq=False)
 class Share:
-    "Of every batch of `train` the images rank, rank+of, rank+2 of, ...: together the processes see each batch once. ValueError where a batch has fewer images than there are processes"
-    train: Any      # `Batches`, `Stream`, or what else a Learner trains on
-    rank: int       # of this process, 0 <= rank < of
-    of: int         # processes
+    """Of every batch of `train` the images rank, rank+of, rank+2 of, ...: together the processes
+    see each batch once. ValueError where a batch has fewer images than there are processes
+    """
+
+    train: Any  # `Batches`, `Stream`, or what else a Learner trains on
+    rank: int  # of this process, 0 <= rank < of
+    of: int  # processes
     whole: int = 0  # images in the batch that is being worked on, all shares together
+
     def __post_init__(self):
-        b = getattr(self.train, 'batch_size', None)
-        if b and (small := min(b, self.n % b or b)) < self.of: raise ValueError(f"a batch of {self.n} images in batches of {b} holds {small} images, for {self.of} processes; choose another batch_size.")
+        b = getattr(self.train, "batch_size", None)
+        if b and (small := min(b, self.n % b or b)) < self.of:
+            raise ValueError(
+                f"a batch of {self.n} images in batches of {b} holds {small} images, for {self.of}"
+                " processes; choose another batch_size."
+            )
+
     @property
-    def n(self): return self.train.n
+    def n(self):
+        return self.train.n
+
     @property
-    def shape(self): return self.train.shape
+    def shape(self):
+        return self.train.shape
+
     @property
-    def seed(self): return getattr(self.train, 'seed', None)
-    def __len__(self): return len(self.train)
-    def __identity__(self): return self.train                # a run may go on with another number of processes
-    def rows(self, x): return x[self.rank::self.of]
+    def seed(self):
+        return getattr(self.train, "seed", None)
+
+    def __len__(self):
+        return len(self.train)
+
+    # a run may go on with another number of processes
+    def __identity__(self):
+        return self.train
+
+    def rows(self, x):
+        return x[self.rank :: self.of]
+
     def epoch(self, e=0, start=0):
-        "This process's rows of the batches of epoch `e`. An augmentation of whole batches is drawn whole, then cut; of files only the share is read"
+        """This process's rows of the batches of epoch `e`.
+
+        An augmentation of whole batches is drawn whole, then cut; of files only the share is read
+        """
         if not isinstance(self.train, Stream):
-            for x,y in self.train.epoch(e, start): self.whole = len(x); yield self.rows(x),self.rows(y)
+            for x, y in self.train.epoch(e, start):
+                self.whole = len(x)
+                yield self.rows(x), self.rows(y)
             return
-        mine = copy.copy(self.train); mine.indices = partial(_part, self.train, self.rank, self.of)
-        for i,(x,y) in zip(self.train.indices(e, start), mine.epoch(e, start)): self.whole = len(i); yield x,y
+        mine = copy.copy(self.train)
+        mine.indices = partial(_part, self.train, self.rank, self.of)
+        for i, (x, y) in zip(self.train.indices(e, start), mine.epoch(e, start)):
+            self.whole = len(i)
+            yield x, y
 
 # %% ../nbs/24_devices.ipynb #05eef608
 @dataclass(frozen=True, repr=False)
 class Whole:
-    "`start`, drawn for the whole batch and cut to this share: every process draws the same numbers as a lone one would"
-    start: Callable # (x, ball, generator) -> first point
-    share: Share    # knows the size of the whole batch
-    def __repr__(self): return repr(self.start)
-    def __identity__(self): return self.start                # a checkpoint asks which start it is
+    """`start`, drawn for the whole batch and cut to this share: every process draws the same
+    numbers as a lone one would
+    """
+
+    start: Callable  # (x, ball, generator) -> first point
+    share: Share  # knows the size of the whole batch
+
+    def __repr__(self):
+        return repr(self.start)
+
+    def __identity__(self):
+        return self.start  # a checkpoint asks which start it is
+
     def __call__(self, x, ball, generator=None):
         s = self.share
-        if len(x) != len(range(s.rank, s.whole, s.of)): return self.start(x, ball, generator)    # not the batch
-        def whole(t): full = t.new_zeros(s.whole, *t.shape[1:]); full[s.rank::s.of] = t; return full
-        each = {k: whole(v) for k,v in vars(ball).items() if isinstance(v, Tensor) and v.shape[:1] == x.shape[:1]}  # a radius for each image, say
+        # not the batch
+        if len(x) != len(range(s.rank, s.whole, s.of)):
+            return self.start(x, ball, generator)
+
+        def whole(t):
+            full = t.new_zeros(s.whole, *t.shape[1:])
+            full[s.rank :: s.of] = t
+            return full
+
+        # a radius for each image, say
+        each = {
+            k: whole(v)
+            for k, v in vars(ball).items()
+            if isinstance(v, Tensor) and v.shape[:1] == x.shape[:1]
+        }
         return s.rows(self.start(whole(x), replace(ball, **each) if each else ball, generator))
 
+
 def spread(
-    attack,      # of the training
-    share:Share, # of this process
-):               # the same attack, which starts as a `Whole` does; attacks that are no dataclass stay
+    attack,  # of the training
+    share: Share,  # of this process
+    # the same attack, which starts as a `Whole` does; attacks that are no dataclass stay
+):
     "Let `attack`, and the attacks inside it, draw their starts for the whole batch"
-    if not is_dataclass(attack): return attack
-    new = {'start': Whole(attack.start, share)} if hasattr(attack, 'start') else {'attack': spread(attack.attack, share)} if hasattr(attack, 'attack') else {}
+    if not is_dataclass(attack):
+        return attack
+    new = (
+        {"start": Whole(attack.start, share)}
+        if hasattr(attack, "start")
+        else {"attack": spread(attack.attack, share)}
+        if hasattr(attack, "attack")
+        else {}
+    )
     return replace(attack, **new)
 
 # %% ../nbs/24_devices.ipynb #b10cb605
 class _Sum(torch.autograd.Function):
     "The sum over all processes; its gradient is the sum of theirs"
+
     @staticmethod
-    def forward(ctx, x): y = x.clone(); torch.distributed.all_reduce(y); return y
+    def forward(ctx, x):
+        y = x.clone()
+        torch.distributed.all_reduce(y)
+        return y
+
     @staticmethod
-    def backward(ctx, g): return _Sum.forward(ctx, g.contiguous())
+    def backward(ctx, g):
+        return _Sum.forward(ctx, g.contiguous())
+
 
 class SharedNorm(_BatchNorm):
-    "Batch norm that takes mean and variance over the shares of all processes: two sums more for each layer and pass in train mode"
-    def _get_name(self): return 'BatchNorm2d'
-    def __identity__(self): return nn.BatchNorm2d            # a checkpoint asks what the network looks like
-    def _check_input_dim(self, x): pass
+    """Batch norm that takes mean and variance over the shares of all processes: two sums more for
+    each layer and pass in train mode
+    """
+
+    def _get_name(self):
+        return "BatchNorm2d"
+
+    # a checkpoint asks what the network looks like
+    def __identity__(self):
+        return nn.BatchNorm2d
+
+    def _check_input_dim(self, x):
+        pass
+
     def forward(self, x):
-        if not self.training: return super().forward(x)
-        half,x = x.dtype,x.to(torch.promote_types(x.dtype, torch.float32))
-        over,n = [0, *range(2, x.ndim)],x.numel()//x.shape[1]
-        s = _Sum.apply(torch.cat([x.sum(over), (x*x).sum(over), x.new_full((1,), n)]))
-        mean,square = (s[:-1]/s[-1]).chunk(2)
-        var = (square-mean**2).clamp_min(0)
+        if not self.training:
+            return super().forward(x)
+        half, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
+        over, n = [0, *range(2, x.ndim)], x.numel() // x.shape[1]
+        s = _Sum.apply(torch.cat([x.sum(over), (x * x).sum(over), x.new_full((1,), n)]))
+        mean, square = (s[:-1] / s[-1]).chunk(2)
+        var = (square - mean**2).clamp_min(0)
         with torch.no_grad():
             self.num_batches_tracked += 1
-            for kept,new in ((self.running_mean, mean), (self.running_var, var*s[-1]/(s[-1]-1))): kept.lerp_(new.to(kept.dtype), self.momentum)
-        shape = [1, -1, *[1]*(x.ndim-2)]
-        return ((x-mean.view(shape))*((var+self.eps).rsqrt()*self.weight).view(shape) + self.bias.view(shape)).to(half)
+            for kept, new in (
+                (self.running_mean, mean),
+                (self.running_var, var * s[-1] / (s[-1] - 1)),
+            ):
+                kept.lerp_(new.to(kept.dtype), self.momentum)
+        shape = [1, -1, *[1] * (x.ndim - 2)]
+        return (
+            (x - mean.view(shape)) * ((var + self.eps).rsqrt() * self.weight).view(shape)
+            + self.bias.view(shape)
+        ).to(half)
+
 
 def share_norms(
-    model:nn.Module, # changed in place; weights and names stay
+    model: nn.Module,  # changed in place; weights and names stay
 ) -> nn.Module:
-    "Let every batch norm of `model` be a `SharedNorm`. ValueError for one without weights, running statistics or momentum"
+    """Let every batch norm of `model` be a `SharedNorm`.
+
+    ValueError for one without weights, running statistics or momentum
+    """
     for m in model.modules():
-        if not isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)): continue
-        if not (m.affine and m.track_running_stats and m.momentum): raise ValueError(f"{m} cannot be shared; give it affine=True, track_running_stats=True and a momentum.")
+        if not isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            continue
+        if not (m.affine and m.track_running_stats and m.momentum):
+            raise ValueError(
+                f"{m} cannot be shared; give it affine=True, track_running_stats=True and a"
+                " momentum."
+            )
         m.__class__ = SharedNorm
     return model
 
 # %% ../nbs/24_devices.ipynb #b83383b5
 class Devices(Callback):
-    "What one of many processes does beside the loop. All of them make the same Learner; `many` makes this"
-    order = 2                                                # after the checkpoint
+    """What one of many processes does beside the loop.
+
+    All of them make the same Learner; `many` makes this
+    """
+
+    order = 2  # after the checkpoint
     onlooker = True
-    def __init__(self,
-        accelerator,             # of Hugging Face's Accelerate
-        shared_norm:bool=False,  # batch norm over all shares; else each process takes its own share's statistics
+
+    def __init__(
+        self,
+        accelerator,  # of Hugging Face's Accelerate
+        # batch norm over all shares; else each process takes its own share's statistics
+        shared_norm: bool = False,
     ):
-        self.accelerator,self.shared_norm = accelerator,shared_norm
-        self.rank,self.of,self.first = accelerator.process_index,accelerator.num_processes,accelerator.is_main_process
-        self.device = accelerator.device if accelerator.device.type == 'cuda' else torch.device('cpu')
+        self.accelerator, self.shared_norm = accelerator, shared_norm
+        self.rank, self.of, self.first = (
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.is_main_process,
+        )
+        self.device = (
+            accelerator.device if accelerator.device.type == "cuda" else torch.device("cpu")
+        )
 
-    def join(self, l):
+    def join(self, learner):
         "Called by the Learner when it is made"
-        if self.shared_norm: share_norms(l.model)
-        l.train = self.share = Share(l.train, self.rank, self.of)
-        l.attack = spread(l.attack, self.share)
-        l.callbacks = [c for c in l.callbacks if self.first or not isinstance(c, Progress)] + [self]
+        if self.shared_norm:
+            share_norms(learner.model)
+        learner.train = self.share = Share(learner.train, self.rank, self.of)
+        learner.attack = spread(learner.attack, self.share)
+        learner.callbacks = [
+            c for c in learner.callbacks if self.first or not isinstance(c, Progress)
+        ] + [self]
 
-    def before_fit(self, l):
-        "All begin from the same place with the first one's weights. ValueError where they do not stand at the same step"
+    def before_fit(self, learner):
+        """All begin from the same place with the first one's weights.
+
+        ValueError where they do not stand at the same step
+        """
         from accelerate.utils import broadcast, gather_object
-        steps = gather_object([l.done])
-        if len({*steps}) > 1: raise ValueError(f"the processes stand at the steps {steps}; let all machines see the same folder with the checkpoint, or none of them one.")
-        for t in l.model.state_dict().values(): t.copy_(broadcast(t.clone(), 0))
-        if self.device.type == 'cuda': torch.cuda.set_rng_state(gather_object([torch.cuda.get_rng_state()])[0])
+
+        steps = gather_object([learner.done])
+        if len({*steps}) > 1:
+            raise ValueError(
+                f"the processes stand at the steps {steps}; let all machines see the same folder"
+                " with the checkpoint, or none of them one."
+            )
+        for t in learner.model.state_dict().values():
+            t.copy_(broadcast(t.clone(), 0))
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(gather_object([torch.cuda.get_rng_state()])[0])
 
     def backward(self, model, loss):
-        "The gradient, the loss and batch norm's statistics of the whole batch, in one sum over all processes. Returns the loss"
-        part = len(range(self.rank, self.share.whole, self.of))/self.share.whole
-        (loss*part).backward()
-        kept = [b for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None for b in (m.running_mean, m.running_var)]
+        """The gradient, the loss and batch norm's statistics of the whole batch, in one sum over
+        all processes. Returns the loss
+        """
+        part = len(range(self.rank, self.share.whole, self.of)) / self.share.whole
+        (loss * part).backward()
+        kept = [
+            b
+            for m in model.modules()
+            if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None
+            for b in (m.running_mean, m.running_var)
+        ]
         ps = [p for p in model.parameters() if p.requires_grad]
-        used,grads = [p.grad is not None for p in ps],[torch.zeros_like(p) if p.grad is None else p.grad for p in ps]
-        sent = [loss.detach()*part, *(b*part for b in kept), *grads, loss.new_tensor(used)]
+        used, grads = (
+            [p.grad is not None for p in ps],
+            [torch.zeros_like(p) if p.grad is None else p.grad for p in ps],
+        )
+        sent = [loss.detach() * part, *(b * part for b in kept), *grads, loss.new_tensor(used)]
         back = self.sum(torch.cat([t.flatten() for t in sent])).split([t.numel() for t in sent])
-        for t,v in zip([*kept, *grads], back[1:]): t.copy_(v.view_as(t))
-        if not all(used):                                    # a weight that no image of this share has used: take the others' gradient; where nobody has one, it has none
-            for p,g,n in zip(ps, grads, back[-1].tolist()): p.grad = g if n else None
+        for t, v in zip([*kept, *grads], back[1:]):
+            t.copy_(v.view_as(t))
+        # a weight that no image of this share has used: take the others' gradient; where nobody has
+        # one, it has none
+        if not all(used):
+            for p, g, n in zip(ps, grads, back[-1].tolist()):
+                p.grad = g if n else None
         return back[0].view(())
 
     def sum(self, x):
         "The sum over all processes. ConnectionError where one of them is gone"
-        try: return self.accelerator.reduce(x, 'sum')
-        except RuntimeError as e: raise ConnectionError(f"another process of this run is gone or does not answer; its own words say why ({str(e).splitlines()[0][:120]}).") from None
+        try:
+            return self.accelerator.reduce(x, "sum")
+        except RuntimeError as e:
+            raise ConnectionError(
+                "another process of this run is gone or does not answer; its own words say why"
+                f" ({str(e).splitlines()[0][:120]})."
+            ) from None
 
     def evaluate(self, model, data, precision=None, **kw) -> Record:
-        "`spat_nb.evaluate.evaluate`, each process on its share of the images; all get the whole record"
+        """`spat_nb.evaluate.evaluate`, each process on its share of the images; all get the whole
+        record
+        """
         from accelerate.utils import gather_object
-        kw = {'progress': self.first, **kw}
-        if not hasattr(data, 'take') or data.n < self.of: return evaluate(model, data, precision, **kw)
+
+        kw = {"progress": self.first, **kw}
+        if not hasattr(data, "take") or data.n < self.of:
+            return evaluate(model, data, precision, **kw)
         r = evaluate(model, data.take(torch.arange(self.rank, data.n, self.of)), precision, **kw)
-        parts = gather_object([{'y': r.y, 'marks': r.marks, **r.preds}])
+        parts = gather_object([{"y": r.y, "marks": r.marks, **r.preds}])
+
         def woven(k):
             out = torch.empty(data.n, dtype=torch.int64)
-            for i,p in enumerate(parts): out[i::self.of] = p[k]
+            for i, p in enumerate(parts):
+                out[i :: self.of] = p[k]
             return out
-        r.info['identity']['images'] = digest(marks := woven('marks'))
-        return replace(r, y=woven('y'), preds={k: woven(k) for k in r.preds}, marks=marks)
+
+        r.info["identity"]["images"] = digest(marks := woven("marks"))
+        return replace(r, y=woven("y"), preds={k: woven(k) for k in r.preds}, marks=marks)
 
     def wait(self):
         "Until all processes are here"
         self.accelerator.wait_for_everyone()
+
     def close(self):
         "Say goodbye to the others"
         self.accelerator.end_training()
 
 # %% ../nbs/24_devices.ipynb #ab85b327
 def many(
-    device:str=None,         # 'cpu', or 'cuda': each process takes its own one; default: the reader's setting
-    timeout:float=600,       # seconds after which a process that does not answer is given up
-    shared_norm:bool=False,  # batch norm over all shares
-) -> Devices:                # None where this process is the only one: the usual run
-    "Which of the processes am I that `torchrun` or `accelerate launch` started? ImportError where there are many, but no accelerate"
-    n = int(os.environ.get('WORLD_SIZE', 1))
-    if n < 2: return None
-    try: from accelerate import Accelerator, InitProcessGroupKwargs
-    except ImportError: raise ImportError(f"this is one of {n} processes, which need accelerate; pip install accelerate.") from None
+    # 'cpu', or 'cuda': each process takes its own one; default: the reader's setting
+    device: str = None,
+    timeout: float = 600,  # seconds after which a process that does not answer is given up
+    shared_norm: bool = False,  # batch norm over all shares
+) -> Devices:  # None where this process is the only one: the usual run
+    """Which of the processes am I that `torchrun` or `accelerate launch` started? ImportError where
+    there are many, but no accelerate
+    """
+    n = int(os.environ.get("WORLD_SIZE", 1))
+    if n < 2:
+        return None
+    try:
+        from accelerate import Accelerator, InitProcessGroupKwargs
+    except ImportError:
+        raise ImportError(
+            f"this is one of {n} processes, which need accelerate; pip install accelerate."
+        ) from None
     group = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout))
-    return Devices(Accelerator(cpu=default_device(device).type != 'cuda', kwargs_handlers=[group]), shared_norm)
+    return Devices(
+        Accelerator(cpu=default_device(device).type != "cuda", kwargs_handlers=[group]), shared_norm
+    )
 
 # %% ../nbs/24_devices.ipynb #29cf6038
 class _Flops(TorchDispatchMode):
     n = 0
+
     def __torch_dispatch__(self, f, types, args=(), kwargs=None):
         from torch.utils.flop_counter import flop_registry
+
         out = f(*args, **(kwargs or {}))
-        if cost := flop_registry.get(f.overloadpacket): self.n += cost(*args, **(kwargs or {}), out_val=out)
+        if cost := flop_registry.get(f.overloadpacket):
+            self.n += cost(*args, **(kwargs or {}), out_val=out)
         return out
 
+
 def flops(
-    f:Callable, # called without arguments
-) -> int:       # a multiplication and an addition are two
-    "Floating-point operations of all convolutions and matrix products in `f()`, its backward passes too"
-    with _Flops() as c: f()
+    f: Callable,  # called without arguments
+) -> int:  # a multiplication and an addition are two
+    """Floating-point operations of all convolutions and matrix products in `f()`, its backward
+    passes too
+    """
+    with _Flops() as c:
+        f()
     return c.n
 
+
 def passes(
-    objective:Callable, # (model, x, y, attack) -> loss ()
-    attack:Callable,    # of the training
-    model:nn.Module,    # stays as it is
-    x:Tensor,           # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,           # (b,) labels
+    objective: Callable,  # (model, x, y, attack) -> loss ()
+    attack: Callable,  # of the training
+    model: nn.Module,  # stays as it is
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
 ) -> float:
     "Work of one training step, in forward passes of the same batch"
     net = copy.deepcopy(model).train()
-    return flops(lambda: objective(net, x, y, attack).backward())/flops(lambda: net(x))
+    return flops(lambda: objective(net, x, y, attack).backward()) / flops(lambda: net(x))
 
 # %% ../nbs/24_devices.ipynb #f84ba078
 @dataclass(frozen=True)
 class Machine:
     "What a device and its wires do in practice"
-    flops: float                # operations per second that training reaches: peak times utilisation
-    bandwidth: float = math.inf # bytes per second that a device sends while all of them sum
-    latency: float = 0.         # seconds that a sum of nothing takes
-    overlap: float = 0.         # share of the sum that hides behind the backward pass
-    def sum(self,
-        size:int, # numbers of 4 bytes
-        of:int,   # devices
-    ) -> float:   # seconds
+
+    # operations per second that training reaches: peak times utilisation
+    flops: float
+    bandwidth: float = math.inf  # bytes per second that a device sends while all of them sum
+    latency: float = 0.0  # seconds that a sum of nothing takes
+    overlap: float = 0.0  # share of the sum that hides behind the backward pass
+
+    def sum(
+        self,
+        size: int,  # numbers of 4 bytes
+        of: int,  # devices
+    ) -> float:  # seconds
         "One sum over all devices"
-        return (1-self.overlap)*(2*(of-1)/of*4*size/self.bandwidth + self.latency) if of > 1 else 0.
-    def run(self,
-        images:int,  # that are trained on, over all epochs
-        batch:int,   # of all devices together
-        work:float,  # operations per image and step: passes times those of a forward pass
-        size:int,    # parameters
-        of:int=1,    # devices
-    ) -> float:      # seconds
+        return (
+            (1 - self.overlap) * (2 * (of - 1) / of * 4 * size / self.bandwidth + self.latency)
+            if of > 1
+            else 0.0
+        )
+
+    def run(
+        self,
+        images: int,  # that are trained on, over all epochs
+        batch: int,  # of all devices together
+        work: float,  # operations per image and step: passes times those of a forward pass
+        size: int,  # parameters
+        of: int = 1,  # devices
+    ) -> float:  # seconds
         "A whole training run; loading and validation come on top"
-        return images/batch*(batch/of*work/self.flops + self.sum(size, of))
+        return images / batch * (batch / of * work / self.flops + self.sum(size, of))

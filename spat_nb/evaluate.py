@@ -6,491 +6,954 @@ Docs: https://spat-nb.github.io/spat_nb/evaluate.html.md"""
 
 # %% ../nbs/20_evaluate.ipynb #6de21331
 from __future__ import annotations
-import base64, hashlib, json, math, time
+
+import base64
+import hashlib
+import json
+import math
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+
 from .attack import Recorder, State, misfits, watched
 from .autoattack import autoattack  # noqa: F401, its public door
 from .balls import Ball
-from .core import bar, check_images, check_labels, check_logits, device_of, eval_mode, fast, fitting_threads, kept_layout, logits, own, settings
+from spat_nb.core import (
+    bar,
+    check_images,
+    check_labels,
+    check_logits,
+    device_of,
+    eval_mode,
+    fast,
+    fitting_threads,
+    kept_layout,
+    logits,
+    own,
+    settings,
+)
 from .data import Pairs, pair, rng
 from .files import write_aside
 from .identity import describe, difference, digest, fingerprint, made_of
-from .paths import instead, what_is
 from .losses import margin
+from .paths import instead, what_is
 
 # %% auto #0
 __all__ = ['wilson', 'paired', 'Record', 'evaluate', 'sweep', 'plot_sweep', 'Flight', 'plot_flight']
 
 # %% ../nbs/20_evaluate.ipynb #978610c7
 def wilson(
-    k:int,           # successes
-    n:int,           # tries
-    level:float=.95, # confidence, in (0,1)
-) -> tuple:          # lowest and highest plausible share, in [0,1]
-    "Interval for a share (Wilson 1927): it stays in [0,1] and keeps its width at 0 and 1. ValueError where k or level is out of range"
+    k: int,  # successes
+    n: int,  # tries
+    level: float = 0.95,  # confidence, in (0,1)
+) -> tuple:  # lowest and highest plausible share, in [0,1]
+    """Interval for a share (Wilson 1927): it stays in [0,1] and keeps its width at 0 and 1.
+
+    ValueError where k or level is out of range
+    """
     from statistics import NormalDist
-    if not 0 <= k <= n: raise ValueError(f"{k} successes of {n} tries; k lies between 0 and n.")
-    if not 0 < level < 1: raise ValueError(f"level is {level}; a confidence lies between 0 and 1, .95 say.")
-    if n == 0: return 0.,1.
-    z = NormalDist().inv_cdf((1+level)/2)
-    mid,half = (k + z*z/2)/(n + z*z),z/(n + z*z)*math.sqrt(k*(n-k)/n + z*z/4)
-    return max(0., mid-half),min(1., mid+half)
+
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} successes of {n} tries; k lies between 0 and n.")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; a confidence lies between 0 and 1, .95 say.")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    mid, half = (
+        (k + z * z / 2) / (n + z * z),
+        z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4),
+    )
+    return max(0.0, mid - half), min(1.0, mid + half)
 
 # %% ../nbs/20_evaluate.ipynb #899177e1
 def paired(
-    a,               # (n,) bool: which images the one answers right; n >= 1
-    b,               # (n,) bool: the other, on the same images in the same order
-    level:float=.95, # confidence, in (0,1)
-) -> tuple:          # share of `a` less share of `b`, lowest and highest plausible value, in [-1,1]
-    "Difference of two shares over the same images with its interval (Agresti and Min 2005). ValueError where the images cannot be the same, or level is out of range"
+    a,  # (n,) bool: which images the one answers right; n >= 1
+    b,  # (n,) bool: the other, on the same images in the same order
+    level: float = 0.95,  # confidence, in (0,1)
+) -> tuple:  # share of `a` less share of `b`, lowest and highest plausible value, in [-1,1]
+    """Difference of two shares over the same images with its interval (Agresti and Min 2005).
+
+    ValueError where the images cannot be the same, or level is out of range
+    """
     from statistics import NormalDist
-    if a.shape != b.shape or a.ndim != 1 or len(a) == 0: raise ValueError(f"answers of shapes {tuple(a.shape)} and {tuple(b.shape)}; give the right answers of both to the same images, (n,) each.")
-    if a.dtype != torch.bool or b.dtype != torch.bool: raise ValueError(f"answers of type {a.dtype} and {b.dtype}; give bool, right or wrong, as record.correct does.")
-    if not 0 < level < 1: raise ValueError(f"level is {level}; a confidence lies between 0 and 1, .95 say.")
-    only_a,only_b,n = int((a & ~b).sum()),int((b & ~a).sum()),len(a)
-    d,N = only_a - only_b,n + 2
-    half = NormalDist().inv_cdf((1+level)/2)*math.sqrt(only_a + only_b + 1 - d*d/N)/N
-    return d/n,max(-1., d/N - half),min(1., d/N + half)
+
+    if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
+        raise ValueError(
+            f"answers of shapes {tuple(a.shape)} and {tuple(b.shape)}; give the right answers of"
+            " both to the same images, (n,) each."
+        )
+    if a.dtype != torch.bool or b.dtype != torch.bool:
+        raise ValueError(
+            f"answers of type {a.dtype} and {b.dtype}; give bool, right or wrong, as record.correct"
+            " does."
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; a confidence lies between 0 and 1, .95 say.")
+    only_a, only_b, n = int((a & ~b).sum()), int((b & ~a).sum()), len(a)
+    d, N = only_a - only_b, n + 2
+    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(only_a + only_b + 1 - d * d / N) / N
+    return d / n, max(-1.0, d / N - half), min(1.0, d / N + half)
 
 # %% ../nbs/20_evaluate.ipynb #3b1ad773
 def _hard(y, n, c):
     "`y`, where it is one label for each image"
-    if check_labels(y, n, c).ndim == 1: return y
-    raise ValueError(f"y has shape {tuple(y.shape)}; answers are right or wrong against labels (b,) only, use y.argmax(1).")
+    if check_labels(y, n, c).ndim == 1:
+        return y
+    raise ValueError(
+        f"y has shape {tuple(y.shape)}; answers are right or wrong against labels (b,) only, use"
+        " y.argmax(1)."
+    )
+
 
 @dataclass(eq=False, repr=False)
 class Record:
-    "What a model answered to each image, clean and under each attack; every number is counted from here. ValueError or TypeError where its parts do not fit"
-    y: Tensor            # (n,) int64 labels, n >= 1
-    preds: dict          # name -> (n,) int64 answers; 'clean' first
-    classes: tuple       # c class names
-    info: dict = field(default_factory=dict) # how it was made: attacks, precision, seed, seconds, and the identity of model, images and attacks
-    marks: Tensor = None # (n,) int64, a fingerprint of each image; not saved
+    """What a model answered to each image, clean and under each attack; every number is counted
+    from here. ValueError or TypeError where its parts do not fit
+    """
+
+    y: Tensor  # (n,) int64 labels, n >= 1
+    preds: dict  # name -> (n,) int64 answers; 'clean' first
+    classes: tuple  # c class names
+    # how it was made: attacks, precision, seed, seconds, and the identity of model, images and
+    # attacks
+    info: dict = field(default_factory=dict)
+    marks: Tensor = None  # (n,) int64, a fingerprint of each image; not saved
+
     def __post_init__(self):
-        if len(self.y) == 0 or 'clean' not in self.preds: raise ValueError(f"{len(self.y)} images and answers for {list(self.preds)}; a record needs an image and the clean answers.")
-        for t in (self.y, *self.preds.values()): _hard(t, len(self.y), len(self.classes))
+        if len(self.y) == 0 or "clean" not in self.preds:
+            raise ValueError(
+                f"{len(self.y)} images and answers for {list(self.preds)}; a record needs an image"
+                " and the clean answers."
+            )
+        for t in (self.y, *self.preds.values()):
+            _hard(t, len(self.y), len(self.classes))
+
     @property
-    def attacks(self): return [k for k in self.preds if k != 'clean' and '/' not in k]         # 'aa/square' is a part of 'aa'
+    # 'aa/square' is a part of 'aa'
+    def attacks(self):
+        return [k for k in self.preds if k != "clean" and "/" not in k]
+
     @property
-    def notes(self): return self.info.get('notes', [])
+    def notes(self):
+        return self.info.get("notes", [])
+
     @property
-    def names(self): return [*self.preds, *['worst']*(len(self.attacks) > 1)]
+    def names(self):
+        return [*self.preds, *["worst"] * (len(self.attacks) > 1)]
 
     def _answers(self, name):
-        if name in self.preds: return self.preds[name]
+        if name in self.preds:
+            return self.preds[name]
         raise KeyError(f"{name!r} gives no answers in this record; it has {', '.join(self.preds)}.")
-    def correct(self,
-        name:str='clean', # 'clean', an attack, or 'worst': right under everything that was tried
-    ) -> Tensor:          # (n,) bool
+
+    def correct(
+        self,
+        # 'clean', an attack, or 'worst': right under everything that was tried
+        name: str = "clean",
+    ) -> Tensor:  # (n,) bool
         "Which images are answered right. KeyError for an unknown name"
-        return torch.stack([self._answers(k) == self.y for k in (self.preds if name == 'worst' else [name])]).all(0)
-    def accuracy(self, name:str='clean') -> float:
+        return torch.stack(
+            [self._answers(k) == self.y for k in (self.preds if name == "worst" else [name])]
+        ).all(0)
+
+    def accuracy(self, name: str = "clean") -> float:
         "Share of images answered right, in [0,1]"
         return self.correct(name).double().mean().item()
-    def interval(self, name:str='clean', level:float=.95) -> tuple:
+
+    def interval(self, name: str = "clean", level: float = 0.95) -> tuple:
         "Wilson interval of the accuracy"
         return wilson(int(self.correct(name).sum()), len(self.y), level)
 
-    def per_class(self,
-        name:str='clean', # as in `correct`
-        level:float=.95,  # confidence of the intervals
-    ): # pandas.DataFrame, a row per class: n, correct, accuracy (NaN where n is 0), lo, hi
+    def per_class(
+        self,
+        name: str = "clean",  # as in `correct`
+        level: float = 0.95,  # confidence of the intervals
+    ):  # pandas.DataFrame, a row per class: n, correct, accuracy (NaN where n is 0), lo, hi
         "Accuracy of each class by itself"
         import pandas as pd
-        n,k = (torch.bincount(t, minlength=len(self.classes)).tolist() for t in (self.y, self.y[self.correct(name)]))
-        rows = [(n_, k_, k_/n_ if n_ else math.nan, *wilson(k_, n_, level)) for n_,k_ in zip(n, k)]
-        return pd.DataFrame(rows, index=pd.Index(self.classes, name='class'), columns=['n', 'correct', 'accuracy', 'lo', 'hi'])
-    def weakest(self, name:str='clean') -> tuple: # its name and accuracy
+
+        n, k = (
+            torch.bincount(t, minlength=len(self.classes)).tolist()
+            for t in (self.y, self.y[self.correct(name)])
+        )
+        rows = [
+            (n_, k_, k_ / n_ if n_ else math.nan, *wilson(k_, n_, level)) for n_, k_ in zip(n, k)
+        ]
+        return pd.DataFrame(
+            rows,
+            index=pd.Index(self.classes, name="class"),
+            columns=["n", "correct", "accuracy", "lo", "hi"],
+        )
+
+    def weakest(self, name: str = "clean") -> tuple:  # its name and accuracy
         "The class with the lowest accuracy, of those that have images; the first of equals"
         acc = self.per_class(name).accuracy
-        return acc.idxmin(),acc.min()
-    def confusion(self, name:str='clean') -> Tensor: # (c,c) counts; row: label, column: answer
+        return acc.idxmin(), acc.min()
+
+    def confusion(self, name: str = "clean") -> Tensor:  # (c,c) counts; row: label, column: answer
         "Which label was answered how often by which class"
         c = len(self.classes)
-        return torch.bincount(self.y*c + self._answers(name), minlength=c*c).view(c, c)
-    def table(self, level:float=.95): # pandas.DataFrame, a row per attack: n, accuracy, lo, hi, weakest_class, weakest
+        return torch.bincount(self.y * c + self._answers(name), minlength=c * c).view(c, c)
+
+    # pandas.DataFrame, a row per attack: n, accuracy, lo, hi, weakest_class, weakest
+    def table(self, level: float = 0.95):
         "One line for each attack, and the worst case over all of them where there are several"
         import pandas as pd
-        rows = [(len(self.y), self.accuracy(k), *self.interval(k, level), *self.weakest(k)) for k in self.names]
-        return pd.DataFrame(rows, index=pd.Index(self.names, name='attack'), columns=['n', 'accuracy', 'lo', 'hi', 'weakest_class', 'weakest'])
-    def class_table(self): # pandas.DataFrame, a row per class, a column per attack
+
+        rows = [
+            (len(self.y), self.accuracy(k), *self.interval(k, level), *self.weakest(k))
+            for k in self.names
+        ]
+        return pd.DataFrame(
+            rows,
+            index=pd.Index(self.names, name="attack"),
+            columns=["n", "accuracy", "lo", "hi", "weakest_class", "weakest"],
+        )
+
+    def class_table(self):  # pandas.DataFrame, a row per class, a column per attack
         "Accuracy of every class under every attack"
         import pandas as pd
+
         return pd.DataFrame({k: self.per_class(k).accuracy for k in self.names})
+
     def _same(self, other, names):
-        "Notes on what could not be compared. ValueError where images or one of these attacks were not the same in both"
-        if not torch.equal(self.y, other.y): raise ValueError(f"the labels of the records differ ({len(self.y)} and {len(other.y)} images); evaluate both on the same images in the same order.")
-        mine,its = (r.info.get('identity', {}) for r in (self, other))
-        if mine and its and mine['images'] != its['images']: raise ValueError("the images of the records differ, though their labels do not; evaluate both on the same images in the same order.")
-        notes = set() if mine and its else {'a record was made before code and images were kept with it: only labels, and the settings of attacks, were compared'}
-        for k in names: notes |= self._same_attack(other, k.split('/')[0])
+        """Notes on what could not be compared.
+
+        ValueError where images or one of these attacks were not the same in both
+        """
+        if not torch.equal(self.y, other.y):
+            raise ValueError(
+                f"the labels of the records differ ({len(self.y)} and {len(other.y)} images);"
+                " evaluate both on the same images in the same order."
+            )
+        mine, its = (r.info.get("identity", {}) for r in (self, other))
+        if mine and its and mine["images"] != its["images"]:
+            raise ValueError(
+                "the images of the records differ, though their labels do not; evaluate both on the"
+                " same images in the same order."
+            )
+        notes = (
+            set()
+            if mine and its
+            else {
+                "a record was made before code and images were kept with it: only labels, and the"
+                " settings of attacks, were compared"
+            }
+        )
+        for k in names:
+            notes |= self._same_attack(other, k.split("/")[0])
         return sorted(notes)
+
     def _same_attack(self, other, k):
-        mine,its = (r.info.get('attacks', {}).get(k) for r in (self, other))
-        if mine and its and mine != its: raise ValueError(f"{k} was {mine} in one record and {its} in the other; evaluate both with the same attack.")
-        mine,its = (r.info.get('identity', {}).get('attacks', {}).get(k, {}) for r in (self, other))
-        if not (mine and its): return set()
-        lib = lambda p, yes: {key: v for key,v in p.items() if key.startswith('library ') == yes}
+        mine, its = (r.info.get("attacks", {}).get(k) for r in (self, other))
+        if mine and its and mine != its:
+            raise ValueError(
+                f"{k} was {mine} in one record and {its} in the other; evaluate both with the same"
+                " attack."
+            )
+        mine, its = (
+            r.info.get("identity", {}).get("attacks", {}).get(k, {}) for r in (self, other)
+        )
+        if not (mine and its):
+            return set()
+
+        def lib(p, yes):
+            return {key: v for key, v in p.items() if key.startswith("library ") == yes}
+
         told = difference(lib(mine, False), lib(its, False), two=True)
-        if told: raise ValueError(f"{k} was another attack in each of the records: {told}; evaluate both with the same attack.")
+        if told:
+            raise ValueError(
+                f"{k} was another attack in each of the records: {told}; evaluate both with the"
+                " same attack."
+            )
         return {told} if (told := difference(lib(mine, True), lib(its, True), two=True)) else set()
-    def versus(self,
-        other:Record,    # on the same images, in the same order
-        name:str=None,   # an attack, or 'clean': class by class under this one; default: all images, under every attack that both have
-        level:float=.95, # confidence of the intervals; of the classes together (Bonferroni)
-    ): # pandas.DataFrame, a row per attack or class: n, accuracy, other, diff, lo, hi
-        "Which of two networks is better, image by image, see `paired`. ValueError where images, labels or an attack of one name were not the same; KeyError for an unknown name. `attrs['notes']` says what could not be compared"
+
+    def versus(
+        self,
+        other: Record,  # on the same images, in the same order
+        # an attack, or 'clean': class by class under this one; default: all images, under every
+        # attack that both have
+        name: str = None,
+        level: float = 0.95,  # confidence of the intervals; of the classes together (Bonferroni)
+    ):  # pandas.DataFrame, a row per attack or class: n, accuracy, other, diff, lo, hi
+        """Which of two networks is better, image by image, see `paired`.
+
+        ValueError where images, labels or an attack of one name were not the same; KeyError for an
+        unknown name. `attrs['notes']` says what could not be compared
+        """
         import pandas as pd
-        if name is None: parts = {k: (k, slice(None)) for k in ('clean', *self.attacks) if k in other.preds}
+
+        if name is None:
+            parts = {k: (k, slice(None)) for k in ("clean", *self.attacks) if k in other.preds}
         else:
-            parts = {c: (name, self.y == i) for i,c in enumerate(self.classes) if (self.y == i).any()}
-            level = 1-(1-level)/len(parts)
-        asked = {k for k,_ in parts.values()}
-        notes = self._same(other, {*self.attacks} if 'worst' in asked else asked)
-        rows = [(self.correct(k)[of], other.correct(k)[of]) for k,of in parts.values()]
-        rows = [(len(a), a.double().mean().item(), b.double().mean().item(), *paired(a, b, level)) for a,b in rows]
-        table = pd.DataFrame(rows, index=pd.Index(parts, name='attack' if name is None else 'class'), columns=['n', 'accuracy', 'other', 'diff', 'lo', 'hi'])
-        table.attrs['notes'] = notes
+            parts = {
+                c: (name, self.y == i) for i, c in enumerate(self.classes) if (self.y == i).any()
+            }
+            level = 1 - (1 - level) / len(parts)
+        asked = {k for k, _ in parts.values()}
+        notes = self._same(other, {*self.attacks} if "worst" in asked else asked)
+        rows = [(self.correct(k)[of], other.correct(k)[of]) for k, of in parts.values()]
+        rows = [
+            (len(a), a.double().mean().item(), b.double().mean().item(), *paired(a, b, level))
+            for a, b in rows
+        ]
+        table = pd.DataFrame(
+            rows,
+            index=pd.Index(parts, name="attack" if name is None else "class"),
+            columns=["n", "accuracy", "other", "diff", "lo", "hi"],
+        )
+        table.attrs["notes"] = notes
         return table
-    def __repr__(self): return '\n'.join([self.table().to_string(float_format='{:.3f}'.format), *self.notes])
+
+    def __repr__(self):
+        return "\n".join([self.table().to_string(float_format="{:.3f}".format), *self.notes])
+
     def _repr_html_(self):
         from html import escape
-        return self.table().to_html(float_format='{:.3f}'.format) + ''.join(f'<p>{escape(t)}</p>' for t in self.notes)
+
+        return self.table().to_html(float_format="{:.3f}".format) + "".join(
+            f"<p>{escape(t)}</p>" for t in self.notes
+        )
 
     def save(self, path):
         "Write to a JSON file"
-        d = dict(y=self.y.tolist(), preds={k: v.tolist() for k,v in self.preds.items()}, classes=list(self.classes), info=self.info)
-        with write_aside(path) as part: part.write_text(json.dumps(d), encoding='utf-8')
+        d = dict(
+            y=self.y.tolist(),
+            preds={k: v.tolist() for k, v in self.preds.items()},
+            classes=list(self.classes),
+            info=self.info,
+        )
+        with write_aside(path) as part:
+            part.write_text(json.dumps(d), encoding="utf-8")
+
     @classmethod
     def load(cls, path) -> Record:
-        "Read what `save` wrote. FileNotFoundError, or ValueError where the file is damaged or no record"
-        if Path(path).is_dir(): raise FileNotFoundError(f"{path} is a folder; check the path: {instead(path, 'record.json')}.")
-        if not Path(path).is_file(): raise FileNotFoundError(f"no record {path}; check the path, or evaluate first.")
+        """Read what `save` wrote.
+
+        FileNotFoundError, or ValueError where the file is damaged or no record
+        """
+        if Path(path).is_dir():
+            raise FileNotFoundError(
+                f"{path} is a folder; check the path: {instead(path, 'record.json')}."
+            )
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no record {path}; check the path, or evaluate first.")
         try:
-            d = json.loads(Path(path).read_text(encoding='utf-8'))
-            return cls(torch.tensor(d['y']), {k: torch.tensor(v) for k,v in d['preds'].items()}, tuple(d['classes']), d['info'])
+            d = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(
+                torch.tensor(d["y"]),
+                {k: torch.tensor(v) for k, v in d["preds"].items()},
+                tuple(d["classes"]),
+                d["info"],
+            )
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
-            if (kind := what_is(path)) not in ('a record of answers', 'a text file', 'an empty file'): raise ValueError(f"{path} is {kind} and holds no whole record; {instead(path, 'record.json')}.") from None
+            if (kind := what_is(path)) not in (
+                "a record of answers",
+                "a text file",
+                "an empty file",
+            ):
+                raise ValueError(
+                    f"{path} is {kind} and holds no whole record; {instead(path, 'record.json')}."
+                ) from None
             raise ValueError(f"{path} holds no whole record ({e}); evaluate again.") from None
 
 # %% ../nbs/20_evaluate.ipynb #7d114d04
 @contextmanager
 def _stream(device, seed, *key):
-    "torch's random streams, seeded by all these for a while; then as they were. A seed of None leaves them alone"
-    if seed is None: yield; return
-    s,cuda = rng(seed, *key).initial_seed(),[device] if device.type == 'cuda' else []
-    with torch.random.fork_rng(cuda):                                # forks and seeds this device alone
-        torch.default_generator.manual_seed(s)
-        for d in cuda: torch.cuda.default_generators[d.index].manual_seed(s)
-        if device.type == 'mps': torch.mps.manual_seed(s)
+    """torch's random streams, seeded by all these for a while; then as they were. A seed of None
+    leaves them alone
+    """
+    if seed is None:
         yield
+        return
+    s, cuda = rng(seed, *key).initial_seed(), [device] if device.type == "cuda" else []
+    # forks and seeds this device alone
+    with torch.random.fork_rng(cuda):
+        torch.default_generator.manual_seed(s)
+        for d in cuda:
+            torch.cuda.default_generators[d.index].manual_seed(s)
+        if device.type == "mps":
+            torch.mps.manual_seed(s)
+        yield
+
 
 def _logits(model, x, classes=()):
     "(b,c), checked. ValueError where there are more or fewer than `classes`"
-    with torch.no_grad(): z = check_logits(logits(model, x), len(x))
-    if classes and z.shape[1] != len(classes): raise ValueError(f"the model returns {z.shape[1]} classes but the data has {len(classes)}; build it with classes={len(classes)}.")
+    with torch.no_grad():
+        z = check_logits(logits(model, x), len(x))
+    if classes and z.shape[1] != len(classes):
+        raise ValueError(
+            f"the model returns {z.shape[1]} classes but the data has {len(classes)}; build it with"
+            f" classes={len(classes)}."
+        )
     return z
 
+
 def _attacked(name, attack, ball, model, net, x, y):
-    "(b,) answers of `model` to images that were attacked through `net`, after a check that the attack kept to the rules"
+    """(b,) answers of `model` to images that were attacked through `net`, after a check that the
+    attack kept to the rules
+    """
     x_adv = attack(net, x.clone(), y.clone())
     if isinstance(x_adv, Tensor) and (lost := ~x_adv.isfinite().flatten(1).all(1)).any():
-        raise ValueError(f"attack {name!r} returned no images: NaN or infinity in {int(lost.sum())} of {len(x)} images; look at its step, and at the gradients that it follows.")
-    try: check_images(x_adv)
-    except (TypeError, ValueError) as e: raise type(e)(f"attack {name!r} returned no images: {e}") from None
-    if x_adv.shape != x.shape: raise ValueError(f"attack {name!r} returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}.")
-    if ball and not ball.inside(x_adv, x).all(): raise ValueError(f"attack {name!r} left its ball: displacement {ball.norm(x_adv-x).max():.6g}, eps {ball.eps:.6g}.")
-    try: p = _logits(model, x_adv).argmax(1)
-    except ValueError as e: raise ValueError(f"the images of attack {name!r}: {e}") from None
-    if net is model or not (again := (p == y) & (_logits(net, x_adv).argmax(1) != y)).any(): return p
-    p[again] = _attacked(name, attack, ball, model, model, x[again], y[again])    # rounding has misled the search: once more, without it
+        raise ValueError(
+            f"attack {name!r} returned no images: NaN or infinity in {int(lost.sum())} of {len(x)}"
+            " images; look at its step, and at the gradients that it follows."
+        )
+    try:
+        check_images(x_adv)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"attack {name!r} returned no images: {e}") from None
+    if x_adv.shape != x.shape:
+        raise ValueError(
+            f"attack {name!r} returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}."
+        )
+    if ball and not ball.inside(x_adv, x).all():
+        raise ValueError(
+            f"attack {name!r} left its ball: displacement {ball.norm(x_adv - x).max():.6g}, eps"
+            f" {ball.eps:.6g}."
+        )
+    try:
+        p = _logits(model, x_adv).argmax(1)
+    except ValueError as e:
+        raise ValueError(f"the images of attack {name!r}: {e}") from None
+    if net is model or not (again := (p == y) & (_logits(net, x_adv).argmax(1) != y)).any():
+        return p
+    # rounding has misled the search: once more, without it
+    p[again] = _attacked(name, attack, ball, model, model, x[again], y[again])
     return p
 
 # %% ../nbs/20_evaluate.ipynb #adbae36f
 def _batches(data, size=256):
     "The batches of `data` in their own order and not augmented; tensors (x, y) in pieces"
-    if hasattr(data, 'test'): raise TypeError("data holds several parts; evaluate one of them, data.test say.")
-    if hasattr(data, 'with_'): return data.with_(shuffle=False, augment=None)
-    if not (isinstance(data, (tuple, list)) and len(data) > 1) or isinstance(data[0], (tuple, list, dict)): return Pairs(data)
-    x,y = pair(data)
+    if hasattr(data, "test"):
+        raise TypeError("data holds several parts; evaluate one of them, data.test say.")
+    if hasattr(data, "with_"):
+        return data.with_(shuffle=False, augment=None)
+    if not (isinstance(data, (tuple, list)) and len(data) > 1) or isinstance(
+        data[0], (tuple, list, dict)
+    ):
+        return Pairs(data)
+    x, y = pair(data)
     check_labels(y, len(check_images(x)))
     return list(zip(x.split(size), y.split(size))) if len(x) else []
 
+
 def _checked(attacks):
     "`attacks`, if each can be called and none has a name that means something else"
-    for k,a in attacks.items():
-        if not callable(a): raise TypeError(f"{k} is {a!r}, which is no attack; give name=attack, such as pgd20=pgd(Linf(8/255), 20).")
-        if k in ('clean', 'worst') or '/' in k: raise ValueError(f"an attack is called {k!r}, which is a row of its own kind in the table; choose another name.")
-        try: misfits(a)
-        except ValueError as e: raise ValueError(f"{k}: {e}") from None
+    for k, a in attacks.items():
+        if not callable(a):
+            raise TypeError(
+                f"{k} is {a!r}, which is no attack; give name=attack, such as"
+                " pgd20=pgd(Linf(8/255), 20)."
+            )
+        if k in ("clean", "worst") or "/" in k:
+            raise ValueError(
+                f"an attack is called {k!r}, which is a row of its own kind in the table; choose"
+                " another name."
+            )
+        try:
+            misfits(a)
+        except ValueError as e:
+            raise ValueError(f"{k}: {e}") from None
     return attacks
+
 
 def _size(data):
     "How many images `data` holds; None where it does not say"
-    if isinstance(data, list): return sum(len(x) for x,_ in data)
-    n = getattr(data, 'n', None)
-    return len(data.dataset) if n is None and hasattr(getattr(data, 'dataset', None), '__len__') else n
+    if isinstance(data, list):
+        return sum(len(x) for x, _ in data)
+    n = getattr(data, "n", None)
+    return (
+        len(data.dataset) if n is None and hasattr(getattr(data, "dataset", None), "__len__") else n
+    )
+
 
 def _batch(data):
     "How many images stand in a batch; None where nobody knows before it comes"
-    if isinstance(data, list): return len(data[0][0]) if data else None
-    return getattr(data, 'batch_size', None)
+    if isinstance(data, list):
+        return len(data[0][0]) if data else None
+    return getattr(data, "batch_size", None)
 
 # %% ../nbs/20_evaluate.ipynb #e01a8634
 @dataclass(eq=False)
 class _Stage:
     "One attack of an evaluation, the images that wait for it, and what it has done so far"
+
     name: str
     attack: Callable = None  # None: the images are answered as they are
-    ball: Ball = None        # where the attack must stay
-    before: str = None       # the stage whose survivors come here
-    held: list = field(default_factory=list) # pieces (rows, x, y) in line
-    runs: int = 0            # batches done
-    n: int = 0               # images done
-    stood: int = 0           # of these, answered right
-    seconds: float = 0.
+    ball: Ball = None  # where the attack must stay
+    before: str = None  # the stage whose survivors come here
+    held: list = field(default_factory=list)  # pieces (rows, x, y) in line
+    runs: int = 0  # batches done
+    n: int = 0  # images done
+    stood: int = 0  # of these, answered right
+    seconds: float = 0.0
+
     @property
-    def waiting(self): return sum(len(rows) for rows,*_ in self.held)
+    def waiting(self):
+        return sum(len(rows) for rows, *_ in self.held)
+
     def take(self, size):
         "The first `size` images in line"
         line = [torch.cat(t) for t in zip(*self.held)]
         self.held = [tuple(t[size:] for t in line)] if len(line[0]) > size else []
         return [t[:size] for t in line]
 
+
 def _stages(attacks):
-    "name -> _Stage in an order in which each stands behind the one before it; the members of a cascade form a row"
-    stages = {'clean': _Stage('clean')}
-    for k,a in attacks.items():
-        before = 'clean'
-        for name,m in [(f'{k}/{j}', m) for j,m in a.members.items()] if isinstance(getattr(a, 'members', None), dict) else [(k, a)]:
-            stages[name] = _Stage(name, m, getattr(a, 'ball', None) or getattr(m, 'ball', None), before)
+    """name -> _Stage in an order in which each stands behind the one before it; the members of a
+    cascade form a row
+    """
+    stages = {"clean": _Stage("clean")}
+    for k, a in attacks.items():
+        before = "clean"
+        for name, m in (
+            [(f"{k}/{j}", m) for j, m in a.members.items()]
+            if isinstance(getattr(a, "members", None), dict)
+            else [(k, a)]
+        ):
+            stages[name] = _Stage(
+                name, m, getattr(a, "ball", None) or getattr(m, "ball", None), before
+            )
             before = name
     return stages
 
+
 def _outlook(stages, n):
-    "Of `n` images: accuracies so far (who waits still stands), the share of (image, attack) pairs that are settled, the seconds left, and whether they are known in full"
-    first = stages['clean']
-    alive,todo,open_,left,known = {},{},{},0.,True
+    """Of `n` images: accuracies so far (who waits still stands), the share of (image, attack) pairs
+    that are settled, the seconds left, and whether they are known in full
+    """
+    first = stages["clean"]
+    alive, todo, open_, left, known = {}, {}, {}, 0.0, True
     for s in stages.values():
-        alive[s.name] = s.stood if s is first else alive[s.before]-(s.n-s.stood)
-        todo[s.name] = n-s.n if s is first else s.waiting + todo[s.before]*stages[s.before].stood/max(stages[s.before].n, 1)
-        open_[s.name] = n-s.n if s is first else open_[s.before]+s.waiting
-        left,known = left+todo[s.name]*s.seconds/max(s.n, 1),known and (s.n > 0 or not todo[s.name])    # nobody knows yet what a stage costs that never ran
-    return {k: v/max(first.n, 1) for k,v in alive.items()},1-sum(open_.values())/max(n*len(stages), 1),left,known
+        alive[s.name] = s.stood if s is first else alive[s.before] - (s.n - s.stood)
+        todo[s.name] = (
+            n - s.n
+            if s is first
+            else s.waiting + todo[s.before] * stages[s.before].stood / max(stages[s.before].n, 1)
+        )
+        open_[s.name] = n - s.n if s is first else open_[s.before] + s.waiting
+        # nobody knows yet what a stage costs that never ran
+        left, known = (
+            left + todo[s.name] * s.seconds / max(s.n, 1),
+            known and (s.n > 0 or not todo[s.name]),
+        )
+    return (
+        {k: v / max(first.n, 1) for k, v in alive.items()},
+        1 - sum(open_.values()) / max(n * len(stages), 1),
+        left,
+        known,
+    )
 
 # %% ../nbs/20_evaluate.ipynb #39648636
 def _marks(x):
-    "A number for each image: equal where its pixels are, to 16 bits. Devices do not divide by 255 in quite the same way"
-    grid = (x.detach().float().cpu()*65535).round().to(torch.int32).contiguous()
-    shape = repr(tuple(x.shape[1:])).encode()
-    return [int.from_bytes(hashlib.blake2b(shape + row.tobytes(), digest_size=8).digest(), 'big', signed=True) for row in grid.numpy()]
+    """A number for each image: equal where its pixels are, to 16 bits.
 
-def _now(old, new): return f'({old}, now {new})'
+    Devices do not divide by 255 in quite the same way
+    """
+    grid = (x.detach().float().cpu() * 65535).round().to(torch.int32).contiguous()
+    shape = repr(tuple(x.shape[1:])).encode()
+    return [
+        int.from_bytes(
+            hashlib.blake2b(shape + row.tobytes(), digest_size=8).digest(), "big", signed=True
+        )
+        for row in grid.numpy()
+    ]
+
+
+def _now(old, new):
+    return f"({old}, now {new})"
+
 
 def _other(old, new):
     "What of a journal's key `old` is not as in `new`, in words; '' where all is the same"
-    if told := difference(old['model'], new['model']): return f'another model: {told}'
-    if list(old['attacks']) != list(new['attacks']): return 'other attacks ' + _now(*(', '.join(k['attacks']) or 'none' for k in (old, new)))
-    for k,v in new['attacks'].items():
-        if told := difference(old['attacks'][k], v): return f'another {k}: {told}'
-    for k,words in dict(seed='another seed', precision='another precision', classes='other classes', batch='other images in a batch').items():
-        a,b = old[k],new[k]
-        if a != b and not (k in ('classes', 'batch') and None in (a, b)): return f'{words} {_now(a, b)}'
-    return ''
+    if told := difference(old["model"], new["model"]):
+        return f"another model: {told}"
+    if list(old["attacks"]) != list(new["attacks"]):
+        return "other attacks " + _now(*(", ".join(k["attacks"]) or "none" for k in (old, new)))
+    for k, v in new["attacks"].items():
+        if told := difference(old["attacks"][k], v):
+            return f"another {k}: {told}"
+    for k, words in dict(
+        seed="another seed",
+        precision="another precision",
+        classes="other classes",
+        batch="other images in a batch",
+    ).items():
+        a, b = old[k], new[k]
+        if a != b and not (k in ("classes", "batch") and None in (a, b)):
+            return f"{words} {_now(a, b)}"
+    return ""
+
 
 class _Journal:
-    "What every finished step gave, in a file that is never half written; without a path nothing is kept. ValueError where the file belongs to other things than `key` says"
+    """What every finished step gave, in a file that is never half written; without a path nothing
+    is kept. ValueError where the file belongs to other things than `key` says
+    """
+
     FORM = 2
+
     def __init__(self, path, key, streams=()):
-        self.path,self.state,self.streams,self.stood = path and Path(path),dict(form=self.FORM, key=key, done={}),streams,None
-        if not path or not self.path.is_file(): return
+        self.path, self.state, self.streams, self.stood = (
+            path and Path(path),
+            dict(form=self.FORM, key=key, done={}),
+            streams,
+            None,
+        )
+        if not path or not self.path.is_file():
+            return
         try:
-            state = json.loads(self.path.read_text(encoding='utf-8'))
-            if not isinstance(state['key'], dict) or not isinstance(state['done'], dict): raise TypeError('no dict')
-        except (ValueError, KeyError, TypeError): raise ValueError(f"{path} is damaged or no state of an evaluation (it is {what_is(path)}); give another path.") from None
-        if state.get('form') != self.FORM: self.refuse(f"by {'an earlier' if 'form' not in state else 'another'} version of spat_nb, and does not say of what its attacks were made")
-        now = {**json.loads(json.dumps(key)), 'model': key['model'], 'attacks': dict(key['attacks'])}
-        if told := _other(state['key'], now): self.refuse(f'with {told}')
-        self.state,self.stood = state,state.get('streams')
-    def refuse(self, why): raise ValueError(f"{self.path} was begun {why}; give another path, or delete it to begin anew.")
+            state = json.loads(self.path.read_text(encoding="utf-8"))
+            if not isinstance(state["key"], dict) or not isinstance(state["done"], dict):
+                raise TypeError("no dict")
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"{path} is damaged or no state of an evaluation (it is {what_is(path)}); give"
+                " another path."
+            ) from None
+        if state.get("form") != self.FORM:
+            self.refuse(
+                f"by {'an earlier' if 'form' not in state else 'another'} version of spat_nb, and"
+                " does not say of what its attacks were made"
+            )
+        now = {
+            **json.loads(json.dumps(key)),
+            "model": key["model"],
+            "attacks": dict(key["attacks"]),
+        }
+        if told := _other(state["key"], now):
+            self.refuse(f"with {told}")
+        self.state, self.stood = state, state.get("streams")
+
+    def refuse(self, why):
+        raise ValueError(
+            f"{self.path} was begun {why}; give another path, or delete it to begin anew."
+        )
+
     def __call__(self, name, tensors, make):
-        "What `make()` (JSON values) gave for these tensors (images, labels), today or before the kill"
-        if not self.path: return make()
-        mark,done = [digest(t) for t in tensors],self.state['done']
+        """What `make()` (JSON values) gave for these tensors (images, labels), today or before the
+        kill
+        """
+        if not self.path:
+            return make()
+        mark, done = [digest(t) for t in tensors], self.state["done"]
         if name in done:
-            for word,a,b in zip(('images', 'labels'), done[name][0], mark):
-                if a != b: self.refuse(f'with other {word} (they differ at {name})')
+            for word, a, b in zip(("images", "labels"), done[name][0], mark):
+                if a != b:
+                    self.refuse(f"with other {word} (they differ at {name})")
             return done[name][1]
-        for g,s in zip(self.streams, self.stood or ()): g.set_state(torch.tensor(list(base64.b64decode(s)), dtype=torch.uint8))
-        self.stood = None                                                 # an attack's own generator goes on from where it stood
+        for g, s in zip(self.streams, self.stood or ()):
+            g.set_state(torch.tensor(list(base64.b64decode(s)), dtype=torch.uint8))
+        # an attack's own generator goes on from where it stood
+        self.stood = None
         done[name] = [mark, make()]
-        self.state['streams'] = [base64.b64encode(bytes(g.get_state().tolist())).decode() for g in self.streams]
-        with write_aside(self.path) as part: part.write_text(json.dumps(self.state), encoding='utf-8')
+        self.state["streams"] = [
+            base64.b64encode(bytes(g.get_state().tolist())).decode() for g in self.streams
+        ]
+        with write_aside(self.path) as part:
+            part.write_text(json.dumps(self.state), encoding="utf-8")
         return done[name][1]
 
 # %% ../nbs/20_evaluate.ipynb #c49e5792
 @dataclass(eq=False)
 class _Run:
     "An evaluation under way"
+
     model: Callable
-    net: Callable      # how the model runs while it is attacked
+    net: Callable  # how the model runs while it is attacked
     attacks: dict
-    classes: tuple     # names, if the data gives any
+    classes: tuple  # names, if the data gives any
     seed: int
-    tell: Callable     # the journal
+    tell: Callable  # the journal
+
     def __post_init__(self):
         self.stages = _stages(self.attacks)
-        self.y,self.answers,self.size,self.notes,self.marks = [],{k: [] for k in self.stages},None,[],[]
-        self.broken = dict.fromkeys(self.stages, 0)                  # images whose gradient was not finite
+        self.y, self.answers, self.size, self.notes, self.marks = (
+            [],
+            {k: [] for k in self.stages},
+            None,
+            [],
+            [],
+        )
+        # images whose gradient was not finite
+        self.broken = dict.fromkeys(self.stages, 0)
+
     def feed(self, x, y):
         _hard(y, len(check_images(x)), None)
-        for a in () if self.y else self.attacks.values(): misfits(a, x)
+        for a in () if self.y else self.attacks.values():
+            misfits(a, x)
         self.size = self.size or len(x)
-        self.stages['clean'].held.append((torch.arange(len(self.y), len(self.y)+len(x)), x, y))
+        self.stages["clean"].held.append((torch.arange(len(self.y), len(self.y) + len(x)), x, y))
         self.y += y.tolist()
         self.marks += _marks(x)
-        for a in self.answers.values(): a += [-1]*len(x)             # -1: not asked (yet)
+        for a in self.answers.values():
+            a += [-1] * len(x)  # -1: not asked (yet)
+
     def work(self, least):
         "Run all stages in which `least` images wait; yields after each batch"
         for s in self.stages.values():
-            while s.waiting >= least: yield self.step(s)
+            while s.waiting >= least:
+                yield self.step(s)
+
     def step(self, s):
-        rows,x,y = s.take(self.size)
+        rows, x, y = s.take(self.size)
+
         def make():
             start = time.perf_counter()
-            with _stream(x.device, self.seed, s.runs, s.name), fitting_threads(self.model, x), watched(tell=False) as seen:
-                p = _attacked(s.name, s.attack, s.ball, self.model, self.net, x, y) if s.attack else self.clean(x, y)
-            return [p.tolist(), time.perf_counter()-start, list(self.classes), int(seen.images)]
-        p,seconds,classes,broken = self.tell(f'{s.name} {s.runs}', (x, y), make)
+            with (
+                _stream(x.device, self.seed, s.runs, s.name),
+                fitting_threads(self.model, x),
+                watched(tell=False) as seen,
+            ):
+                p = (
+                    _attacked(s.name, s.attack, s.ball, self.model, self.net, x, y)
+                    if s.attack
+                    else self.clean(x, y)
+                )
+            return [p.tolist(), time.perf_counter() - start, list(self.classes), int(seen.images)]
+
+        p, seconds, classes, broken = self.tell(f"{s.name} {s.runs}", (x, y), make)
         self.broken[s.name] += broken
         self.classes = tuple(classes)
         ok = torch.tensor(p) == y.cpu()
-        for r,a in zip(rows.tolist(), p): self.answers[s.name][r] = a
-        s.runs,s.n,s.stood,s.seconds = s.runs+1,s.n+len(p),s.stood+int(ok.sum()),s.seconds+seconds
-        if not ok.any(): return
+        for r, a in zip(rows.tolist(), p):
+            self.answers[s.name][r] = a
+        s.runs, s.n, s.stood, s.seconds = (
+            s.runs + 1,
+            s.n + len(p),
+            s.stood + int(ok.sum()),
+            s.seconds + seconds,
+        )
+        if not ok.any():
+            return
         go = ok.to(x.device)
-        if s.before is None and s.runs == 1: self.doubt(x[go], y[go])
+        if s.before is None and s.runs == 1:
+            self.doubt(x[go], y[go])
         for t in self.stages.values():
-            if t.before == s.name: t.held.append((rows[ok], x[go], y[go]))
+            if t.before == s.name:
+                t.held.append((rows[ok], x[go], y[go]))
+
     def clean(self, x, y):
         z = _logits(self.model, x, self.classes)
         _hard(y, len(x), z.shape[1])
         self.classes = self.classes or tuple(map(str, range(z.shape[1])))
         return z.argmax(1)
+
     def doubt(self, x, y):
         "What the cascades have to say about the model"
-        for k,a in self.attacks.items():
-            if not getattr(a, 'check', None): continue
-            with _stream(x.device, self.seed, k, 'doubts'): self.notes += [t for t in self.tell(f'{k} doubts', (x, y), lambda: a.check(self.model, x, y)) if t not in self.notes]
+        for k, a in self.attacks.items():
+            if not getattr(a, "check", None):
+                continue
+            with _stream(x.device, self.seed, k, "doubts"):
+                self.notes += [
+                    t
+                    for t in self.tell(f"{k} doubts", (x, y), lambda: a.check(self.model, x, y))
+                    if t not in self.notes
+                ]
+
     def record(self, identity, **info):
-        y,preds,marks = torch.tensor(self.y),{},torch.tensor(self.marks)
-        for s in self.stages.values():                               # who was not asked had fallen before: its answer stays
+        y, preds, marks = torch.tensor(self.y), {}, torch.tensor(self.marks)
+        # who was not asked had fallen before: its answer stays
+        for s in self.stages.values():
             p = torch.tensor(self.answers[s.name])
             preds[s.name] = torch.where(p < 0, preds[s.before], p) if s.before else p
-            k = s.name.split('/')[0]
-            if k != s.name and s.name.endswith(f'/{list(self.attacks[k].members)[-1]}'): preds[k] = preds[s.name]
-        info |= dict(seconds={k: s.seconds for k,s in self.stages.items()}, notes=self.notes, identity=dict(identity, images=digest(marks)))
+            k = s.name.split("/")[0]
+            if k != s.name and s.name.endswith(f"/{list(self.attacks[k].members)[-1]}"):
+                preds[k] = preds[s.name]
+        info |= dict(
+            seconds={k: s.seconds for k, s in self.stages.items()},
+            notes=self.notes,
+            identity=dict(identity, images=digest(marks)),
+        )
         r = Record(y, preds, self.classes, info, marks)
-        r.notes.extend(f"{k}: the gradient was NaN or infinite at some pixels of {n} images, where 0 or the largest finite entry took its place; ask an attack without gradients too." for k,n in self.broken.items() if n)
-        for k,a in self.attacks.items():
-            if getattr(a, 'review', None): r.notes.extend(a.review({m: r.accuracy(f'{k}/{m}') for m in a.members}))
+        r.notes.extend(
+            f"{k}: the gradient was NaN or infinite at some pixels of {n} images, where 0 or the"
+            " largest finite entry took its place; ask an attack without gradients too."
+            for k, n in self.broken.items()
+            if n
+        )
+        for k, a in self.attacks.items():
+            if getattr(a, "review", None):
+                r.notes.extend(a.review({m: r.accuracy(f"{k}/{m}") for m in a.members}))
         return r
 
 # %% ../nbs/20_evaluate.ipynb #1ca43ab0
 def evaluate(
-    model:Callable,     # pixels (b,ch,h,w) in [0,1] to logits (b,c)
-    data,               # `Batches`, tensors (x, y), or what yields batches (x, y)
-    precision:str=None, # how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's setting. A plain function runs as it is
-    seed:int=0,         # of random starts; None draws from torch's own stream
-    progress:bool=True, # show a bar with the accuracies so far and the time left
-    resume=None,        # file that keeps what is done: a run that was killed goes on from it, a finished one is read back
-    **attacks:Callable, # name=attack(model, x, y) -> x_adv; of a `Cascade` every member is counted
-) -> Record:            # on the CPU, row i for image i
-    "The model's answers to clean images and, where those are right, to attacked ones. TypeError or ValueError where model, data, attacks and the file `resume` do not fit"
-    precision = (precision or settings().precision) if isinstance(model, nn.Module) else 'float32'
-    batches,device = _batches(data),device_of(model)
-    classes = tuple(getattr(data, 'classes', getattr(batches, 'classes', ())))
-    slots = {k: describe(a) for k,a in _checked(attacks).items()}
-    with eval_mode(model): made = dict(model=made_of(model), attacks={k: made_of(a) for k,a in attacks.items()})
-    streams = [g for p in made['attacks'].values() for g in p.streams]
-    key = dict(made, seed=seed, precision=precision, classes=[*map(str, classes)] or None, batch=_batch(batches))
-    tell,n = _Journal(resume, key, streams),_size(batches)
-    with kept_layout(model), eval_mode(model), bar(None, desc='evaluate', bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}', **{'total': n and n*len(_stages(attacks))}, **{} if progress else {'disable': True}) as b:
+    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    data,  # `Batches`, tensors (x, y), or what yields batches (x, y)
+    # how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's setting.
+    # A plain function runs as it is
+    precision: str = None,
+    seed: int = 0,  # of random starts; None draws from torch's own stream
+    progress: bool = True,  # show a bar with the accuracies so far and the time left
+    # file that keeps what is done: a run that was killed goes on from it, a finished one is read
+    # back
+    resume=None,
+    # name=attack(model, x, y) -> x_adv; of a `Cascade` every member is counted
+    **attacks: Callable,
+) -> Record:  # on the CPU, row i for image i
+    """The model's answers to clean images and, where those are right, to attacked ones.
+
+    TypeError or ValueError where model, data, attacks and the file `resume` do not fit
+    """
+    precision = (precision or settings().precision) if isinstance(model, nn.Module) else "float32"
+    batches, device = _batches(data), device_of(model)
+    classes = tuple(getattr(data, "classes", getattr(batches, "classes", ())))
+    slots = {k: describe(a) for k, a in _checked(attacks).items()}
+    with eval_mode(model):
+        made = dict(model=made_of(model), attacks={k: made_of(a) for k, a in attacks.items()})
+    streams = [g for p in made["attacks"].values() for g in p.streams]
+    key = dict(
+        made,
+        seed=seed,
+        precision=precision,
+        classes=[*map(str, classes)] or None,
+        batch=_batch(batches),
+    )
+    tell, n = _Journal(resume, key, streams), _size(batches)
+    with (
+        kept_layout(model),
+        eval_mode(model),
+        bar(
+            None,
+            desc="evaluate",
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}",
+            **{"total": n and n * len(_stages(attacks))},
+            **{} if progress else {"disable": True},
+        ) as b,
+    ):
         run = _Run(model, fast(model, precision), attacks, classes, seed, tell)
+
         def show():
-            if b.disable or not n: return
-            acc,share,left,known = _outlook(run.stages, n)
-            b.set_postfix_str(f"{'' if known else 'more than '}{b.format_interval(left)} left, " + ', '.join(f'{k} {v:.3f}' for k,v in acc.items()), refresh=False)
-            b.update(share*b.total-b.n)
-        for x,y in batches:
+            if b.disable or not n:
+                return
+            acc, share, left, known = _outlook(run.stages, n)
+            b.set_postfix_str(
+                f"{'' if known else 'more than '}{b.format_interval(left)} left, "
+                + ", ".join(f"{k} {v:.3f}" for k, v in acc.items()),
+                refresh=False,
+            )
+            b.update(share * b.total - b.n)
+
+        for x, y in batches:
             run.feed(own(check_images(x)).to(device or x.device), own(y).to(device or x.device))
-            for _ in run.work(run.size): show()
-        for _ in run.work(1): show()
-    if not run.y: raise ValueError("the data holds no images; check how it was split.")
-    return run.record(dict(made, model=fingerprint(made['model'])), attacks=slots, precision=precision, seed=seed)
+            for _ in run.work(run.size):
+                show()
+        for _ in run.work(1):
+            show()
+    if not run.y:
+        raise ValueError("the data holds no images; check how it was split.")
+    return run.record(
+        dict(made, model=fingerprint(made["model"])), attacks=slots, precision=precision, seed=seed
+    )
 
 # %% ../nbs/20_evaluate.ipynb #be6924d2
 def sweep(
-    model:Callable, # as in `evaluate`
-    data,           # as in `evaluate`
-    make:Callable,  # eps -> attack
-    eps,            # the radii
-    **kw,           # more for `evaluate`
-) -> Record:        # a row for each radius; `info['eps']` has the radius of each
+    model: Callable,  # as in `evaluate`
+    data,  # as in `evaluate`
+    make: Callable,  # eps -> attack
+    eps,  # the radii
+    **kw,  # more for `evaluate`
+) -> Record:  # a row for each radius; `info['eps']` has the radius of each
     "Accuracy against the radius of the attack. ValueError where a radius comes twice"
-    radii = {f'eps {e:.6g}': float(e) for e in eps}
-    if len(radii) != len(list(eps)): raise ValueError(f"the radii {list(eps)} are not all different; give each once.")
-    r = evaluate(model, data, **kw, **{k: make(e) for k,e in radii.items()})
-    r.info['eps'] = radii
+    radii = {f"eps {e:.6g}": float(e) for e in eps}
+    if len(radii) != len(list(eps)):
+        raise ValueError(f"the radii {list(eps)} are not all different; give each once.")
+    r = evaluate(model, data, **kw, **{k: make(e) for k, e in radii.items()})
+    r.info["eps"] = radii
     return r
+
 
 def plot_sweep(
     records,  # a sweep, or a dict name -> sweep
     ax=None,  # default: new axes
-    **axis,   # more for `ax.set`
-):            # the axes
+    **axis,  # more for `ax.set`
+):  # the axes
     "Accuracy against the radius, with the Wilson interval as a band, and chance as a dotted line"
     from spat_nb.plot import curves
-    records = {'accuracy': records} if isinstance(records, Record) else records
+
+    records = {"accuracy": records} if isinstance(records, Record) else records
     series = {}
-    for name,r in records.items():
-        rows = sorted([(0., 'clean'), *((e, k) for k,e in r.info['eps'].items())])
-        series[name] = [e for e,_ in rows],*zip(*((r.accuracy(k), *r.interval(k)) for _,k in rows))
-    ax = curves(series, 'radius eps (pixels in [0,1])', 'accuracy', ax, **{'ylim': (-.02, 1.02), **axis})
-    ax.axhline(1/len(r.classes), color='black', ls=':', lw=.8)
+    for name, r in records.items():
+        rows = sorted([(0.0, "clean"), *((e, k) for k, e in r.info["eps"].items())])
+        series[name] = (
+            [e for e, _ in rows],
+            *zip(*((r.accuracy(k), *r.interval(k)) for _, k in rows)),
+        )
+    ax = curves(
+        series, "radius eps (pixels in [0,1])", "accuracy", ax, **{"ylim": (-0.02, 1.02), **axis}
+    )
+    ax.axhline(1 / len(r.classes), color="black", ls=":", lw=0.8)
     return ax
 
 # %% ../nbs/20_evaluate.ipynb #ea416130
 class Flight(Recorder):
-    "A `Recorder` that knows the labels of the batch: it also keeps the margin, and the stride, which is the Euclidean length of the last step"
-    def __init__(self,
-        y:Tensor, # (b,) labels
-    ): super().__init__(); self.y,self.last = y,None
-    def __call__(self, s:State):
+    """A `Recorder` that knows the labels of the batch: it also keeps the margin, and the stride,
+    which is the Euclidean length of the last step
+    """
+
+    def __init__(
+        self,
+        y: Tensor,  # (b,) labels
+    ):
+        super().__init__()
+        self.y, self.last = y, None
+
+    def __call__(self, s: State):
         super().__call__(s)
-        self.rows[-1].update(margin=margin(s.z, self.y).cpu(), stride=(s.x-self.last).flatten(1).norm(dim=1).cpu() if s.i else None)
+        self.rows[-1].update(
+            margin=margin(s.z, self.y).cpu(),
+            stride=(s.x - self.last).flatten(1).norm(dim=1).cpu() if s.i else None,
+        )
         self.last = s.x
 
-_PANELS = dict(loss='loss', margin='margin (logits)', stride='stride (Euclidean)', norm="distance in the ball's norm")
+
+_PANELS = dict(
+    loss="loss",
+    margin="margin (logits)",
+    stride="stride (Euclidean)",
+    norm="distance in the ball's norm",
+)
+
+
 def plot_flight(
-    flights, # a recorder that flew with one attack, or a dict name -> recorder
-):           # the axes, one for each quantity
-    "Each recorded quantity against the step: median over the images, and the band from the 10th to the 90th percentile. ValueError where nothing was recorded"
+    flights,  # a recorder that flew with one attack, or a dict name -> recorder
+):  # the axes, one for each quantity
+    """Each recorded quantity against the step: median over the images, and the band from the 10th
+    to the 90th percentile. ValueError where nothing was recorded
+    """
     import matplotlib.pyplot as plt
+
     from spat_nb.plot import curves
-    flights = flights if isinstance(flights, dict) else {'median': flights}
-    if empty := [k for k,f in flights.items() if not f.rows]: raise ValueError(f"the recorder {empty[0]!r} is empty; give it to an attack, pgd(ball, recorder=...), and attack.")
+
+    flights = flights if isinstance(flights, dict) else {"median": flights}
+    if empty := [k for k, f in flights.items() if not f.rows]:
+        raise ValueError(
+            f"the recorder {empty[0]!r} is empty; give it to an attack, pgd(ball, recorder=...),"
+            " and attack."
+        )
     panels = [k for k in _PANELS if all(k in f.rows[0] for f in flights.values())]
-    axes = plt.subplots(1, len(panels), figsize=(2.6*len(panels), 2.6), layout='constrained')[1]
-    q = torch.tensor([.5, .1, .9]).double()
-    for ax,k in zip(axes, panels):
-        seen = {n: [(r['step'], r[k].double().quantile(q)) for r in f.rows if r[k] is not None] for n,f in flights.items()}
-        curves({n: ([i for i,_ in v], *torch.stack([t for _,t in v]).T) for n,v in seen.items()}, 'step', _PANELS[k], ax)
-        if k in ('stride', 'norm'): ax.set_ylim(0, 1.05*ax.get_ylim()[1])
-        if ax is not axes[0]: ax.get_legend().remove()
+    axes = plt.subplots(1, len(panels), figsize=(2.6 * len(panels), 2.6), layout="constrained")[1]
+    q = torch.tensor([0.5, 0.1, 0.9]).double()
+    for ax, k in zip(axes, panels):
+        seen = {
+            n: [(r["step"], r[k].double().quantile(q)) for r in f.rows if r[k] is not None]
+            for n, f in flights.items()
+        }
+        curves(
+            {n: ([i for i, _ in v], *torch.stack([t for _, t in v]).T) for n, v in seen.items()},
+            "step",
+            _PANELS[k],
+            ax,
+        )
+        if k in ("stride", "norm"):
+            ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
+        if ax is not axes[0]:
+            ax.get_legend().remove()
     return axes

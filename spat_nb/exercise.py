@@ -6,13 +6,23 @@ Docs: https://spat-nb.github.io/spat_nb/exercise.html.md"""
 
 # %% ../nbs/04_exercise.ipynb #1cc100a7
 from __future__ import annotations
-import copy, hashlib, itertools, json, os, re, sys, tempfile
+
+import copy
+import hashlib
+import itertools
+import json
+import os
+import re
+import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+
 import torch
 from torch import Tensor
+
 from .core import settings
 from .files import write_aside
 
@@ -20,160 +30,296 @@ from .files import write_aside
 __all__ = ['Verdict', 'Guess', 'predict', 'judge', 'Progress', 'progress']
 
 # %% ../nbs/04_exercise.ipynb #80ab1b35
-def _number(v): return isinstance(v, (Tensor, int, float)) or hasattr(v, '__array__')
+def _number(v):
+    return isinstance(v, (Tensor, int, float)) or hasattr(v, "__array__")
 
-def _differs(got, want, tol, rel=0.):
-    "How `got` differs from `want`, in words; '' where |got-want| <= `tol` + `rel`*|want| in every entry"
-    if isinstance(want, str): return '' if isinstance(got, str) and got.strip().casefold() == want.strip().casefold() else 'another answer'
+
+def _differs(got, want, tol, rel=0.0):
+    """How `got` differs from `want`, in words; '' where |got-want| <= `tol` + `rel`*|want| in every
+    entry
+    """
+    if isinstance(want, str):
+        return (
+            ""
+            if isinstance(got, str) and got.strip().casefold() == want.strip().casefold()
+            else "another answer"
+        )
     if isinstance(want, (tuple, list)):
-        if not isinstance(got, (tuple, list)) or len(got) != len(want): return f'should be {len(want)} values'
-        return next((d for g,w in zip(got, want) if (d := _differs(g, w, tol, rel))), '')
-    if not _number(want): return '' if type(got) is type(want) and got == want else 'another answer'
-    if not _number(got): return f"should be a {'tensor' if isinstance(want, Tensor) else 'number'}, not a {type(got).__name__}"
-    g,w = (torch.as_tensor(v).detach().cpu() for v in (got, want))
-    if g.shape != w.shape: return f'shape should be {tuple(w.shape)}, not {tuple(g.shape)}'
-    if (g.dtype == torch.bool) != (w.dtype == torch.bool): return f'dtype should be {w.dtype}, not {g.dtype}'
+        if not isinstance(got, (tuple, list)) or len(got) != len(want):
+            return f"should be {len(want)} values"
+        return next((d for g, w in zip(got, want) if (d := _differs(g, w, tol, rel))), "")
+    if not _number(want):
+        return "" if type(got) is type(want) and got == want else "another answer"
+    if not _number(got):
+        return (
+            f"should be a {'tensor' if isinstance(want, Tensor) else 'number'}, not a"
+            f" {type(got).__name__}"
+        )
+    g, w = (torch.as_tensor(v).detach().cpu() for v in (got, want))
+    if g.shape != w.shape:
+        return f"shape should be {tuple(w.shape)}, not {tuple(g.shape)}"
+    if (g.dtype == torch.bool) != (w.dtype == torch.bool):
+        return f"dtype should be {w.dtype}, not {g.dtype}"
     off = ~torch.isclose(g.double(), w.double(), rtol=rel, atol=tol, equal_nan=True)
-    if not off.any(): return ''
-    return f'off by {(g.double()-w.double()).abs().item():.3g}' if off.numel() == 1 and w.dtype != torch.bool else f'{off.sum()} of {off.numel()} entries differ'
+    if not off.any():
+        return ""
+    return (
+        f"off by {(g.double() - w.double()).abs().item():.3g}"
+        if off.numel() == 1 and w.dtype != torch.bool
+        else f"{off.sum()} of {off.numel()} entries differ"
+    )
 
 # %% ../nbs/04_exercise.ipynb #57bdc5fa
 class Verdict(str):
     "'not attempted', 'error', 'wrong' or 'right'"
-    def _ipython_display_(self): "Nothing: the line was printed already"
+
+    def _ipython_display_(self):
+        "Nothing: the line was printed already"
+
 
 def _show(v):
     "`v` in a few words: numbers with 4 digits, large tensors by their shape"
-    if isinstance(v, Tensor) and v.numel() > 12: return f"tensor {tuple(v.shape)} {_show(v.flatten()[:4])[:-1]}, ...]"
-    if hasattr(v, 'tolist'): return _show(v.tolist())
-    if isinstance(v, (list, tuple)): return f"{'(['[isinstance(v, list)]}{', '.join(map(_show, v))}{')]'[isinstance(v, list)]}"
-    if isinstance(v, float): return f'{v:.4g}'
-    if isinstance(v, dict): return '{' + ', '.join(f'{k!r}: {_show(u)}' for k,u in v.items()) + '}'
-    if callable(v): return getattr(v, '__name__', type(v).__name__)
-    text = ' '.join(repr(v).split())
-    if text.startswith('<'): return type(v).__name__
-    return text if len(text) < 80 else text[:76] + ' ...'
+    if isinstance(v, Tensor) and v.numel() > 12:
+        return f"tensor {tuple(v.shape)} {_show(v.flatten()[:4])[:-1]}, ...]"
+    if hasattr(v, "tolist"):
+        return _show(v.tolist())
+    if isinstance(v, (list, tuple)):
+        return f"{'(['[isinstance(v, list)]}{', '.join(map(_show, v))}{')]'[isinstance(v, list)]}"
+    if isinstance(v, float):
+        return f"{v:.4g}"
+    if isinstance(v, dict):
+        return "{" + ", ".join(f"{k!r}: {_show(u)}" for k, u in v.items()) + "}"
+    if callable(v):
+        return getattr(v, "__name__", type(v).__name__)
+    text = " ".join(repr(v).split())
+    if text.startswith("<"):
+        return type(v).__name__
+    return text if len(text) < 80 else text[:76] + " ..."
 
 # %% ../nbs/04_exercise.ipynb #c551c7bd
 def _reader():
     "Is somebody at work in Jupyter? Tests, builds and scripts leave no trace"
-    if os.environ.get('IN_TEST') or os.environ.get('TQDM_DISABLE'): return False
-    shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
-    return any(c.__name__ == 'ZMQInteractiveShell' for c in type(shell).__mro__)
+    if os.environ.get("IN_TEST") or os.environ.get("TQDM_DISABLE"):
+        return False
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return any(c.__name__ == "ZMQInteractiveShell" for c in type(shell).__mro__)
+
 
 @contextmanager
 def _alone(path):
     "Others who want to write the file at `path` wait; a kill lets them go on"
     from filelock import FileLock
-    mark = hashlib.sha1(str(path.absolute()).encode(errors='surrogateescape')).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir())/f'spat_nb-{mark}.lock'): yield    # not beside it: the reader's folder stays tidy
+
+    mark = hashlib.sha1(str(path.absolute()).encode(errors="surrogateescape")).hexdigest()[:16]
+    # not beside it: the reader's folder stays tidy
+    with FileLock(Path(tempfile.gettempdir()) / f"spat_nb-{mark}.lock"):
+        yield
+
 
 def _read(path):
-    "What is kept: exercise -> 'attempted' or 'right'. A damaged file is laid aside, with a sentence"
+    """What is kept: exercise -> 'attempted' or 'right'.
+
+    A damaged file is laid aside, with a sentence
+    """
     try:
-        kept = json.loads(path.read_text(encoding='utf-8'))
-        if {*kept.values()} <= {'attempted', 'right'}: return kept
-    except FileNotFoundError: return {}
-    except (ValueError, TypeError, AttributeError): pass
-    aside = path.rename(next(p for i in itertools.count(1) if not (p := path.with_name(f'{path.name}.damaged{i}')).exists()))
-    print(f'progress: {path} is damaged; it now lies beside as {aside.name}, and a new file begins.')
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if {*kept.values()} <= {"attempted", "right"}:
+            return kept
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        pass
+    aside = path.rename(
+        next(
+            p
+            for i in itertools.count(1)
+            if not (p := path.with_name(f"{path.name}.damaged{i}")).exists()
+        )
+    )
+    print(
+        f"progress: {path} is damaged; it now lies beside as {aside.name}, and a new file begins."
+    )
     return {}
 
+
 def _keep(name, right, once=False):
-    "Note an attempt at exercise `name`; with `once` only the first can make it right. Where nothing can be kept, one sentence says so"
+    """Note an attempt at exercise `name`; with `once` only the first can make it right. Where
+    nothing can be kept, one sentence says so
+    """
     try:
         path = settings().progress
         with _alone(path), write_aside(path) as part:
             kept = _read(path)
-            if name not in kept or right and not once: kept[name] = 'right' if right else 'attempted'
-            part.write_text(json.dumps(kept, indent=1, sort_keys=True), encoding='utf-8')
-    except (OSError, ValueError) as e: print(f'progress is not kept: {e}')
+            if name not in kept or right and not once:
+                kept[name] = "right" if right else "attempted"
+            part.write_text(json.dumps(kept, indent=1, sort_keys=True), encoding="utf-8")
+    except (OSError, ValueError) as e:
+        print(f"progress is not kept: {e}")
 
 # %% ../nbs/04_exercise.ipynb #d83cc3f4
-_failed = {}                                      # exercise -> its failed attempts in this session
+_failed = {}  # exercise -> its failed attempts in this session
+
 
 def _say(verdict, text, name=None, hints=(), once=False):
-    "Print a verdict; note an attempt at exercise `name`; after each failure show one more of the `hints`"
-    print(f'{verdict}: {text}')
-    if name and verdict != 'not attempted' and _reader(): _keep(name, verdict == 'right', once)
-    if verdict in ('wrong', 'error') and hints:
-        _failed[key] = n = _failed.get(key := name or tuple(hints), 0)+1
-        for i,hint in enumerate(hints[:n], 1): print(f'hint {i} of {len(hints)}: {hint}')
+    """Print a verdict; note an attempt at exercise `name`; after each failure show one more of the
+    `hints`
+    """
+    print(f"{verdict}: {text}")
+    if name and verdict != "not attempted" and _reader():
+        _keep(name, verdict == "right", once)
+    if verdict in ("wrong", "error") and hints:
+        _failed[key] = n = _failed.get(key := name or tuple(hints), 0) + 1
+        for i, hint in enumerate(hints[:n], 1):
+            print(f"hint {i} of {len(hints)}: {hint}")
     return Verdict(verdict)
 
 # %% ../nbs/04_exercise.ipynb #ab5c1c5c
 class Guess:
     "What the reader expects, noted before the truth is computed"
-    def __init__(self, question:str, value, name:str=None): self.question,self.value,self.name = question,value,name
-    def check(self,
-        truth,       # number, text, tensor, or a tuple or list of them
-        tol:float=0. # how far a number may be off, in the unit of the truth
-    ) -> Verdict:    # 'not attempted', 'right' or 'wrong'
+
+    def __init__(self, question: str, value, name: str = None):
+        self.question, self.value, self.name = question, value, name
+
+    def check(
+        self,
+        truth,  # number, text, tensor, or a tuple or list of them
+        tol: float = 0.0,  # how far a number may be off, in the unit of the truth
+    ) -> Verdict:  # 'not attempted', 'right' or 'wrong'
         "Print the guess beside the truth"
-        plain = [v.tolist() if hasattr(v, 'tolist') else v for v in (self.value, truth)]
-        if self.value is ...: return _say('not attempted', f'{self.question} It is {_show(truth)}.')
-        near,why = f' (within {tol:g} is right)' if tol else '',_differs(*plain, tol, rel=1e-6)
-        return _say('wrong' if why else 'right', f'you said {_show(self.value)}, it is {_show(truth)}{near}{why and "; "}{why}.', self.name, once=True)
+        plain = [v.tolist() if hasattr(v, "tolist") else v for v in (self.value, truth)]
+        if self.value is ...:
+            return _say("not attempted", f"{self.question} It is {_show(truth)}.")
+        near, why = f" (within {tol:g} is right)" if tol else "", _differs(*plain, tol, rel=1e-6)
+        return _say(
+            "wrong" if why else "right",
+            f"you said {_show(self.value)}, it is {_show(truth)}{near}{why and '; '}{why}.",
+            self.name,
+            once=True,
+        )
+
 
 def predict(
-    question:str, # one sentence, with the unit of the answer
-    guess=...,    # number, text, or a tuple of them; `...` until the reader has one
+    question: str,  # one sentence, with the unit of the answer
+    guess=...,  # number, text, or a tuple of them; `...` until the reader has one
     *,
-    name:str=None,# of the exercise, 'balls 1': the first guess is kept as the reader's progress
-) -> Guess:       # call its `check` with the truth
+    # of the exercise, 'balls 1': the first guess is kept as the reader's progress
+    name: str = None,
+) -> Guess:  # call its `check` with the truth
     "Note a guess before the truth is known"
-    print(question, 'No guess yet: write it in place of ... and run this cell again.' if guess is ... else f'Your guess: {_show(guess)}.')
+    print(
+        question,
+        (
+            "No guess yet: write it in place of ... and run this cell again."
+            if guess is ...
+            else f"Your guess: {_show(guess)}."
+        ),
+    )
     return Guess(question, guess, name)
 
 # %% ../nbs/04_exercise.ipynb #c7bb7960
 def _call(f, case):
     "`f` on a copy of the arguments, from the present random state, which stays as it is"
-    with torch.random.fork_rng(devices=[]): return f(*copy.deepcopy(case))
+    with torch.random.fork_rng(devices=[]):
+        return f(*copy.deepcopy(case))
+
 
 def judge(
-    fn:Callable,        # the reader's function, or `...`
-    reference:Callable, # a function that is right
-    *cases,             # each a tuple of arguments, or one argument that is no tuple
-    tol:float=1e-6,     # numbers agree when |got-expected| <= tol*(1+|expected|)
-    name:str=None,      # of the exercise, 'balls 2': attempts are kept as the reader's progress
-    hints:tuple=(),     # texts; each failed attempt of a session shows one more
-) -> Verdict:           # 'not attempted', 'error', 'wrong' or 'right'
-    "Compare `fn` with `reference` case by case and print one line: the verdict, with the first counterexample. ValueError without cases"
-    if not cases: raise ValueError("judge has no cases; give at least one tuple of arguments.")
-    if fn is ...: return _say('not attempted', 'write your function in place of ... and run this cell again.')
-    who,tell = getattr(fn, '__name__', type(fn).__name__),partial(_say, name=name, hints=hints)
+    fn: Callable,  # the reader's function, or `...`
+    reference: Callable,  # a function that is right
+    *cases,  # each a tuple of arguments, or one argument that is no tuple
+    tol: float = 1e-6,  # numbers agree when |got-expected| <= tol*(1+|expected|)
+    name: str = None,  # of the exercise, 'balls 2': attempts are kept as the reader's progress
+    hints: tuple = (),  # texts; each failed attempt of a session shows one more
+) -> Verdict:  # 'not attempted', 'error', 'wrong' or 'right'
+    """Compare `fn` with `reference` case by case and print one line: the verdict, with the first
+    counterexample. ValueError without cases
+    """
+    if not cases:
+        raise ValueError("judge has no cases; give at least one tuple of arguments.")
+    if fn is ...:
+        return _say("not attempted", "write your function in place of ... and run this cell again.")
+    who, tell = getattr(fn, "__name__", type(fn).__name__), partial(_say, name=name, hints=hints)
     for case in cases:
         case = case if isinstance(case, tuple) else (case,)
         call = f"{who}({', '.join(map(_show, case))})"
         want = _call(reference, case)
-        try: got = _call(fn, case)
-        except NotImplementedError: got = None
-        except Exception as e: return tell('error', f"{call} raises {type(e).__name__}: {' '.join(str(e).split())[:200]}")
-        if got is None or got is ...: return _say('not attempted', f'{call} returns nothing yet.')
-        if why := _differs(got, want, tol, rel=tol): return tell('wrong', f'{call} is {_show(got)}, expected {_show(want)}; {why}.')
-    return tell('right', f"{who} agrees with the reference on {len(cases)} case{'s'*(len(cases) > 1)}.")
+        try:
+            got = _call(fn, case)
+        except NotImplementedError:
+            got = None
+        except Exception as e:
+            return tell(
+                "error", f"{call} raises {type(e).__name__}: {' '.join(str(e).split())[:200]}"
+            )
+        if got is None or got is ...:
+            return _say("not attempted", f"{call} returns nothing yet.")
+        if why := _differs(got, want, tol, rel=tol):
+            return tell("wrong", f"{call} is {_show(got)}, expected {_show(want)}; {why}.")
+    return tell(
+        "right", f"{who} agrees with the reference on {len(cases)} case{'s' * (len(cases) > 1)}."
+    )
 
 # %% ../nbs/04_exercise.ipynb #bf576551
 def _exercises(folder):
     "Notebook -> names of its exercises, as they stand in its cells"
-    code = lambda p: (''.join(c['source']) for c in json.loads(p.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code')
-    return {p.stem: re.findall(r"\bname='(\w+ \d+)'", '\n'.join(code(p))) for p in sorted(Path(folder).glob('[0-9]*.ipynb'))}
+
+    def code(p):
+        return (
+            "".join(c["source"])
+            for c in json.loads(p.read_text(encoding="utf-8"))["cells"]
+            if c["cell_type"] == "code"
+        )
+
+    return {
+        p.stem: re.findall(r"\bname='(\w+ \d+)'", "\n".join(code(p)))
+        for p in sorted(Path(folder).glob("[0-9]*.ipynb"))
+    }
+
 
 class Progress(dict):
     "Notebook -> a mark for each exercise: ● right, ◐ attempted, ○ open"
+
     def __repr__(self):
-        right,tried,left = (sum(v.count(m) for v in self.values()) for m in '●◐○')
-        if not right+tried: return f'{left} exercises wait for you in {len(self)} notebooks. Open one, write an answer in place of ... and run its cell: this page will remember.'
-        return f'Attempted: {right+tried} of {right+tried+left} exercises. Right: {right}. (● right, ◐ attempted, ○ open)'
+        right, tried, left = (sum(v.count(m) for v in self.values()) for m in "●◐○")
+        if not right + tried:
+            return (
+                f"{left} exercises wait for you in {len(self)} notebooks. Open one, write an answer"
+                " in place of ... and run its cell: this page will remember."
+            )
+        return (
+            f"Attempted: {right + tried} of {right + tried + left} exercises. Right: {right}. (●"
+            " right, ◐ attempted, ○ open)"
+        )
+
     def _repr_markdown_(self):
-        rows = [f'| [{k}]({k}.ipynb) | {v} | {v.count("●")} of {len(v)} |' for k,v in self.items() if {*v} != {'○'}]
-        return '\n'.join([repr(self), *['', '| notebook | exercises | right |', '|---|---|---|']*bool(rows), *rows])
+        rows = [
+            f"| [{k}]({k}.ipynb) | {v} | {v.count('●')} of {len(v)} |"
+            for k, v in self.items()
+            if {*v} != {"○"}
+        ]
+        return "\n".join(
+            [
+                repr(self),
+                *["", "| notebook | exercises | right |", "|---|---|---|"] * bool(rows),
+                *rows,
+            ]
+        )
+
 
 def progress(
-    folder='.', # where the notebooks are
+    folder=".",  # where the notebooks are
 ) -> Progress:  # shows itself as a table
-    "Which exercises the reader has attempted, and which are right; tests and builds show none. FileNotFoundError where there are no notebooks"
+    """Which exercises the reader has attempted, and which are right; tests and builds show none.
+    FileNotFoundError where there are no notebooks
+    """
     kept = _read(settings().progress) if _reader() else {}
-    mark = lambda name: {'right': '●', 'attempted': '◐'}.get(kept.get(name), '○')
-    if found := {k: ''.join(map(mark, names)) for k,names in _exercises(folder).items() if names}: return Progress(found)
-    raise FileNotFoundError(f"no notebooks with exercises in {Path(folder).absolute()}; give the folder that holds them.")
+
+    def mark(name):
+        return {"right": "●", "attempted": "◐"}.get(kept.get(name), "○")
+
+    if found := {k: "".join(map(mark, names)) for k, names in _exercises(folder).items() if names}:
+        return Progress(found)
+    raise FileNotFoundError(
+        f"no notebooks with exercises in {Path(folder).absolute()}; give the folder that holds"
+        " them."
+    )

@@ -6,12 +6,16 @@ Docs: https://spat-nb.github.io/spat_nb/fairness.html.md"""
 
 # %% ../nbs/32_fairness.ipynb #d51fb76f
 from __future__ import annotations
-import copy, math
+
+import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from .attack import Attack
 from .balls import Linf
 from .core import bview, eval_mode, logits, rand_like
@@ -28,297 +32,556 @@ __all__ = ['rho', 'account', 'tally', 'class_means', 'class_errors', 'pooled', '
 
 # %% ../nbs/32_fairness.ipynb #276a85a4
 def rho(
-    avg:float, worst:float,   # of the method, in any unit
-    avg0:float, worst0:float, # of its baseline, above 0
+    avg: float,
+    worst: float,  # of the method, in any unit
+    avg0: float,
+    worst0: float,  # of its baseline, above 0
 ) -> float:
-    "Relative gain of the worst class minus relative loss of the average. ValueError where the baseline is 0"
-    if not (avg0 > 0 and worst0 > 0): raise ValueError(f"the baseline has average {avg0} and worst class {worst0}; rho divides by both.")
-    return (worst-worst0)/worst0 - (avg0-avg)/avg0
+    """Relative gain of the worst class minus relative loss of the average.
+
+    ValueError where the baseline is 0
+    """
+    if not (avg0 > 0 and worst0 > 0):
+        raise ValueError(
+            f"the baseline has average {avg0} and worst class {worst0}; rho divides by both."
+        )
+    return (worst - worst0) / worst0 - (avg0 - avg) / avg0
+
 
 def account(
-    new:Record, base:Record, # answers to the same images
-    attack:str,      # a column of both
-    weak:int,        # the class that is to be helped, chosen on other images
-    takers:list,     # the classes it is taken for
-) -> dict:           # all in points (of 100) but rho
-    "What a method gives and takes: average and worst class, the class it meant to help, and what the confounding classes lose"
-    (a,a0),(v,v0) = zip(*((torch.tensor(r.per_class(attack).accuracy.tolist()), r.accuracy(attack)) for r in (new, base)))
-    lo,hi = new.interval(attack)
-    return dict(clean=100*new.accuracy(), average=100*v, lo=100*lo, hi=100*hi, worst=100*a.min().item(), which=new.weakest(attack)[0],
-                rho=rho(v, a.min().item(), v0, a0.min().item()) if a0.min() > 0 else math.nan, helped=100*(a-a0)[weak].item(), confounds=100*(a-a0)[takers].mean().item())
+    new: Record,
+    base: Record,  # answers to the same images
+    attack: str,  # a column of both
+    weak: int,  # the class that is to be helped, chosen on other images
+    takers: list,  # the classes it is taken for
+) -> dict:  # all in points (of 100) but rho
+    """What a method gives and takes: average and worst class, the class it meant to help, and what
+    the confounding classes lose
+    """
+    (a, a0), (v, v0) = zip(
+        *(
+            (torch.tensor(r.per_class(attack).accuracy.tolist()), r.accuracy(attack))
+            for r in (new, base)
+        )
+    )
+    lo, hi = new.interval(attack)
+    return dict(
+        clean=100 * new.accuracy(),
+        average=100 * v,
+        lo=100 * lo,
+        hi=100 * hi,
+        worst=100 * a.min().item(),
+        which=new.weakest(attack)[0],
+        rho=rho(v, a.min().item(), v0, a0.min().item()) if a0.min() > 0 else math.nan,
+        helped=100 * (a - a0)[weak].item(),
+        confounds=100 * (a - a0)[takers].mean().item(),
+    )
 
 # %% ../nbs/32_fairness.ipynb #0bc6449d
 def tally(
-    v:Tensor, # (b,) or (b,m) values
-    y:Tensor, # (b,) labels
-    c:int,    # number of classes
+    v: Tensor,  # (b,) or (b,m) values
+    y: Tensor,  # (b,) labels
+    c: int,  # number of classes
 ) -> Tensor:  # (c,) or (c,m)
     "Sum the values of each class, without a graph. ValueError for soft targets"
-    return F.one_hot(hard_labels(y, 'tally'), c).T.to(v.device, torch.float32) @ v.detach().float()
+    return F.one_hot(hard_labels(y, "tally"), c).T.to(v.device, torch.float32) @ v.detach().float()
+
 
 @torch.no_grad()
 def class_means(
-    f:Callable,     # (model, x, y) -> values (b,m)
-    model:Callable, # in any mode, restored after
-    data,           # `Batches`
-) -> Tensor:        # (m,c) mean of each class; 0 for a class without images
+    f: Callable,  # (model, x, y) -> values (b,m)
+    model: Callable,  # in any mode, restored after
+    data,  # `Batches`
+) -> Tensor:  # (m,c) mean of each class; 0 for a class without images
     "Measure each class on a data set"
-    one = lambda v: torch.cat([v, torch.ones_like(v[:,:1])], 1)
-    with eval_mode(model): t = sum(tally(one(f(model, x, y).float()), y, data.c) for x,y in data)
-    return (t[:,:-1]/t[:,-1:].clamp_min(1)).T
+
+    def one(v):
+        return torch.cat([v, torch.ones_like(v[:, :1])], 1)
+
+    with eval_mode(model):
+        t = sum(tally(one(f(model, x, y).float()), y, data.c) for x, y in data)
+    return (t[:, :-1] / t[:, -1:].clamp_min(1)).T
+
 
 def class_errors(
-    model:Callable,  # pixels to logits
-    data,            # `Batches`
-    attack:Callable, # attack(model, x, y)
-) -> Tensor:         # (2,c) in [0,1]
+    model: Callable,  # pixels to logits
+    data,  # `Batches`
+    attack: Callable,  # attack(model, x, y)
+) -> Tensor:  # (2,c) in [0,1]
     "Clean error and boundary error of each class; 1 minus their sum is its robust accuracy"
+
     def f(model, x, y):
-        ok,held = (logits(model, v).argmax(1) == y for v in (x, attack(model, x, y)))
+        ok, held = (logits(model, v).argmax(1) == y for v in (x, attack(model, x, y)))
         return torch.stack([~ok, ok & ~held], 1)
+
     return class_means(f, model, data)
 
+
 def pooled(
-    l,              # the Learner; one that runs on many devices sums
-    t:Tensor,       # of this process
-    mean:bool=False,# of the processes, where all have seen the same images
+    learner,  # the Learner; one that runs on many devices sums
+    t: Tensor,  # of this process
+    mean: bool = False,  # of the processes, where all have seen the same images
 ) -> Tensor:
     "What all processes have seen together; a run on one device: `t` itself"
-    many = getattr(l, 'devices', None)
-    return t if many is None else many.sum(t.clone())/(many.of if mean else 1)
+    many = getattr(learner, "devices", None)
+    return t if many is None else many.sum(t.clone()) / (many.of if mean else 1)
+
 
 def at(
-    v:Tensor, # (c,) a value for each class
-    y:Tensor, # (b,) labels
+    v: Tensor,  # (c,) a value for each class
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,)
     "Each sample's value. ValueError for soft targets"
-    return v.to(y.device)[hard_labels(y, 'a weight by class')]
+    return v.to(y.device)[hard_labels(y, "a weight by class")]
 
 # %% ../nbs/32_fairness.ipynb #1de5eee7
 @dataclass(frozen=True, eq=False)
 class Radii(Linf):
-    "A cube of radius eps v for each sample; norms and steps are in units of v, so that `eps` stays one number"
-    v: Tensor = None # (b,) >= 0, the factor of each sample
-    def norm(self, d): return super().norm(d)/self.v.clamp_min(1e-12)
-    def shrink(self, d): r = bview(self.eps*self.v, d); return d.clamp(-r, r)
-    def ascent(self, g): return g.sign()*bview(self.v, g)
-    def noise(self, x, generator=None): return rand_like(x, -self.eps, self.eps, generator)*bview(self.v, x)
+    """A cube of radius eps v for each sample; norms and steps are in units of v, so that `eps`
+    stays one number
+    """
+
+    v: Tensor = None  # (b,) >= 0, the factor of each sample
+
+    def norm(self, d):
+        return super().norm(d) / self.v.clamp_min(1e-12)
+
+    def shrink(self, d):
+        r = bview(self.eps * self.v, d)
+        return d.clamp(-r, r)
+
+    def ascent(self, g):
+        return g.sign() * bview(self.v, g)
+
+    def noise(self, x, generator=None):
+        return rand_like(x, -self.eps, self.eps, generator) * bview(self.v, x)
+
 
 def resized(
-    attack:Attack, # in a ball `Linf`
-    v:Tensor,      # (b,) >= 0
-) -> Attack:       # good for this batch only
+    attack: Attack,  # in a ball `Linf`
+    v: Tensor,  # (b,) >= 0
+) -> Attack:  # good for this batch only
     "The same attack, with radius and step of sample i times v_i. TypeError for other balls"
-    b = getattr(attack, 'ball', None)
-    if not isinstance(b, Linf): raise TypeError(f"the attack's ball is {b!r}; radii by class are made for Linf.")
+    b = getattr(attack, "ball", None)
+    if not isinstance(b, Linf):
+        raise TypeError(f"the attack's ball is {b!r}; radii by class are made for Linf.")
     return replace(attack, ball=Radii(b.eps, b.lo, b.hi, v))
 
 # %% ../nbs/32_fairness.ipynb #eff1a23e
 class T1(Callback):
-    "PGD-AT with a temperature per class, moved by validation robust accuracy (ours). Objective and callback in one"
-    def __init__(self,
-        valid,         # `Batches` that are not trained on
-        eta:float=.5,  # how fast tau_k moves
-    ): self.valid,self.eta,self.tau = valid,eta,torch.ones(valid.c)
-    def __call__(self, model, x, y, attack): return ce(at(self.tau, y)[:,None]*logits(model, attack(model, x, y)), y).mean()
-    def update(self, R): self.tau = (self.tau*torch.exp(-self.eta*(R.mean()-R))).clamp(.5, 2)
-    def after_epoch(self, l): self.update(1-pooled(l, class_errors(l.net, self.valid, l.attack), True).sum(0).cpu())
-    def state(self): return dict(tau=self.tau)
+    """PGD-AT with a temperature per class, moved by validation robust accuracy (ours).
+
+    Objective and callback in one
+    """
+
+    def __init__(
+        self,
+        valid,  # `Batches` that are not trained on
+        eta: float = 0.5,  # how fast tau_k moves
+    ):
+        self.valid, self.eta, self.tau = valid, eta, torch.ones(valid.c)
+
+    def __call__(self, model, x, y, attack):
+        return ce(at(self.tau, y)[:, None] * logits(model, attack(model, x, y)), y).mean()
+
+    def update(self, R):
+        self.tau = (self.tau * torch.exp(-self.eta * (R.mean() - R))).clamp(0.5, 2)
+
+    def after_epoch(self, learner):
+        self.update(
+            1
+            - pooled(learner, class_errors(learner.net, self.valid, learner.attack), True)
+            .sum(0)
+            .cpu()
+        )
+
+    def state(self):
+        return dict(tau=self.tau)
 
 # %% ../nbs/32_fairness.ipynb #6b8b017d
 def normalised(
-    model:nn.Module, # with a linear `head`
-    g:float,         # in [0,1]: 0 leaves the head, 1 makes all rows equally long
-) -> nn.Module:      # a copy
+    model: nn.Module,  # with a linear `head`
+    g: float,  # in [0,1]: 0 leaves the head, 1 makes all rows equally long
+) -> nn.Module:  # a copy
     "I1 (ours): W_k (mean||W|| / ||W_k||)^g"
-    m = copy.deepcopy(model); n = m.head.weight.data.norm(dim=1, keepdim=True)
-    m.head.weight.data *= (n.mean()/n)**g
+    m = copy.deepcopy(model)
+    n = m.head.weight.data.norm(dim=1, keepdim=True)
+    m.head.weight.data *= (n.mean() / n) ** g
     return m
+
 
 def biased(
-    model:nn.Module, # with a linear `head`
-    b:Tensor,        # (c,) added to the logits
-) -> nn.Module:      # a copy
+    model: nn.Module,  # with a linear `head`
+    b: Tensor,  # (c,) added to the logits
+) -> nn.Module:  # a copy
     "I2 (ours): z + b"
-    m = copy.deepcopy(model); m.head.bias.data += b.to(m.head.bias.device)
+    m = copy.deepcopy(model)
+    m.head.bias.data += b.to(m.head.bias.device)
     return m
 
+
 def score(
-    R:Tensor, # (c,) robust accuracy of each class
+    R: Tensor,  # (c,) robust accuracy of each class
 ) -> float:
     "The rule by which a dial is set: average plus worst"
-    return (R.mean()+R.min()).item()
+    return (R.mean() + R.min()).item()
+
 
 def fit_power(
-    model:nn.Module, data, attack:Callable, # a network, validation `Batches`, an attack
-    powers=(0., .25, .5, .75, 1.), # to choose from
+    model: nn.Module,
+    data,
+    attack: Callable,  # a network, validation `Batches`, an attack
+    powers=(0.0, 0.25, 0.5, 0.75, 1.0),  # to choose from
 ) -> float:
     "The power of I1 with the best `score` under attack"
-    return max(powers, key=lambda g: score(1-class_errors(normalised(model, g), data, attack).sum(0)))
+    return max(
+        powers, key=lambda g: score(1 - class_errors(normalised(model, g), data, attack).sum(0))
+    )
+
 
 def fit_bias(
-    model:nn.Module, data, attack:Callable, # a network, validation `Batches`, an attack
-    rounds:int=8,   # looks at the validation images
-    step:float=.5,  # in logits per unit of accuracy
-) -> Tensor:        # (c,) the bias with the best `score` on the way, 0 among them
+    model: nn.Module,
+    data,
+    attack: Callable,  # a network, validation `Batches`, an attack
+    rounds: int = 8,  # looks at the validation images
+    step: float = 0.5,  # in logits per unit of accuracy
+) -> Tensor:  # (c,) the bias with the best `score` on the way, 0 among them
     "I2: b_k += step (mean R - R_k), with R measured on the network as it now stands"
-    b,best = torch.zeros(data.c),(-math.inf, None)
+    b, best = torch.zeros(data.c), (-math.inf, None)
     for _ in range(rounds):
-        R = 1-class_errors(biased(model, b), data, attack).sum(0).cpu()
-        if score(R) > best[0]: best = score(R),b
-        b = b + step*(R.mean()-R)
+        R = 1 - class_errors(biased(model, b), data, attack).sum(0).cpu()
+        if score(R) > best[0]:
+            best = score(R), b
+        b = b + step * (R.mean() - R)
     return best[1]
 
 # %% ../nbs/32_fairness.ipynb #940b9251
 def trades_parts(
-    model:Callable, x:Tensor, y:Tensor, attack:Callable, # as in `trades`
-) -> tuple: # CE at x (b,), KL(p(x) || p(x_adv)) (b,), logits at x_adv (b,c)
+    model: Callable,
+    x: Tensor,
+    y: Tensor,
+    attack: Callable,  # as in `trades`
+) -> tuple:  # CE at x (b,), KL(p(x) || p(x_adv)) (b,), logits at x_adv (b,c)
     "The terms of `trades`, sample by sample"
     x_adv = attack(model, x, probs(model, x))
-    z,z_adv = logits(model, x),logits(model, x_adv)
-    return ce(z, y),kl(z_adv, z.softmax(1)),z_adv
+    z, z_adv = logits(model, x), logits(model, x_adv)
+    return ce(z, y), kl(z_adv, z.softmax(1)), z_adv
 
 # %% ../nbs/32_fairness.ipynb #22635d35
 class FAWA(Callback):
-    "Average of the weights at the ends of epochs, only where the worst validation class reaches `least` (Wei et al. 2023, CFA; that the gate looks at the raw weights is ours). `least` = 0 is the plain average. `restore` puts it into a model"
-    def __init__(self,
-        decay:float=.85, # share of the old average
-        start:int=50,    # epochs before the first
-        valid=None, least:float=0., # of FAWA: validation `Batches`, and the gate in [0,1]
-    ): self.decay,self.start,self.valid,self.least,self.weights = decay,start,valid,least,None
-    def after_epoch(self, l):
-        if l.epoch <= self.start or self.least and (1-pooled(l, class_errors(l.net, self.valid, l.attack), True).sum(0)).min() < self.least: return
-        new = {k: t.detach().clone() for k,t in l.model.state_dict().items()}
-        self.weights = {k: w.to(new[k]).lerp(new[k], 1-self.decay) if w.is_floating_point() else new[k] for k,w in (self.weights or new).items()}
+    """Average of the weights at the ends of epochs, only where the worst validation class reaches
+    `least` (Wei et al. 2023, CFA; that the gate looks at the raw weights is ours). `least` = 0
+    is the plain average. `restore` puts it into a model
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.85,  # share of the old average
+        start: int = 50,  # epochs before the first
+        valid=None,
+        least: float = 0.0,  # of FAWA: validation `Batches`, and the gate in [0,1]
+    ):
+        self.decay, self.start, self.valid, self.least, self.weights = (
+            decay,
+            start,
+            valid,
+            least,
+            None,
+        )
+
+    def after_epoch(self, learner):
+        if (
+            learner.epoch <= self.start
+            or self.least
+            and (
+                1
+                - pooled(learner, class_errors(learner.net, self.valid, learner.attack), True).sum(
+                    0
+                )
+            ).min()
+            < self.least
+        ):
+            return
+        new = {k: t.detach().clone() for k, t in learner.model.state_dict().items()}
+        self.weights = {
+            k: w.to(new[k]).lerp(new[k], 1 - self.decay) if w.is_floating_point() else new[k]
+            for k, w in (self.weights or new).items()
+        }
+
     def restore(self, model):
-        if self.weights is None: raise ValueError(f"nothing was averaged: no epoch after {self.start} passed the gate {self.least}; lower start or least.")
-        model.load_state_dict(self.weights); return model
-    def state(self): return dict(weights=self.weights)
+        if self.weights is None:
+            raise ValueError(
+                f"nothing was averaged: no epoch after {self.start} passed the gate {self.least};"
+                " lower start or least."
+            )
+        model.load_state_dict(self.weights)
+        return model
+
+    def state(self):
+        return dict(weights=self.weights)
 
 # %% ../nbs/32_fairness.ipynb #185ff721
 class CFA(Callback):
-    "PGD-AT with radius (l1+t_k) eps, t_k the training robust accuracy of the last epoch (Wei et al. 2023, CCM). Plain radius in the first epoch; the step grows with the radius (ours). Objective and callback in one"
-    def __init__(self,
-        c:int,        # number of classes
-        l1:float=.5,  # base of the radius
-    ): self.l1,self.t,self.seen = l1,torch.full((c,), 1-l1),torch.zeros(c, 2)
-    def note(self, z, y): self.seen = self.seen.to(z.device) + tally(torch.stack([z.argmax(1) == y, y == y], 1), y, len(self.t))
+    """PGD-AT with radius (l1+t_k) eps, t_k the training robust accuracy of the last epoch (Wei et
+    al. 2023, CCM). Plain radius in the first epoch; the step grows with the radius (ours).
+    Objective and callback in one
+    """
+
+    def __init__(
+        self,
+        c: int,  # number of classes
+        l1: float = 0.5,  # base of the radius
+    ):
+        self.l1, self.t, self.seen = l1, torch.full((c,), 1 - l1), torch.zeros(c, 2)
+
+    def note(self, z, y):
+        self.seen = self.seen.to(z.device) + tally(
+            torch.stack([z.argmax(1) == y, y == y], 1), y, len(self.t)
+        )
+
     def __call__(self, model, x, y, attack):
-        z = logits(model, resized(attack, self.l1+at(self.t, y))(model, x, y))
+        z = logits(model, resized(attack, self.l1 + at(self.t, y))(model, x, y))
         self.note(z, y)
         return ce(z, y).mean()
-    def after_epoch(self, l): seen = pooled(l, self.seen); self.t,self.seen = seen[:,0]/seen[:,1].clamp_min(1),torch.zeros_like(seen)
-    def state(self): return dict(t=self.t, seen=self.seen)
+
+    def after_epoch(self, learner):
+        seen = pooled(learner, self.seen)
+        self.t, self.seen = seen[:, 0] / seen[:, 1].clamp_min(1), torch.zeros_like(seen)
+
+    def state(self):
+        return dict(t=self.t, seen=self.seen)
+
 
 class CFATrades(CFA):
-    "TRADES with radius (l1+t_k) eps and beta_k = (l2+t_k) beta: (CE + beta_k KL)/(1+beta_k) (Wei et al. 2023, CCM and CCR)"
-    def __init__(self, c:int, l1:float=.3, l2:float=.5, beta:float=6.): super().__init__(c, l1); self.l2,self.beta = l2,beta
+    """TRADES with radius (l1+t_k) eps and beta_k = (l2+t_k) beta: (CE + beta_k KL)/(1+beta_k) (Wei
+    et al. 2023, CCM and CCR)
+    """
+
+    def __init__(self, c: int, l1: float = 0.3, l2: float = 0.5, beta: float = 6.0):
+        super().__init__(c, l1)
+        self.l2, self.beta = l2, beta
+
     def __call__(self, model, x, y, attack):
         t = at(self.t, y)
-        clean,far,z_adv = trades_parts(model, x, y, resized(attack, self.l1+t))
+        clean, far, z_adv = trades_parts(model, x, y, resized(attack, self.l1 + t))
         self.note(z_adv, y)
-        return ((clean + (self.l2+t)*self.beta*far)/(1+(self.l2+t)*self.beta)).mean()
+        return ((clean + (self.l2 + t) * self.beta * far) / (1 + (self.l2 + t) * self.beta)).mean()
 
 # %% ../nbs/32_fairness.ipynb #e20c42f1
 class WAT(Callback):
-    "TRADES weighted by class and by the average, w = K softmax(eta * sum of validation losses) (Li & Liu 2023). The sum never forgets. Objective and callback in one"
-    def __init__(self,
-        valid,          # `Batches` that are not trained on
-        eta:float=.1,   # rate of the hedge
-        beta:float=6.,  # of TRADES
-    ): self.valid,self.eta,self.beta,self.total = valid,eta,beta,torch.zeros(valid.c+1)
-    def loss(self, model, x, y, attack): clean,far,_ = trades_parts(model, x, y, attack); return clean + self.beta*far
+    """TRADES weighted by class and by the average, w = K softmax(eta * sum of validation losses)
+    (Li & Liu 2023). The sum never forgets. Objective and callback in one
+    """
+
+    def __init__(
+        self,
+        valid,  # `Batches` that are not trained on
+        eta: float = 0.1,  # rate of the hedge
+        beta: float = 6.0,  # of TRADES
+    ):
+        self.valid, self.eta, self.beta, self.total = valid, eta, beta, torch.zeros(valid.c + 1)
+
+    def loss(self, model, x, y, attack):
+        clean, far, _ = trades_parts(model, x, y, attack)
+        return clean + self.beta * far
+
     @property
-    def w(self): return self.valid.c*(self.eta*self.total).softmax(0)            # (c+1,), the last one is the average's
+    # (c+1,), the last one is the average's
+    def w(self):
+        return self.valid.c * (self.eta * self.total).softmax(0)
+
     def __call__(self, model, x, y, attack):
         v = self.loss(model, x, y, attack)
-        return (at(self.w[:-1], y)*v).mean() + self.w[-1].to(v.device)*v.mean()
-    def after_epoch(self, l):
-        v = pooled(l, class_means(lambda m, x, y: self.loss(m, x, y, l.attack)[:,None], l.net, self.valid)[0], True).cpu()
+        return (at(self.w[:-1], y) * v).mean() + self.w[-1].to(v.device) * v.mean()
+
+    def after_epoch(self, learner):
+        v = pooled(
+            learner,
+            class_means(
+                lambda m, x, y: self.loss(m, x, y, learner.attack)[:, None], learner.net, self.valid
+            )[0],
+            True,
+        ).cpu()
         self.total = self.total + torch.cat([v, v.mean()[None]])
-    def state(self): return dict(total=self.total)
+
+    def state(self):
+        return dict(total=self.total)
 
 # %% ../nbs/32_fairness.ipynb #206e5d1f
 def dafa_weights(
-    S:Tensor,      # (c,c) mean softmax probability of j on attacked images of class i
-    lam:float=1.,  # how much is moved
-) -> Tensor:       # (c,) with sum c
-    "For every pair with S_ii < S_jj: V_i += lam S_ij S_jj, V_j -= the same (Lee et al. 2024, DAFA). Equal classes exchange nothing. ValueError where a weight is not above 0"
+    S: Tensor,  # (c,c) mean softmax probability of j on attacked images of class i
+    lam: float = 1.0,  # how much is moved
+) -> Tensor:  # (c,) with sum c
+    """For every pair with S_ii < S_jj: V_i += lam S_ij S_jj, V_j -= the same (Lee et al. 2024,
+    DAFA). Equal classes exchange nothing. ValueError where a weight is not above 0
+    """
     d = S.diag()
-    give = torch.where(d[:,None] < d, lam*S*d, 0)                                # (i, j): what j gives to i
+    # (i, j): what j gives to i
+    give = torch.where(d[:, None] < d, lam * S * d, 0)
     V = 1 + give.sum(1) - give.sum(0)
-    if (V > 0).all(): return V
-    raise ValueError(f"class {int(V.argmin())} would get the weight {V.min():.3g}; use a lam below {lam:g}.")
+    if (V > 0).all():
+        return V
+    raise ValueError(
+        f"class {int(V.argmin())} would get the weight {V.min():.3g}; use a lam below {lam:g}."
+    )
+
 
 class DAFA(Callback):
-    "TRADES with radius, step and clean term of class k times V_k, fixed after the warm-up (Lee et al. 2024). S is gathered in training, over the epoch before (ours). Objective and callback in one"
-    def __init__(self,
-        c:int,          # number of classes
-        warmup:int=70,  # epochs of plain TRADES
-        lam:float=1., beta:float=6., # how much is moved; of TRADES
-    ): self.warmup,self.lam,self.beta,self.V,self.S = warmup,lam,beta,torch.ones(c),torch.zeros(c, c)
+    """TRADES with radius, step and clean term of class k times V_k, fixed after the warm-up (Lee et
+    al. 2024). S is gathered in training, over the epoch before (ours). Objective and callback in
+    one
+    """
+
+    def __init__(
+        self,
+        c: int,  # number of classes
+        warmup: int = 70,  # epochs of plain TRADES
+        lam: float = 1.0,
+        beta: float = 6.0,  # how much is moved; of TRADES
+    ):
+        self.warmup, self.lam, self.beta, self.V, self.S = (
+            warmup,
+            lam,
+            beta,
+            torch.ones(c),
+            torch.zeros(c, c),
+        )
+
     def __call__(self, model, x, y, attack):
         v = at(self.V, y)
-        clean,far,z_adv = trades_parts(model, x, y, resized(attack, v))
+        clean, far, z_adv = trades_parts(model, x, y, resized(attack, v))
         self.S = self.S.to(y.device) + tally(z_adv.softmax(1), y, len(self.V))
-        return (v*clean).mean() + self.beta*far.mean()
-    def after_epoch(self, l):
-        if l.epoch == self.warmup: S = pooled(l, self.S); self.V = dafa_weights(S/S.sum(1, keepdim=True).clamp_min(1e-12), self.lam)
+        return (v * clean).mean() + self.beta * far.mean()
+
+    def after_epoch(self, learner):
+        if learner.epoch == self.warmup:
+            S = pooled(learner, self.S)
+            self.V = dafa_weights(S / S.sum(1, keepdim=True).clamp_min(1e-12), self.lam)
         self.S = torch.zeros_like(self.S)
-    def state(self): return dict(V=self.V, S=self.S)
+
+    def state(self):
+        return dict(V=self.V, S=self.S)
 
 # %% ../nbs/32_fairness.ipynb #536cb810
 class FRL(Callback):
-    "TRADES terms with class weights 1/K + lam_k - mean lam, and radius eps clip(exp(2 lam2_k), .98, cap) (Xu et al. 2021; their reweight + remargin script, step grows with each radius (ours)). On many devices each takes the weighted mean of its share. Objective and callback in one"
-    def __init__(self,
-        valid,           # `Batches` that are not trained on; 300 images per class there
-        d:float=.07,     # excess error that is let pass
-        beta:float=1.5,  # of TRADES
-        rates=(.05, .1), # of the clean and the boundary weight
-        remargin:float=.2, cap:float=3., # rate and largest factor of the radius; 0: radii stay
-    ): self.valid,self.d,self.beta,self.rates,self.remargin,self.cap,self.lam = valid,d,beta,rates,remargin,cap,torch.zeros(3, valid.c)
+    """TRADES terms with class weights 1/K + lam_k - mean lam, and radius eps clip(exp(2 lam2_k),
+    .98, cap) (Xu et al. 2021; their reweight + remargin script, step grows with each radius
+    (ours)). On many devices each takes the weighted mean of its share. Objective and callback in
+    one
+    """
+
+    def __init__(
+        self,
+        valid,  # `Batches` that are not trained on; 300 images per class there
+        d: float = 0.07,  # excess error that is let pass
+        beta: float = 1.5,  # of TRADES
+        rates=(0.05, 0.1),  # of the clean and the boundary weight
+        remargin: float = 0.2,
+        cap: float = 3.0,  # rate and largest factor of the radius; 0: radii stay
+    ):
+        self.valid, self.d, self.beta, self.rates, self.remargin, self.cap, self.lam = (
+            valid,
+            d,
+            beta,
+            rates,
+            remargin,
+            cap,
+            torch.zeros(3, valid.c),
+        )
+
     @property
-    def w(self): return 1/self.valid.c + self.lam[:2] - self.lam[:2].mean(1, keepdim=True)   # (2,c), rows sum to 1
+    # (2,c), rows sum to 1
+    def w(self):
+        return 1 / self.valid.c + self.lam[:2] - self.lam[:2].mean(1, keepdim=True)
+
     @property
-    def v(self): return (2*self.lam[2]).exp().clamp(.98, self.cap)
+    def v(self):
+        return (2 * self.lam[2]).exp().clamp(0.98, self.cap)
+
     def __call__(self, model, x, y, attack):
-        clean,far,_ = trades_parts(model, x, y, resized(attack, at(self.v, y)))
-        mean = lambda w, t: (at(w, y)*t).sum()/at(w, y).sum()
-        return mean(self.w[0], clean) + self.beta*mean(self.w[1], far)
+        clean, far, _ = trades_parts(model, x, y, resized(attack, at(self.v, y)))
+
+        def mean(w, t):
+            return (at(w, y) * t).sum() / at(w, y).sum()
+
+        return mean(self.w[0], clean) + self.beta * mean(self.w[1], far)
+
     def update(self, errors):
         g = errors - errors.mean(1, keepdim=True) - self.d
-        lam = (self.lam[:2] + torch.tensor(self.rates)[:,None]*g).clamp_min(0)
-        self.lam = torch.cat([lam*(.5/lam.sum(1, keepdim=True).clamp_min(.5)), self.lam[2:] + self.remargin*g[1]])
-    def after_epoch(self, l): self.update(pooled(l, class_errors(l.net, self.valid, l.attack), True).cpu())
-    def state(self): return dict(lam=self.lam)
+        lam = (self.lam[:2] + torch.tensor(self.rates)[:, None] * g).clamp_min(0)
+        self.lam = torch.cat(
+            [
+                lam * (0.5 / lam.sum(1, keepdim=True).clamp_min(0.5)),
+                self.lam[2:] + self.remargin * g[1],
+            ]
+        )
+
+    def after_epoch(self, learner):
+        self.update(
+            pooled(learner, class_errors(learner.net, self.valid, learner.attack), True).cpu()
+        )
+
+    def state(self):
+        return dict(lam=self.lam)
 
 # %% ../nbs/32_fairness.ipynb #13472041
 class CFOL(Callback):
-    "PGD-AT on classes drawn by EXP3 (Pethick et al. 2023). Training set, objective and callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three places, for 50,000 images and 200 epochs"
-    def __init__(self,
-        train,            # `Batches` to draw from
-        gamma:float=.5,   # share drawn evenly
-        eta:float=5e-6,   # rate; its effect grows with the number of images seen
+    """PGD-AT on classes drawn by EXP3 (Pethick et al.
+
+    2023). Training set, objective and callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three
+    places, for 50,000 images and 200 epochs
+    """
+
+    def __init__(
+        self,
+        train,  # `Batches` to draw from
+        gamma: float = 0.5,  # share drawn evenly
+        eta: float = 5e-6,  # rate; its effect grows with the number of images seen
     ):
-        self.train,self.gamma,self.eta,self.n,self.seed,self.w = train,gamma,eta,train.n,train.seed,torch.zeros(train.c)
+        self.train, self.gamma, self.eta, self.n, self.seed, self.w = (
+            train,
+            gamma,
+            eta,
+            train.n,
+            train.seed,
+            torch.zeros(train.c),
+        )
         self.count = torch.bincount(train.y.cpu(), minlength=train.c)
-        self.places,self.first = train.y.cpu().argsort(stable=True),self.count.cumsum(0)-self.count
-    def __len__(self): return len(self.train)
+        self.places, self.first = (
+            train.y.cpu().argsort(stable=True),
+            self.count.cumsum(0) - self.count,
+        )
+
+    def __len__(self):
+        return len(self.train)
+
     @property
-    def q(self): return self.gamma/len(self.w) + (1-self.gamma)*self.w.cpu().softmax(0)
+    def q(self):
+        return self.gamma / len(self.w) + (1 - self.gamma) * self.w.cpu().softmax(0)
+
     def draw(self, g):
         k = self.q.where(self.count > 0, 0).multinomial(self.train.batch_size, True, generator=g)
-        return self.places[self.first[k] + (torch.rand(len(k), generator=g)*self.count[k]).long()]
+        return self.places[self.first[k] + (torch.rand(len(k), generator=g) * self.count[k]).long()]
+
     def epoch(self, e=0, start=0):
-        "Batch k of epoch e is a function of (seed, e, k) and of the weights as they are when it is drawn"
+        """Batch k of epoch e is a function of (seed, e, k) and of the weights as they are when it
+        is drawn
+        """
         for k in range(start, len(self)):
-            g = rng(self.seed, e, k, 'cfol')
-            x,y = self.train.take(self.draw(g)).tensors()
-            yield self.train.augment(x, g) if self.train.augment else x,y
+            g = rng(self.seed, e, k, "cfol")
+            x, y = self.train.take(self.draw(g)).tensors()
+            yield self.train.augment(x, g) if self.train.augment else x, y
+
     def __call__(self, model, x, y, attack):
-        hard_labels(y, 'CFOL')
+        hard_labels(y, "CFOL")
         z = logits(model, attack(model, x, y))
         self.fooled = tally(z.argmax(1) != y, y, len(self.w))
         return ce(z, y).mean()
-    def after_step(self, l): self.w = self.w.to(self.fooled.device) + self.eta*pooled(l, self.fooled)/self.q.to(self.fooled.device)
-    def state(self): return dict(w=self.w)
+
+    def after_step(self, learner):
+        self.w = self.w.to(self.fooled.device) + self.eta * pooled(
+            learner, self.fooled
+        ) / self.q.to(self.fooled.device)
+
+    def state(self):
+        return dict(w=self.w)

@@ -6,11 +6,16 @@ Docs: https://spat-nb.github.io/spat_nb/files.html.md"""
 
 # %% ../nbs/00_files.ipynb #c0572cea
 from __future__ import annotations
-import json, os, re
+
+import json
+import os
+import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
 import torch
 from torch import Tensor
+
 from .paths import instead, unwritten, what_is
 
 # %% auto #0
@@ -19,79 +24,145 @@ __all__ = ['write_aside', 'save_tree', 'load_tree']
 # %% ../nbs/00_files.ipynb #5ffa9f45
 @contextmanager
 def write_aside(
-    path, # where the file shall stand in the end; its folder is made
+    path,  # where the file shall stand in the end; its folder is made
 ):
-    "Give a temporary path beside `path`; it takes the place of `path` only when the block ends well. OSError in one sentence where it cannot be written: the old file stays whole"
+    """Give a temporary path beside `path`; it takes the place of `path` only when the block ends
+    well. OSError in one sentence where it cannot be written: the old file stays whole
+    """
     path = Path(path)
-    part = path.with_name(f'.{path.name[:60]}.{os.getpid()}.part')
+    part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        with open(part, 'rb+') as f: os.fsync(f.fileno())        # on the disk before it takes the name
-        mask = os.umask(0); os.umask(mask)                       # as readable as any other file; safetensors writes for its owner alone
+        # on the disk before it takes the name
+        with open(part, "rb+") as f:
+            os.fsync(f.fileno())
+        # as readable as any other file; safetensors writes for its owner alone
+        mask = os.umask(0)
+        os.umask(mask)
         part.chmod(0o666 & ~mask)
         os.replace(part, path)
     except OSError as e:
-        if e.errno is None or e.filename is not None and Path(e.filename) not in (part, path, *path.parents): raise      # a sentence already, or another file's
+        # a sentence already, or another file's
+        if (
+            e.errno is None
+            or e.filename is not None
+            and Path(e.filename) not in (part, path, *path.parents)
+        ):
+            raise
         raise unwritten(path, e) from e
     finally:
-        with suppress(OSError): part.unlink()
+        with suppress(OSError):
+            part.unlink()
 
 # %% ../nbs/00_files.ipynb #502be8d7
 _PLAIN = (str, bool, int, float, type(None))
 
-def _flatten(tree, tensors, at=''):
+
+def _flatten(tree, tensors, at=""):
     "`tree` as JSON values, with a note in place of every tensor, which goes to `tensors`"
     if isinstance(tree, Tensor):
-        while at in tensors or at in ('', '__metadata__'): at += '_'      # the second name is taken by the format
+        # the second name is taken by the format
+        while at in tensors or at in ("", "__metadata__"):
+            at += "_"
         tensors[at] = tree.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {'__tensor__': at}
-    if isinstance(tree, (list, tuple)): return [_flatten(v, tensors, f'{at}/{i}'.lstrip('/')) for i,v in enumerate(tree)]
+        return {"__tensor__": at}
+    if isinstance(tree, (list, tuple)):
+        return [_flatten(v, tensors, f"{at}/{i}".lstrip("/")) for i, v in enumerate(tree)]
     if isinstance(tree, dict):
-        if bad := [k for k in tree if not isinstance(k, _PLAIN)]: raise TypeError(f"{at or 'the tree'} has the key {bad[0]!r}; keys are texts or numbers.")
-        pairs = [(k, _flatten(v, tensors, f'{at}/{k}'.lstrip('/'))) for k,v in tree.items()]
-        return dict(pairs) if all(isinstance(k, str) and k[:2] != '__' for k in tree) else {'__pairs__': pairs}
-    if isinstance(tree, _PLAIN): return tree
-    raise TypeError(f"{at or 'the tree'} is a {type(tree).__name__}; a tree holds dicts, lists, tensors, numbers, texts and None.")
+        if bad := [k for k in tree if not isinstance(k, _PLAIN)]:
+            raise TypeError(
+                f"{at or 'the tree'} has the key {bad[0]!r}; keys are texts or numbers."
+            )
+        pairs = [(k, _flatten(v, tensors, f"{at}/{k}".lstrip("/"))) for k, v in tree.items()]
+        return (
+            dict(pairs)
+            if all(isinstance(k, str) and k[:2] != "__" for k in tree)
+            else {"__pairs__": pairs}
+        )
+    if isinstance(tree, _PLAIN):
+        return tree
+    raise TypeError(
+        f"{at or 'the tree'} is a {type(tree).__name__}; a tree holds dicts, lists, tensors,"
+        " numbers, texts and None."
+    )
+
 
 def _unflatten(tree, tensors):
-    if isinstance(tree, list): return [_unflatten(v, tensors) for v in tree]
-    if not isinstance(tree, dict): return tree
-    if '__tensor__' in tree: return tensors[tree['__tensor__']]
-    return {k: _unflatten(v, tensors) for k,v in tree.get('__pairs__', tree.items())}
+    if isinstance(tree, list):
+        return [_unflatten(v, tensors) for v in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "__tensor__" in tree:
+        return tensors[tree["__tensor__"]]
+    return {k: _unflatten(v, tensors) for k, v in tree.get("__pairs__", tree.items())}
 
 # %% ../nbs/00_files.ipynb #b805364f
 def save_tree(
-    path, # .safetensors file
-    tree, # nested dicts and lists of tensors, numbers, texts, None
+    path,  # .safetensors file
+    tree,  # nested dicts and lists of tensors, numbers, texts, None
 ):
-    "Write `tree` to one safetensors file: tensors as they are, the rest as JSON in its header; aside, then renamed. TypeError on anything else"
+    """Write `tree` to one safetensors file: tensors as they are, the rest as JSON in its header;
+    aside, then renamed. TypeError on anything else
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+
     tensors = {}
     shape = json.dumps(_flatten(tree, tensors))
     with write_aside(path) as part:
-        try: save_file(tensors, part, metadata={'tree': shape})
-        except SafetensorError as e:                             # no OSError, though a full disk is what it tells of
-            code = re.search(r'os error ([0-9]+)', str(e))
-            raise OSError(*(int(code[1]), os.strerror(int(code[1]))) if code else (0, str(e))) from None
+        try:
+            save_file(tensors, part, metadata={"tree": shape})
+        # no OSError, though a full disk is what it tells of
+        except SafetensorError as e:
+            code = re.search(r"os error ([0-9]+)", str(e))
+            raise OSError(
+                *(int(code[1]), os.strerror(int(code[1]))) if code else (0, str(e))
+            ) from None
+
 
 def load_tree(
-    path, # what `save_tree` wrote
-) -> dict: # the tree: tensors on the CPU, tuples as lists
-    "Read a tree back. FileNotFoundError, or ValueError where the file is damaged, a pickle, or of another kind; nothing is ever unpickled"
+    path,  # what `save_tree` wrote
+) -> dict:  # the tree: tensors on the CPU, tuples as lists
+    """Read a tree back.
+
+    FileNotFoundError, or ValueError where the file is damaged, a pickle, or of another kind;
+    nothing is ever unpickled
+    """
     from safetensors import SafetensorError, safe_open
+
     path = Path(path)
-    if path.is_dir(): raise FileNotFoundError(f"{path} is a folder; check the path: {instead(path, 'weights.safetensors')}.")
-    if not path.is_file(): raise FileNotFoundError(f"no file {path}; check the path, or train first.")
+    if path.is_dir():
+        raise FileNotFoundError(
+            f"{path} is a folder; check the path: {instead(path, 'weights.safetensors')}."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; check the path, or train first.")
     try:
-        with safe_open(path, 'pt') as f: meta,tensors = f.metadata() or {},{k: f.get_tensor(k).clone() for k in f.keys()}    # no tensor hangs on the file, which may be replaced
-        if 'tree' in meta: return _unflatten(json.loads(meta['tree']), tensors)
+        # no tensor hangs on the file, which may be replaced
+        with safe_open(path, "pt") as f:
+            meta, tensors = f.metadata() or {}, {k: f.get_tensor(k).clone() for k in f.keys()}
+        if "tree" in meta:
+            return _unflatten(json.loads(meta["tree"]), tensors)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
-        kind,short = what_is(path),path.stat().st_size <= 8
-        if kind in ('a pickle', 'a damaged zip archive'): raise ValueError(f"{path} is a pickle, and pickles can run code; save its weights as .safetensors and load those.") from None
-        torn = kind in ('a safetensors file', 'a binary file', 'an empty file') or short and kind == 'a text file'
-        if not torn or path.suffix != '.safetensors' and kind != 'a safetensors file':
-            raise ValueError(f"{path} is {kind} and no safetensors file; {instead(path, 'weights.safetensors')}.") from None
-        raise ValueError(f"{path} is damaged or cut short ({e}); delete it and write it again.") from None
-    raise ValueError(f"{path} is a safetensors file that spat_nb did not write: its header has no 'tree'.")
+        kind, short = what_is(path), path.stat().st_size <= 8
+        if kind in ("a pickle", "a damaged zip archive"):
+            raise ValueError(
+                f"{path} is a pickle, and pickles can run code; save its weights as .safetensors"
+                " and load those."
+            ) from None
+        torn = (
+            kind in ("a safetensors file", "a binary file", "an empty file")
+            or short
+            and kind == "a text file"
+        )
+        if not torn or path.suffix != ".safetensors" and kind != "a safetensors file":
+            raise ValueError(
+                f"{path} is {kind} and no safetensors file; {instead(path, 'weights.safetensors')}."
+            ) from None
+        raise ValueError(
+            f"{path} is damaged or cut short ({e}); delete it and write it again."
+        ) from None
+    raise ValueError(
+        f"{path} is a safetensors file that spat_nb did not write: its header has no 'tree'."
+    )

@@ -6,12 +6,16 @@ Docs: https://spat-nb.github.io/spat_nb/hypersphere.html.md"""
 
 # %% ../nbs/50_hypersphere.ipynb #4e32c555
 from __future__ import annotations
-import copy, math
+
+import copy
+import math
 from collections.abc import Callable
 from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from .attack import pgd
 from .balls import Ball
 from .core import eval_mode, logits
@@ -22,79 +26,132 @@ __all__ = ['Hypersphere', 'margin_ce', 'at_taus', 'rescaled', 'gradient_ratio']
 
 # %% ../nbs/50_hypersphere.ipynb #0b5b7eac
 def _positive(scale):
-    if 0 < scale < math.inf: return scale
-    raise ValueError(f"scale is {scale}; it multiplies the cosines and must be a finite number > 0.")
+    if 0 < scale < math.inf:
+        return scale
+    raise ValueError(
+        f"scale is {scale}; it multiplies the cosines and must be a finite number > 0."
+    )
+
 
 class Hypersphere(nn.Module):
-    "Logits s cos_l with cos_l = Wn_l . hn, no bias (Pang et al. 2020, `ShawnXYang/AT_HE`, where the scale is in the loss). ValueError where the scale is no number > 0"
-    def __init__(self,
-        d:int,              # length of a feature
-        classes:int,        # number of logits
-        scale:float=15.,    # s > 0
-        fn:bool=True,       # feature normalisation: hn = h/||h||, else h
-        wn:bool=True,       # weight normalisation: Wn_l = W_l/||W_l||, else W_l
-        project:bool=False, # WN as in the official code: in train mode the stored rows are overwritten by Wn, and the gradient does not know it
+    """Logits s cos_l with cos_l = Wn_l . hn, no bias (Pang et al.
+
+    2020, `ShawnXYang/AT_HE`, where the scale is in the loss). ValueError where the scale is no
+    number > 0
+    """
+
+    def __init__(
+        self,
+        d: int,  # length of a feature
+        classes: int,  # number of logits
+        scale: float = 15.0,  # s > 0
+        fn: bool = True,  # feature normalisation: hn = h/||h||, else h
+        wn: bool = True,  # weight normalisation: Wn_l = W_l/||W_l||, else W_l
+        # WN as in the official code: in train mode the stored rows are overwritten by Wn, and the
+        # gradient does not know it
+        project: bool = False,
     ):
         super().__init__()
         self.weight = nn.Linear(d, classes, bias=False).weight
-        self.scale,self.fn,self.wn,self.project = _positive(scale),fn,wn,project
-    def rows(self) -> Tensor: # (c,d)
+        self.scale, self.fn, self.wn, self.project = _positive(scale), fn, wn, project
+
+    def rows(self) -> Tensor:  # (c,d)
         "The class directions"
-        if not self.wn: return self.weight
-        if self.project and self.training: self.weight.data = F.normalize(self.weight.data, dim=1)
+        if not self.wn:
+            return self.weight
+        if self.project and self.training:
+            self.weight.data = F.normalize(self.weight.data, dim=1)
         return self.weight if self.project and self.training else F.normalize(self.weight, dim=1)
-    def cosines(self,
-        h:Tensor, # (b,d) features
+
+    def cosines(
+        self,
+        h: Tensor,  # (b,d) features
     ) -> Tensor:  # (b,c) in [-1,1] with both switches on
         "What is left when scale and margin are not looked at"
         return F.linear(F.normalize(h, dim=1) if self.fn else h, self.rows())
-    def forward(self, h): return self.scale*self.cosines(h)
-    def extra_repr(self): return f"{self.weight.shape[1]}, {self.weight.shape[0]}, scale={self.scale}, fn={self.fn}, wn={self.wn}"
+
+    def forward(self, h):
+        return self.scale * self.cosines(h)
+
+    def extra_repr(self):
+        return (
+            f"{self.weight.shape[1]}, {self.weight.shape[0]}, scale={self.scale}, fn={self.fn},"
+            f" wn={self.wn}"
+        )
 
 # %% ../nbs/50_hypersphere.ipynb #ca4b5e0a
 def margin_ce(
-    m:float,     # margin in cosine, >= 0; 0 is `ce`
-    scale:float, # s of the head, > 0
-) -> Callable:   # loss(z, y) -> (b,) on logits z = s cos (b,c) and labels y (b,)
-    "CE(s (cos - m 1_y), y), an outer loss (Pang et al. 2020, `HELoss` of the official code). ValueError for m < 0, scale <= 0 or soft targets"
-    if not 0 <= m < math.inf: raise ValueError(f"m is {m}; a margin is a finite number >= 0, at most K/(K-1) can be met.")
+    m: float,  # margin in cosine, >= 0; 0 is `ce`
+    scale: float,  # s of the head, > 0
+) -> Callable:  # loss(z, y) -> (b,) on logits z = s cos (b,c) and labels y (b,)
+    """CE(s (cos - m 1_y), y), an outer loss (Pang et al.
+
+    2020, `HELoss` of the official code). ValueError for m < 0, scale <= 0 or soft targets
+    """
+    if not 0 <= m < math.inf:
+        raise ValueError(f"m is {m}; a margin is a finite number >= 0, at most K/(K-1) can be met.")
     s = _positive(scale)
+
     def loss(z, y):
-        if y.ndim != 1: raise ValueError(f"margin_ce needs labels (b,), but y has shape {tuple(y.shape)}; a margin belongs to one class.")
-        return ce(z - s*m*F.one_hot(y, z.shape[1]).to(z.dtype), y)
-    loss.__name__ = loss.__qualname__ = f'margin_ce({m}, {scale})'
+        if y.ndim != 1:
+            raise ValueError(
+                f"margin_ce needs labels (b,), but y has shape {tuple(y.shape)}; a margin belongs"
+                " to one class."
+            )
+        return ce(z - s * m * F.one_hot(y, z.shape[1]).to(z.dtype), y)
+
+    loss.__name__ = loss.__qualname__ = f"margin_ce({m}, {scale})"
     return loss
 
 # %% ../nbs/50_hypersphere.ipynb #dd637c2c
 def at_taus(
-    ball:Ball,              # threat model
-    taus=(.1, .5, 1., 2.),  # factors of the logits; on a head of scale s they give scale tau s
-    steps:int=20,           # steps of each attack, a quarter of eps long
-) -> dict:                  # name -> attack
+    ball: Ball,  # threat model
+    taus=(0.1, 0.5, 1.0, 2.0),  # factors of the logits; on a head of scale s they give scale tau s
+    steps: int = 20,  # steps of each attack, a quarter of eps long
+) -> dict:  # name -> attack
     "PGD on cross-entropy at several sharpnesses, and on two losses that no scale changes"
-    climb = partial(pgd, ball, steps, ball.eps/4)
-    return {f'ce x{t:g}': climb(loss=tempered(ce, t)) for t in taus} | {'margin': climb(loss=margin), 'dlr': climb(loss=dlr)}
+    climb = partial(pgd, ball, steps, ball.eps / 4)
+    return {f"ce x{t:g}": climb(loss=tempered(ce, t)) for t in taus} | {
+        "margin": climb(loss=margin),
+        "dlr": climb(loss=dlr),
+    }
+
 
 def rescaled(
-    model:nn.Module, # a network with a Hypersphere head
-    scale:float,     # of the new head, > 0
-) -> nn.Module:      # a copy
-    "The same answers, other logits: `rescaled(model, 1.)` returns raw cosines. TypeError where the head is another, ValueError where the scale is no number > 0"
-    if not hasattr(getattr(model, 'head', None), 'cosines'): raise TypeError(f"the head is {getattr(model, 'head', None)}; only a Hypersphere has a scale to change.")
+    model: nn.Module,  # a network with a Hypersphere head
+    scale: float,  # of the new head, > 0
+) -> nn.Module:  # a copy
+    """The same answers, other logits: `rescaled(model, 1.)` returns raw cosines. TypeError where
+    the head is another, ValueError where the scale is no number > 0
+    """
+    if not hasattr(getattr(model, "head", None), "cosines"):
+        raise TypeError(
+            f"the head is {getattr(model, 'head', None)}; only a Hypersphere has a scale to change."
+        )
     twin = copy.deepcopy(model)
-    twin.head.scale,twin.config = _positive(scale),{**model.config, 'head': partial(model.config['head'], scale=scale)}
+    twin.head.scale, twin.config = (
+        _positive(scale),
+        {**model.config, "head": partial(model.config["head"], scale=scale)},
+    )
     return twin
 
 # %% ../nbs/50_hypersphere.ipynb #c441b7aa
 def gradient_ratio(
-    model:nn.Module,  # pixels to logits; its mode and statistics are left as they were
-    x:Tensor,         # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,         # (b,) labels
-    attack:Callable,  # makes x_adv
-    loss:Callable=ce, # (z, y) -> (b,)
-) -> dict:            # parameter in front of the head -> ratio
-    "||grad_theta L(x_adv)|| / ||grad_theta L(x)||, mean losses, with the same weights and in eval mode"
-    weights = {k: p for k,p in model.named_parameters() if not k.startswith('head')}
+    model: nn.Module,  # pixels to logits; its mode and statistics are left as they were
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Callable,  # makes x_adv
+    loss: Callable = ce,  # (z, y) -> (b,)
+) -> dict:  # parameter in front of the head -> ratio
+    """||grad_theta L(x_adv)|| / ||grad_theta L(x)||, mean losses, with the same weights and in eval
+    mode
+    """
+    weights = {k: p for k, p in model.named_parameters() if not k.startswith("head")}
     with eval_mode(model), torch.enable_grad():
-        clean,adv = (torch.autograd.grad(loss(logits(model, v), y).mean(), list(weights.values())) for v in (x, attack(model, x, y)))
-    return {k: (a.norm()/c.norm().clamp_min(1e-30)).item() for k,a,c in zip(weights, adv, clean)}
+        clean, adv = (
+            torch.autograd.grad(loss(logits(model, v), y).mean(), list(weights.values()))
+            for v in (x, attack(model, x, y))
+        )
+    return {
+        k: (a.norm() / c.norm().clamp_min(1e-30)).item() for k, a, c in zip(weights, adv, clean)
+    }

@@ -7,12 +7,28 @@ Docs: https://spat-nb.github.io/spat_nb/identity.html.md"""
 # %% ../nbs/00_identity.ipynb #f6fc7043
 from __future__ import annotations
 import __future__
-import ast, dis, enum, functools, hashlib, importlib, importlib.util
-import inspect, json, linecache, os, re, sys, sysconfig, types
+
+import ast
+import dis
+import enum
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import linecache
+import operator
+import os
+import re
+import sys
+import sysconfig
+import types
 from collections import deque
 from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
 from pathlib import Path, PurePath
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,563 +38,948 @@ __all__ = ['describe', 'digest', 'source', 'Parts', 'made_of', 'fingerprint', 'd
 
 # %% ../nbs/00_identity.ipynb #db499adc
 def describe(
-    a,           # anything: an attack, a loss, a partial
-    depth:int=5, # how far down
+    a,  # anything: an attack, a loss, a partial
+    depth: int = 5,  # how far down
 ) -> str:
-    "A text that tells all slots of `a`, also what a function carries with it, and no addresses. Names, not sources: two functions of one name look the same"
-    down = partial(describe, depth=depth-1)
-    if depth and is_dataclass(a) and not isinstance(a, type): return f"{type(a).__name__}({', '.join(f'{f.name}={down(getattr(a, f.name))}' for f in fields(a))})"
-    if depth and isinstance(a, dict): return '{' + ', '.join(f'{k}: {down(v)}' for k,v in a.items()) + '}'
-    if depth and isinstance(a, partial): return f"{down(a.func)}({', '.join([*map(down, a.args), *(f'{k}={down(v)}' for k,v in a.keywords.items())])})"
-    if depth and isinstance(a, (list, tuple)): return '[' + ', '.join(map(down, a)) + ']'
-    if depth and inspect.isfunction(a) and a.__closure__: return f"{a.__code__.co_qualname.split('.<locals>')[0]}({', '.join(down(c.cell_contents) for c in a.__closure__)})"
-    if depth and type(a).__repr__ is object.__repr__: return f"{type(a).__name__}({', '.join(f'{k}={down(v)}' for k,v in getattr(a, '__dict__', {}).items())})"
-    return re.sub(r' at 0x\w+', '', repr(a))
+    """A text that tells all slots of `a`, also what a function carries with it, and no addresses.
+
+    Names, not sources: two functions of one name look the same
+    """
+    down = partial(describe, depth=depth - 1)
+    if depth and is_dataclass(a) and not isinstance(a, type):
+        return f"{type(a).__name__}({', '.join(f'{f.name}={down(getattr(a, f.name))}' for f in fields(a))})"  # noqa: E501
+    if depth and isinstance(a, dict):
+        return "{" + ", ".join(f"{k}: {down(v)}" for k, v in a.items()) + "}"
+    if depth and isinstance(a, partial):
+        return f"{down(a.func)}({', '.join([*map(down, a.args), *(f'{k}={down(v)}' for k, v in a.keywords.items())])})"  # noqa: E501
+    if depth and isinstance(a, (list, tuple)):
+        return "[" + ", ".join(map(down, a)) + "]"
+    if depth and inspect.isfunction(a) and a.__closure__:
+        return f"{a.__code__.co_qualname.split('.<locals>')[0]}({', '.join(down(c.cell_contents) for c in a.__closure__)})"  # noqa: E501
+    if depth and type(a).__repr__ is object.__repr__:
+        return f"{type(a).__name__}({', '.join(f'{k}={down(v)}' for k, v in getattr(a, '__dict__', {}).items())})"  # noqa: E501
+    return re.sub(r" at 0x\w+", "", repr(a))
 
 # %% ../nbs/00_identity.ipynb #d9978667
-def _hash(text): return '#' + hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
+def _hash(text):
+    return "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
 
 def _bytes(t):
     "The values of a tensor, in their logical order, on the CPU"
     t = t.detach()
-    if t.is_quantized: t = t.int_repr()
-    if t.layout is not torch.strided: t = t.to_dense()
+    if t.is_quantized:
+        t = t.int_repr()
+    if t.layout is not torch.strided:
+        t = t.to_dense()
     t = t.resolve_conj().resolve_neg().cpu().contiguous()
     return t.reshape(-1).view(torch.uint8).numpy()
 
+
 def digest(
-    *tensors, # of any shape and dtype
+    *tensors,  # of any shape and dtype
 ) -> str:
     "A fingerprint of values, shapes and dtypes; device, strides and gradients do not count"
     h = hashlib.sha1()
     for t in tensors:
-        h.update(f'{t.dtype}{tuple(t.shape)}'.encode())
+        h.update(f"{t.dtype}{tuple(t.shape)}".encode())
         h.update(_bytes(t))
     return h.hexdigest()
 
 # %% ../nbs/00_identity.ipynb #6783cf6c
-_FUTURE = functools.reduce(int.__or__, (getattr(__future__, n).compiler_flag for n in __future__.all_feature_names))
+_FUTURE = functools.reduce(
+    int.__or__, (getattr(__future__, n).compiler_flag for n in __future__.all_feature_names)
+)
 _DEFS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
 
 def _undocumented(body):
     "Statements without the docstring before them"
     first = body[0].value if isinstance(body[0], ast.Expr) else None
     return body[1:] if isinstance(first, ast.Constant) and isinstance(first.value, str) else body
 
+
 def _plain(node):
     "A syntax tree as text, without docstrings, places and what is empty"
-    if isinstance(node, list): return '[' + ','.join(map(_plain, node)) + ']'
-    if not isinstance(node, ast.AST): return repr(node)
+    if isinstance(node, list):
+        return "[" + ",".join(map(_plain, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
     told = []
     for name in node._fields:
         v = getattr(node, name, None)
-        if name == 'body' and isinstance(node, _DEFS): v = _undocumented(v)
-        if v is None or v == [] or name in ('ctx', 'type_comment', 'kind'): continue
-        told.append(f'{name}={_plain(v)}')
+        if name == "body" and isinstance(node, _DEFS):
+            v = _undocumented(v)
+        if v is None or v == [] or name in ("ctx", "type_comment", "kind"):
+            continue
+        told.append(f"{name}={_plain(v)}")
     return f"{type(node).__name__}({','.join(told)})"
+
 
 def _arguments(a):
     "The names of a function's arguments, by kind"
-    names = lambda args: [v.arg for v in args if v]
-    return repr([names(a.posonlyargs), names(a.args), names([a.vararg]), names(a.kwonlyargs), names([a.kwarg])])
+
+    def names(args):
+        return [v.arg for v in args if v]
+
+    return repr(
+        [
+            names(a.posonlyargs),
+            names(a.args),
+            names([a.vararg]),
+            names(a.kwonlyargs),
+            names([a.kwarg]),
+        ]
+    )
+
 
 def _all_codes(code):
     "The code object and all that lie in it"
     yield code
     for c in code.co_consts:
-        if isinstance(c, types.CodeType): yield from _all_codes(c)
+        if isinstance(c, types.CodeType):
+            yield from _all_codes(c)
+
 
 @functools.lru_cache(maxsize=256)
 def _index(text, name, flags):
     "Of a file: the code objects that it compiles to, and line -> definitions that begin there"
-    more = flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT                        # a notebook's cell may wait
-    tree = compile(text, name, 'exec', more | ast.PyCF_ONLY_AST, dont_inherit=True)
+    # a notebook's cell may wait
+    more = flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    tree = compile(text, name, "exec", more | ast.PyCF_ONLY_AST, dont_inherit=True)
     codes = {}
-    for c in _all_codes(compile(tree, name, 'exec', more, dont_inherit=True)):
+    for c in _all_codes(compile(tree, name, "exec", more, dont_inherit=True)):
         codes.setdefault((c.co_qualname, c.co_firstlineno), []).append(c)
     nodes = {}
     for n in ast.walk(tree):
         if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            first = min([n.lineno, *(d.lineno for d in getattr(n, 'decorator_list', ()))])
+            first = min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", ()))])
             nodes.setdefault(first, []).append(n)
-    return codes,nodes
+    return codes, nodes
+
 
 def _node(code):
-    "The definition of a code object in its file; None where there is no file, or where it says something else by now"
+    """The definition of a code object in its file; None where there is no file, or where it says
+    something else by now
+    """
     linecache.checkcache(code.co_filename)
-    text = ''.join(linecache.getlines(code.co_filename))
-    if not text: return None
-    try: codes,nodes = _index(text, code.co_filename, code.co_flags & _FUTURE)
-    except (SyntaxError, ValueError): return None
-    if code not in codes.get((code.co_qualname, code.co_firstlineno), []): return None
-    found = [n for n in nodes.get(code.co_firstlineno, []) if getattr(n, 'name', '<lambda>') == code.co_name]
-    if len(found) > 1:                                                   # lambdas on one line: by the place of their bodies
+    text = "".join(linecache.getlines(code.co_filename))
+    if not text:
+        return None
+    try:
+        codes, nodes = _index(text, code.co_filename, code.co_flags & _FUTURE)
+    except (SyntaxError, ValueError):
+        return None
+    if code not in codes.get((code.co_qualname, code.co_firstlineno), []):
+        return None
+    found = [
+        n
+        for n in nodes.get(code.co_firstlineno, [])
+        if getattr(n, "name", "<lambda>") == code.co_name
+    ]
+    # lambdas on one line: by the place of their bodies
+    if len(found) > 1:
         spans = {*code.co_positions()}
-        at = lambda b: (b.lineno, b.end_lineno, b.col_offset, b.end_col_offset)
+
+        def at(b):
+            return (b.lineno, b.end_lineno, b.col_offset, b.end_col_offset)
+
         found = [n for n in found if isinstance(n, ast.Lambda) and at(n.body) in spans]
     return found[0] if len(found) == 1 else None
 
+
 def _constant(v):
     "A constant as text, the same in every process"
-    if isinstance(v, types.CodeType): return _bytecode(v)
-    if isinstance(v, frozenset): return f"{{{','.join(sorted(map(_constant, v)))}}}"
-    if isinstance(v, tuple): return f"({','.join(map(_constant, v))})"
+    if isinstance(v, types.CodeType):
+        return _bytecode(v)
+    if isinstance(v, frozenset):
+        return f"{{{','.join(sorted(map(_constant, v)))}}}"
+    if isinstance(v, tuple):
+        return f"({','.join(map(_constant, v))})"
     return repr(v)
+
 
 def _bytecode(code):
     "What a code object does, as text: for code whose source nobody has"
-    steps = [f'{i.opname} {_constant(i.argval)}' for i in dis.get_instructions(code)]
-    names = code.co_varnames[:code.co_argcount+code.co_kwonlyargcount]
-    return repr((code.co_name, code.co_argcount, code.co_posonlyargcount, code.co_flags, names, code.co_exceptiontable, steps))
+    steps = [f"{i.opname} {_constant(i.argval)}" for i in dis.get_instructions(code)]
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return repr(
+        (
+            code.co_name,
+            code.co_argcount,
+            code.co_posonlyargcount,
+            code.co_flags,
+            names,
+            code.co_exceptiontable,
+            steps,
+        )
+    )
+
 
 class _This:
-    "A code object as a key that is equal to itself alone: Python takes two with other docstrings or defaults for equal"
-    def __init__(self, code): self.code = code
-    def __hash__(self): return id(self.code)
-    def __eq__(self, other): return self.code is other.code
+    """A code object as a key that is equal to itself alone: Python takes two with other docstrings
+    or defaults for equal
+    """
+
+    def __init__(self, code):
+        self.code = code
+
+    def __hash__(self):
+        return id(self.code)
+
+    def __eq__(self, other):
+        return self.code is other.code
+
 
 @functools.lru_cache(maxsize=4096)
 def _told(this):
-    node = _node(this.code)                                              # without decorators and defaults: they are looked at as they are now
-    if node is None: return _hash(_bytecode(this.code))
+    # without decorators and defaults: they are looked at as they are now
+    node = _node(this.code)
+    if node is None:
+        return _hash(_bytecode(this.code))
     body = node.body if isinstance(node, ast.Lambda) else _undocumented(node.body)
     return _hash(type(node).__name__ + _arguments(node.args) + _plain(body))
 
+
 def source(
-    f, # function
+    f,  # function
 ) -> str:
-    "A fingerprint of what a function says: comments, docstrings and layout do not count. Of its bytecode, where no file holds its source"
+    """A fingerprint of what a function says: comments, docstrings and layout do not count.
+
+    Of its bytecode, where no file holds its source
+    """
     return _told(_This(f.__code__))
 
 # %% ../nbs/00_identity.ipynb #63a948a1
-_OURS = Path(importlib.util.find_spec('spat_nb').origin).parent
+_OURS = Path(importlib.util.find_spec("spat_nb").origin).parent
+
 
 @functools.cache
 def _place(path):
-    "Whose code lies in a file: 'torch' (or NumPy, or Python's own), 'ours', the name of a library, or '' for anybody's"
-    if path.startswith('<frozen'): return 'torch'
+    """Whose code lies in a file: 'torch' (or NumPy, or Python's own), 'ours', the name of a
+    library, or '' for anybody's
+    """
+    if path.startswith("<frozen"):
+        return "torch"
     parts = PurePath(path).parts
-    for folder in ('site-packages', 'dist-packages'):
+    for folder in ("site-packages", "dist-packages"):
         if folder in parts[:-1]:
-            name = parts[parts.index(folder)+1].split('.')[0]
-            return 'torch' if name in ('torch', 'numpy') else name
-    if not os.path.isabs(path): return ''                                # typed by hand: <stdin>, <string>, a cell
-    if Path(path).parent.is_relative_to(_OURS): return 'ours'
-    std = [sysconfig.get_path(k) for k in ('stdlib', 'platstdlib')]
-    return 'torch' if any(Path(path).is_relative_to(s) for s in std) else ''
+            name = parts[parts.index(folder) + 1].split(".")[0]
+            return "torch" if name in ("torch", "numpy") else name
+    # typed by hand: <stdin>, <string>, a cell
+    if not os.path.isabs(path):
+        return ""
+    if Path(path).parent.is_relative_to(_OURS):
+        return "ours"
+    std = [sysconfig.get_path(k) for k in ("stdlib", "platstdlib")]
+    return "torch" if any(Path(path).is_relative_to(s) for s in std) else ""
+
 
 def _home(name):
     "Whose is the module called `name`?"
-    if name == '__main__': return ''
-    m = sys.modules.get(name or '')
-    file = getattr(m, '__file__', None)
-    if file: return _place(file)
-    return 'torch' if name in sys.builtin_module_names or m is not None and getattr(m, '__spec__', None) else ''
+    if name == "__main__":
+        return ""
+    m = sys.modules.get(name or "")
+    file = getattr(m, "__file__", None)
+    if file:
+        return _place(file)
+    return (
+        "torch"
+        if name in sys.builtin_module_names or m is not None and getattr(m, "__spec__", None)
+        else ""
+    )
+
 
 @functools.lru_cache(maxsize=4096)
 def _reads(code):
-    "What a code object asks its module for: ((name, attribute, ...), ...), and what it imports: ((level, module, name, ...), ...)"
-    asked,brought = [],[]
+    """What a code object asks its module for: ((name, attribute, ...), ...), and what it imports:
+    ((level, module, name, ...), ...)
+    """
+    asked, brought = [], []
     for c in _all_codes(code):
-        steps = [i for i in dis.get_instructions(c) if i.opname not in ('PUSH_NULL', 'NOP')]
-        for k,i in enumerate(steps):
-            if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME', 'LOAD_FROM_DICT_OR_GLOBALS'):
+        steps = [i for i in dis.get_instructions(c) if i.opname not in ("PUSH_NULL", "NOP")]
+        for k, i in enumerate(steps):
+            if i.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
                 chain = [i.argval]
-                for j in steps[k+1:]:
-                    if j.opname not in ('LOAD_ATTR', 'LOAD_METHOD'): break
+                for j in steps[k + 1 :]:
+                    if j.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+                        break
                     chain.append(j.argval)
                 asked.append(tuple(chain))
-            if i.opname == 'IMPORT_NAME': brought.append([steps[k-2].argval, i.argval])
-            if i.opname == 'IMPORT_FROM': brought[-1].append(i.argval)
-    return tuple(dict.fromkeys(asked)),tuple(map(tuple, brought))
+            if i.opname == "IMPORT_NAME":
+                brought.append([steps[k - 2].argval, i.argval])
+            if i.opname == "IMPORT_FROM":
+                brought[-1].append(i.argval)
+    return tuple(dict.fromkeys(asked)), tuple(map(tuple, brought))
 
 # %% ../nbs/00_identity.ipynb #26ae47ea
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range, slice,
-          torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
-_WRAPPED = (types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType,
-            types.ClassMethodDescriptorType, types.MethodWrapperType)
-_NO_MEMBER = {'__dict__', '__weakref__', '__doc__', '__module__', '__qualname__', '__annotations__', '__annotate__', '__annotate_func__',
-              '__annotations_cache__', '__firstlineno__', '__static_attributes__', '__abstractmethods__', '_abc_impl', '__parameters__',
-              '__orig_bases__', '__match_args__', '__slots__', '__hash__', '__dataclass_params__', '__dataclass_fields__', '_backward_cls',
-              '_is_protocol', '__protocol_attrs__', '__non_callable_proto_members__', '__orig_class__'}
-_OPTIMISER = {'defaults', 'state', 'param_groups', '_zero_grad_profile_name', '_warned_capturable_if_run_uncaptured'}   # what every one has, hooks apart
-_MODULE = {*vars(nn.Module()), '_compiled_call_impl'}                    # what every module has
-_HOOKS = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backward_hooks')
+_PLAIN = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(...),
+    type(NotImplemented),
+    range,
+    slice,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    torch.Size,
+)
+_WRAPPED = (
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.MethodWrapperType,
+)
+_NO_MEMBER = {
+    "__dict__",
+    "__weakref__",
+    "__doc__",
+    "__module__",
+    "__qualname__",
+    "__annotations__",
+    "__annotate__",
+    "__annotate_func__",
+    "__annotations_cache__",
+    "__firstlineno__",
+    "__static_attributes__",
+    "__abstractmethods__",
+    "_abc_impl",
+    "__parameters__",
+    "__orig_bases__",
+    "__match_args__",
+    "__slots__",
+    "__hash__",
+    "__dataclass_params__",
+    "__dataclass_fields__",
+    "_backward_cls",
+    "_is_protocol",
+    "__protocol_attrs__",
+    "__non_callable_proto_members__",
+    "__orig_class__",
+}
+# what every one has, hooks apart
+_OPTIMISER = {
+    "defaults",
+    "state",
+    "param_groups",
+    "_zero_grad_profile_name",
+    "_warned_capturable_if_run_uncaptured",
+}
+_MODULE = {*vars(nn.Module()), "_compiled_call_impl"}  # what every module has
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
 
 class Parts(dict):
-    "name -> text of everything that makes an object what it is; the texts of long things are fingerprints. `files`: function or class -> its file; `streams`: random generators that were met"
-    def __init__(self): self.files,self.streams = {},[]
+    """name -> text of everything that makes an object what it is; the texts of long things are
+    fingerprints. `files`: function or class -> its file; `streams`: random generators that were
+    met
+    """
+
+    def __init__(self):
+        self.files, self.streams = {}, []
+
 
 def _short(v):
-    text = re.sub(r' at 0x\w+', '', repr(v))
-    return text if len(text) <= 200 and '#' not in text else _hash(text)
+    text = re.sub(r" at 0x\w+", "", repr(v))
+    return text if len(text) <= 200 and "#" not in text else _hash(text)
+
 
 def _simple(v, deep=3):
     "Is it a number, a text, or a short row of such?"
-    if type(v) in (list, tuple): return deep > 0 and len(v) <= 16 and all(_simple(x, deep-1) for x in v)
+    if type(v) in (list, tuple):
+        return deep > 0 and len(v) <= 16 and all(_simple(x, deep - 1) for x in v)
     return type(v) in _PLAIN or isinstance(v, np.generic)
+
 
 def _tensor(t, values=True):
     told = f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}"
-    if not values or t.is_meta: return told
-    if t.numel() <= 4 and t.layout is torch.strided and not t.is_quantized: return f'{told} {t.detach().cpu().tolist()}'
-    return f'{told} #{digest(t)[:16]}'
+    if not values or t.is_meta:
+        return told
+    if t.numel() <= 4 and t.layout is torch.strided and not t.is_quantized:
+        return f"{told} {t.detach().cpu().tolist()}"
+    return f"{told} #{digest(t)[:16]}"
+
 
 def _slots(v):
     "The attributes of an object that its classes keep in slots"
-    names = [s for c in type(v).__mro__ for s in [vars(c).get('__slots__', ())]]
-    flat = [n for s in names for n in ([s] if isinstance(s, str) else s) if n not in ('__dict__', '__weakref__')]
+    names = [s for c in type(v).__mro__ for s in [vars(c).get("__slots__", ())]]
+    flat = [
+        n
+        for s in names
+        for n in ([s] if isinstance(s, str) else s)
+        if n not in ("__dict__", "__weakref__")
+    ]
     return {n: getattr(v, n) for n in flat if hasattr(v, n)}
+
 
 def _attributes(v):
     "What an object holds, without what `cached_property` has put there"
-    cached = {k for c in type(v).__mro__ for k,x in vars(c).items() if isinstance(x, functools.cached_property)}
-    return {k: x for k,x in {**getattr(v, '__dict__', {}), **_slots(v)}.items() if k not in cached}
+    cached = {
+        k
+        for c in type(v).__mro__
+        for k, x in vars(c).items()
+        if isinstance(x, functools.cached_property)
+    }
+    return {k: x for k, x in {**getattr(v, "__dict__", {}), **_slots(v)}.items() if k not in cached}
+
 
 def _meant(v):
     "What an object stands for, where its class says so by `__identity__`, and its class"
     for _ in range(9):
-        if isinstance(v, type): break
-        stands = getattr(type(v), '__identity__', None)
-        if type(v).__name__ == 'OptimizedModule': stands = lambda m: m._orig_mod     # what torch.compile gives
-        if stands is None: break
+        if isinstance(v, type):
+            break
+        stands = getattr(type(v), "__identity__", None)
+        # what torch.compile gives
+        if type(v).__name__ == "OptimizedModule":
+            stands = operator.attrgetter("_orig_mod")
+        if stands is None:
+            break
         real = stands(v)
-        if isinstance(real, type): return v,real
+        if isinstance(real, type):
+            return v, real
         v = real
-    return v,type(v)
+    return v, type(v)
 
-def _generated(f): return '__create_fn__' in f.__code__.co_qualname or f.__code__.co_qualname.startswith('_recursive_repr')   # by dataclass
+
+# by dataclass
+def _generated(f):
+    return "__create_fn__" in f.__code__.co_qualname or f.__code__.co_qualname.startswith(
+        "_recursive_repr"
+    )
+
 
 def _file(path):
     "What a reader calls the file"
     name = PurePath(path).name
-    return 'this notebook' if name[:1] == '<' and 'ipython' in name or 'ipykernel' in path else name
+    return "this notebook" if name[:1] == "<" and "ipython" in name or "ipykernel" in path else name
+
 
 def _brought(level, name, space):
-    "The module that a function imports, brought in where it is a user's own; the name of a library; None where it does not count"
-    if level: name = '.'.join([*(space.get('__package__') or '').split('.')[:len((space.get('__package__') or '').split('.'))-level+1], *[name]*bool(name)])
-    top = name.partition('.')[0]
-    if top in sys.builtin_module_names or top in sys.stdlib_module_names: return None
-    try: spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError): return None
-    origin = getattr(spec, 'origin', None)
-    if not origin: return None
+    """The module that a function imports, brought in where it is a user's own; the name of a
+    library; None where it does not count
+    """
+    if level:
+        name = ".".join(
+            [
+                *(space.get("__package__") or "").split(".")[
+                    : len((space.get("__package__") or "").split(".")) - level + 1
+                ],
+                *[name] * bool(name),
+            ]
+        )
+    top = name.partition(".")[0]
+    if top in sys.builtin_module_names or top in sys.stdlib_module_names:
+        return None
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    origin = getattr(spec, "origin", None)
+    if not origin:
+        return None
     whose = _place(origin)
-    if whose == 'torch': return None
-    if whose not in ('', 'ours'): return whose
-    try: return importlib.import_module(name)
-    except Exception: return None
+    if whose == "torch":
+        return None
+    if whose not in ("", "ours"):
+        return whose
+    try:
+        return importlib.import_module(name)
+    except Exception:
+        return None
 
 # %% ../nbs/00_identity.ipynb #ada28246
 class _Walk:
     "Visits everything that an object is made of, the nearest first, each thing once"
+
     def __init__(self, weights=True, ours=True, modes=True):
-        self.weights,self.ours,self.modes = weights,ours,modes
-        self.parts,self.queue,self.kept = Parts(), deque(), []           # kept: what has been met stays alive, so that no two have one id
-        self.met,self.labels,self.folded = {}, {}, {}
+        self.weights, self.ours, self.modes = weights, ours, modes
+        # kept: what has been met stays alive, so that no two have one id
+        self.parts, self.queue, self.kept = Parts(), deque(), []
+        self.met, self.labels, self.folded = {}, {}, {}
 
     def __call__(self, a):
-        self.push('', '', a)
+        self.push("", "", a)
         while self.queue:
             item = self.queue.popleft()
-            if len(item) == 4: self.visit(*item)
-            else: self.body(*item)
-        for k,v in self.folded.items(): self.parts[k] = _hash('\n'.join(sorted(v)))
+            if len(item) == 4:
+                self.visit(*item)
+            else:
+                self.body(*item)
+        for k, v in self.folded.items():
+            self.parts[k] = _hash("\n".join(sorted(v)))
         return self.parts
 
-    def push(self, name, where, v, group=None): self.queue.append((name, where, v, group))
+    def push(self, name, where, v, group=None):
+        self.queue.append((name, where, v, group))
+
     def put(self, key, text, group=None):
-        "Note a part; what belongs to one of our own modules goes into one fingerprint for the module"
-        if group: return self.folded.setdefault(group, []).append(f'{key}: {text}')
+        """Note a part; what belongs to one of our own modules goes into one fingerprint for the
+        module
+        """
+        if group:
+            return self.folded.setdefault(group, []).append(f"{key}: {text}")
         free = key
         for k in range(2, 1_000_000):
-            if free not in self.parts: break
-            free = f'{key} ({k})'
+            if free not in self.parts:
+                break
+            free = f"{key} ({k})"
         self.parts[free] = text
         return free
+
     def label(self, name, a):
         "A name that no other function or class of this walk has"
-        n = self.labels[name] = self.labels.get(name, 0)+1
-        self.met[id(a)] = name if n == 1 else f'{name} ({n})'
+        n = self.labels[name] = self.labels.get(name, 0) + 1
+        self.met[id(a)] = name if n == 1 else f"{name} ({n})"
         self.kept.append(a)
         return self.met[id(a)]
+
     def library(self, name):
-        if f'library {name}' in self.parts: return
+        if f"library {name}" in self.parts:
+            return
         from importlib import metadata
+
         m = sys.modules.get(name)
-        try: version = getattr(m, '__version__', None) or metadata.version(name)
-        except metadata.PackageNotFoundError: version = 'of unknown version'
-        self.parts[f'library {name}'] = str(version)
+        try:
+            version = getattr(m, "__version__", None) or metadata.version(name)
+        except metadata.PackageNotFoundError:
+            version = "of unknown version"
+        self.parts[f"library {name}"] = str(version)
 
     def visit(self, name, where, v, group):
-        key = (name or 'it') + where
-        if _simple(v): return self.put(key, _short(v), group)
-        v,kind = _meant(v)
-        if inspect.isfunction(v) or isinstance(v, type): return self.put(key, self.named(v, group), group)
-        if id(v) in self.met: return self.put(key, f'as {self.met[id(v)]}', group)
+        key = (name or "it") + where
+        if _simple(v):
+            return self.put(key, _short(v), group)
+        v, kind = _meant(v)
+        if inspect.isfunction(v) or isinstance(v, type):
+            return self.put(key, self.named(v, group), group)
+        if id(v) in self.met:
+            return self.put(key, f"as {self.met[id(v)]}", group)
         self.met[id(v)] = key
         self.kept.append(v)
-        self.here,self.where,self.group = name,where,group
-        try: text = self.thing(v, kind)
-        except Exception as e: text = f'{kind.__qualname__}, unreadable ({type(e).__name__})'   # known by its type, at least
+        self.here, self.where, self.group = name, where, group
+        try:
+            text = self.thing(v, kind)
+        # known by its type, at least
+        except Exception as e:
+            text = f"{kind.__qualname__}, unreadable ({type(e).__name__})"
         self.put(key, text if len(text) <= 300 else _hash(text), group)
+
     def down(self, k, v):
         "A part of the thing that is being visited"
-        self.push(f'{self.here}{k}' if self.here else k.lstrip('.'), self.where, v, self.group)
+        self.push(f"{self.here}{k}" if self.here else k.lstrip("."), self.where, v, self.group)
 
     # ---- code
     def named(self, f, group=None):
         "The label of a function or class, which joins the queue"
-        if id(f) in self.met: return self.met[id(f)]
+        if id(f) in self.met:
+            return self.met[id(f)]
         name = f.__qualname__ if isinstance(f, type) else f.__code__.co_qualname
-        label = self.label(name.replace('.<locals>', ''), f)
+        label = self.label(name.replace(".<locals>", ""), f)
         self.queue.append((f, label, group))
         return label
 
     def body(self, f, label, via):
-        try: self.a_class(f, label) if isinstance(f, type) else self.a_function(f, label, via)
-        except Exception as e: self.put(f'the inside of {label}', f'unreadable ({type(e).__name__})')
+        try:
+            self.a_class(f, label) if isinstance(f, type) else self.a_function(f, label, via)
+        except Exception as e:
+            self.put(f"the inside of {label}", f"unreadable ({type(e).__name__})")
 
     def a_function(self, f, label, via):
         code = f.__code__
         whose = _place(code.co_filename)
-        inner = f.__dict__.get('_torchdynamo_orig_callable')             # a compiled function is what it was compiled from
-        if inner is not None: return self.push('the original', f' of {label}', inner)
-        group = f'spat_nb.{Path(code.co_filename).stem}' if whose == 'ours' else None
-        known = whose in ('', 'ours')
-        if whose not in ('', 'ours', 'torch'): self.library(whose)
-        if whose == '': self.parts.files[f'function {label}'] = _file(code.co_filename)
-        if whose == '' or group and self.ours: self.put(f'function {label}', source(f), group)
-        first = code.co_argcount-len(f.__defaults__ or ())
-        given = {**dict(zip(code.co_varnames[first:], f.__defaults__ or ())), **(f.__kwdefaults__ or {})}
-        for k,c in zip(code.co_freevars, f.__closure__ or ()):
-            if k == '__class__': continue
-            try: self.push(k, f' of {label}', c.cell_contents, None if known else via)
-            except ValueError: pass                                      # not filled yet
-        for k,v in f.__dict__.items(): self.push(k, f' of {label}', v, group if known else via)
-        if not known or group and not self.ours: return
-        for k,v in given.items(): self.push(f'the default {k}', f' of {label}', v, group)
+        # a compiled function is what it was compiled from
+        inner = f.__dict__.get("_torchdynamo_orig_callable")
+        if inner is not None:
+            return self.push("the original", f" of {label}", inner)
+        group = f"spat_nb.{Path(code.co_filename).stem}" if whose == "ours" else None
+        known = whose in ("", "ours")
+        if whose not in ("", "ours", "torch"):
+            self.library(whose)
+        if whose == "":
+            self.parts.files[f"function {label}"] = _file(code.co_filename)
+        if whose == "" or group and self.ours:
+            self.put(f"function {label}", source(f), group)
+        first = code.co_argcount - len(f.__defaults__ or ())
+        given = {
+            **dict(zip(code.co_varnames[first:], f.__defaults__ or ())),
+            **(f.__kwdefaults__ or {}),
+        }
+        for k, c in zip(code.co_freevars, f.__closure__ or ()):
+            if k == "__class__":
+                continue
+            try:
+                self.push(k, f" of {label}", c.cell_contents, None if known else via)
+            except ValueError:
+                pass  # not filled yet
+        for k, v in f.__dict__.items():
+            self.push(k, f" of {label}", v, group if known else via)
+        if not known or group and not self.ours:
+            return
+        for k, v in given.items():
+            self.push(f"the default {k}", f" of {label}", v, group)
         self.asked(f, group)
 
     def asked(self, f, group):
         "The globals that a function reads"
-        asked,brought = _reads(f.__code__)
-        for chain in asked: self.one_global(f.__globals__, chain, group)
-        for level,module,*names in brought:
+        asked, brought = _reads(f.__code__)
+        for chain in asked:
+            self.one_global(f.__globals__, chain, group)
+        for level, module, *names in brought:
             m = _brought(level, module, f.__globals__)
-            if isinstance(m, str): self.library(m)
+            if isinstance(m, str):
+                self.library(m)
             elif m is not None:
-                for n in names: self.one_global({module: m}, (module, n), group)
-                if not names: self.one_global({module: m}, (module,), group)
+                for n in names:
+                    self.one_global({module: m}, (module, n), group)
+                if not names:
+                    self.one_global({module: m}, (module,), group)
 
     def one_global(self, space, chain, group):
-        home,(name,*chain) = space.get('__name__', ''),chain
-        if name not in space: return                                     # Python's own, or not there yet
+        home, (name, *chain) = space.get("__name__", ""), chain
+        # Python's own, or not there yet
+        if name not in space:
+            return
         v = space[name]
         while isinstance(v, types.ModuleType):
-            home,whose = v.__name__,_home(v.__name__)
-            if whose == 'torch' or whose == 'ours' and not self.ours: return
-            if whose not in ('', 'ours'): return self.library(whose)
-            if not chain: return self.a_module(v, group)
-            name,*chain = chain
-            if not hasattr(v, name): return
+            home, whose = v.__name__, _home(v.__name__)
+            if whose == "torch" or whose == "ours" and not self.ours:
+                return
+            if whose not in ("", "ours"):
+                return self.library(whose)
+            if not chain:
+                return self.a_module(v, group)
+            name, *chain = chain
+            if not hasattr(v, name):
+                return
             v = getattr(v, name)
-        if isinstance(v, type) or inspect.isfunction(v): return self.named(v, group)
-        if (mark := (home, name)) in self.labels: return
+        if isinstance(v, type) or inspect.isfunction(v):
+            return self.named(v, group)
+        if (mark := (home, name)) in self.labels:
+            return
         self.labels[mark] = 1
-        self.push(f'the global {name}', '', v, group)
+        self.push(f"the global {name}", "", v, group)
 
     def a_module(self, m, group):
         "A module that is handed on as it is: its text and its plain values"
-        if id(m) in self.met: return
-        label = self.label(f'module {m.__name__.rsplit(".")[-1]}', m)
+        if id(m) in self.met:
+            return
+        label = self.label(f"module {m.__name__.rsplit('.')[-1]}", m)
         linecache.checkcache(m.__file__)
-        text = ''.join(linecache.getlines(m.__file__))
+        text = "".join(linecache.getlines(m.__file__))
         self.put(label, _hash(_plain(ast.parse(text))), group)
-        for k,v in vars(m).items():
-            if k[:2] != '__' and (type(v) in _PLAIN or isinstance(v, Tensor)): self.push(f'the global {k}', '', v, group)
+        for k, v in vars(m).items():
+            if k[:2] != "__" and (type(v) in _PLAIN or isinstance(v, Tensor)):
+                self.push(f"the global {k}", "", v, group)
 
     def a_class(self, c, label):
         whose = _home(c.__module__)
-        if whose not in ('', 'ours', 'torch'): self.library(whose)
-        if whose not in ('', 'ours') or whose == 'ours' and not self.ours:
-            for b in c.__mro__[1:]: self.named(b)
+        if whose not in ("", "ours", "torch"):
+            self.library(whose)
+        if whose not in ("", "ours") or whose == "ours" and not self.ours:
+            for b in c.__mro__[1:]:
+                self.named(b)
             return
         group = c.__module__ if whose else None
-        if not whose: self.parts.files[f'class {label}'] = _file(getattr(sys.modules.get(c.__module__), '__file__', None) or '')
-        self.put(f'class {label}', f"({', '.join(map(self.named, (*c.__bases__, *[type(c)]*(type(c) is not type))))})", group)
-        made = is_dataclass(c) and '__dataclass_fields__' in vars(c)
+        if not whose:
+            self.parts.files[f"class {label}"] = _file(
+                getattr(sys.modules.get(c.__module__), "__file__", None) or ""
+            )
+        self.put(
+            f"class {label}",
+            f"({', '.join(map(self.named, (*c.__bases__, *[type(c)] * (type(c) is not type))))})",
+            group,
+        )
+        made = is_dataclass(c) and "__dataclass_fields__" in vars(c)
         if made:
             for f in c.__dataclass_fields__.values():
-                if f.default_factory is not MISSING: self.push(f'the default {f.name}', f' of {label}', f.default_factory, group)
-            self.put(f'the fields of {label}', _short([f.name for f in c.__dataclass_fields__.values()]), group)
-        for k in sorted(vars(c)): self.member(c, k, vars(c)[k], label, group, made)
+                if f.default_factory is not MISSING:
+                    self.push(f"the default {f.name}", f" of {label}", f.default_factory, group)
+            self.put(
+                f"the fields of {label}",
+                _short([f.name for f in c.__dataclass_fields__.values()]),
+                group,
+            )
+        for k in sorted(vars(c)):
+            self.member(c, k, vars(c)[k], label, group, made)
 
     def member(self, c, name, v, label, group, made):
-        if name in _NO_MEMBER or isinstance(v, _WRAPPED): return
-        if isinstance(v, enum.Enum) and isinstance(c, enum.EnumMeta): return self.put(f'{name} of {label}', _short(v.value), group)
-        if isinstance(c, enum.EnumMeta) and name[0] == '_': return
-        inner = [v.fget, v.fset, v.fdel] if isinstance(v, property) else [v.func] if isinstance(v, functools.cached_property) else [getattr(v, '__func__', v)]
-        if not all(f is None or inspect.isfunction(f) for f in inner): return self.push(name, f' of {label}', v, group)
+        if name in _NO_MEMBER or isinstance(v, _WRAPPED):
+            return
+        if isinstance(v, enum.Enum) and isinstance(c, enum.EnumMeta):
+            return self.put(f"{name} of {label}", _short(v.value), group)
+        if isinstance(c, enum.EnumMeta) and name[0] == "_":
+            return
+        inner = (
+            [v.fget, v.fset, v.fdel]
+            if isinstance(v, property)
+            else (
+                [v.func]
+                if isinstance(v, functools.cached_property)
+                else [getattr(v, "__func__", v)]
+            )
+        )
+        if not all(f is None or inspect.isfunction(f) for f in inner):
+            return self.push(name, f" of {label}", v, group)
         for f in inner:
-            if f is None or made and _generated(f): continue
+            if f is None or made and _generated(f):
+                continue
             is_ = self.named(f, group)
-            if f.__code__.co_qualname != f'{c.__qualname__}.{name}': self.put(f'{name} of {label}', is_, group)
+            if f.__code__.co_qualname != f"{c.__qualname__}.{name}":
+                self.put(f"{name} of {label}", is_, group)
 
     # ---- things
     def thing(self, v, kind):
         "The text of a thing; what it holds joins the queue"
-        for types_,look in self.KINDS:
-            if isinstance(v, types_): return look(self, v, kind)
+        for types_, look in self.KINDS:
+            if isinstance(v, types_):
+                return look(self, v, kind)
         return self.a_value(v, kind)
 
-    def a_tensor(self, v, kind): return _tensor(v)
+    def a_tensor(self, v, kind):
+        return _tensor(v)
+
     def a_stream(self, v, kind):
-        "Drawing moves a generator, and an attack that is resumed must be the same attack: so its seed counts, not where it stands"
+        """Drawing moves a generator, and an attack that is resumed must be the same attack: so its
+        seed counts, not where it stands
+        """
         self.parts.streams.append(v)
-        return f'generator with seed {v.initial_seed()}'
+        return f"generator with seed {v.initial_seed()}"
+
     def an_array(self, v, kind):
-        if v.dtype.hasobject: self.down('.values', v.tolist())
-        return f'{v.dtype} {v.shape} {_hash(v.tobytes().hex())}'
+        if v.dtype.hasobject:
+            self.down(".values", v.tolist())
+        return f"{v.dtype} {v.shape} {_hash(v.tobytes().hex())}"
+
     def a_partial(self, v, kind):
-        self.down('.func', v.func)
-        for i,x in enumerate(v.args): self.down(f'[{i}]', x)
-        for k,x in v.keywords.items(): self.down(f'.{k}', x)
-        return 'partial'
+        self.down(".func", v.func)
+        for i, x in enumerate(v.args):
+            self.down(f"[{i}]", x)
+        for k, x in v.keywords.items():
+            self.down(f".{k}", x)
+        return "partial"
+
     def a_method(self, v, kind):
-        self.down('.__self__', v.__self__)
-        self.down('.__func__', v.__func__)
-        return 'method'
+        self.down(".__self__", v.__self__)
+        self.down(".__func__", v.__func__)
+        return "method"
+
     def a_builtin(self, v, kind):
-        if not isinstance(v.__self__, (type(None), types.ModuleType, type)): self.down('.__self__', v.__self__)
-        return f'built in {v.__qualname__}'
+        if not isinstance(v.__self__, (type(None), types.ModuleType, type)):
+            self.down(".__self__", v.__self__)
+        return f"built in {v.__qualname__}"
+
     def a_wrapped(self, v, kind):
-        self.down('.__func__', v.__func__)
+        self.down(".__func__", v.__func__)
         return kind.__name__
+
     def a_property(self, v, kind):
-        for k in ('fget', 'fset', 'fdel'): self.down(f'.{k}', getattr(v, k))
-        return 'property'
+        for k in ("fget", "fset", "fdel"):
+            self.down(f".{k}", getattr(v, k))
+        return "property"
+
     def a_module_value(self, v, kind):
         self.one_global({v.__name__: v}, (v.__name__,), self.group)
-        return f'module {v.__name__}'
-    def a_member(self, v, kind): return f'{self.named(kind)}.{v.name}'
-    def a_path(self, v, kind): return _short(str(v))
+        return f"module {v.__name__}"
+
+    def a_member(self, v, kind):
+        return f"{self.named(kind)}.{v.name}"
+
+    def a_path(self, v, kind):
+        return _short(str(v))
 
     def a_network(self, v, kind):
-        if isinstance(v, torch.jit.ScriptModule): return self.a_script(v)
-        strange = _home(kind.__module__) not in ('', 'ours')
+        if isinstance(v, torch.jit.ScriptModule):
+            return self.a_script(v)
+        strange = _home(kind.__module__) not in ("", "ours")
         told = []
-        for k,x in _attributes(v).items():
-            if k in _MODULE: continue
-            if strange and _simple(x): told.append(f'{k}={_short(x)}')
-            else: self.down(f'.{k}', x)
-        for k,t in {**v._parameters, **v._buffers}.items():
-            if t is None: continue
-            if self.weights: self.down(f'.{k}', t)
-            else: told.append(f'{k}={_tensor(t, values=False)}')
-        for k,m in v._modules.items(): self.down(f'.{k}', m)
+        for k, x in _attributes(v).items():
+            if k in _MODULE:
+                continue
+            if strange and _simple(x):
+                told.append(f"{k}={_short(x)}")
+            else:
+                self.down(f".{k}", x)
+        for k, t in {**v._parameters, **v._buffers}.items():
+            if t is None:
+                continue
+            if self.weights:
+                self.down(f".{k}", t)
+            else:
+                told.append(f"{k}={_tensor(t, values=False)}")
+        for k, m in v._modules.items():
+            self.down(f".{k}", m)
         for h in _HOOKS:
-            for i,f in enumerate(getattr(v, h, {}).values()): self.down(f'.{h[1:]}[{i}]', f)
-        mode = ' in train mode' if self.modes and v.training else ''
+            for i, f in enumerate(getattr(v, h, {}).values()):
+                self.down(f".{h[1:]}[{i}]", f)
+        mode = " in train mode" if self.modes and v.training else ""
         return f"{self.named(kind)}({', '.join(told)}){mode}"
+
     def a_script(self, v):
-        for k,t in {**dict(v.named_parameters()), **dict(v.named_buffers())}.items(): self.down(f'.{k}', t)
-        codes = [str(m.code) for m in v.modules() if hasattr(m, 'code')]
-        return f'script {_hash(repr(codes))}'
+        for k, t in {**dict(v.named_parameters()), **dict(v.named_buffers())}.items():
+            self.down(f".{k}", t)
+        codes = [str(m.code) for m in v.modules() if hasattr(m, "code")]
+        return f"script {_hash(repr(codes))}"
+
     def an_optimiser(self, v, kind):
-        for i,g in enumerate(v.param_groups):
-            at = '' if len(v.param_groups) == 1 else f'.param_groups[{i}]'
-            for k,x in g.items(): self.down(f'{at}.{k}', x if k != 'params' else repr([_tensor(p, values=False) for p in x]))
-        for k,x in _attributes(v).items():
-            if k.startswith('_optimizer_'):
-                for i,f in enumerate(x.values()): self.down(f'.{k[1:]}[{i}]', f)
-            elif k not in _OPTIMISER: self.down(f'.{k}', x)
+        for i, g in enumerate(v.param_groups):
+            at = "" if len(v.param_groups) == 1 else f".param_groups[{i}]"
+            for k, x in g.items():
+                self.down(
+                    f"{at}.{k}", x if k != "params" else repr([_tensor(p, values=False) for p in x])
+                )
+        for k, x in _attributes(v).items():
+            if k.startswith("_optimizer_"):
+                for i, f in enumerate(x.values()):
+                    self.down(f".{k[1:]}[{i}]", f)
+            elif k not in _OPTIMISER:
+                self.down(f".{k}", x)
         return self.named(kind)
 
     def a_value(self, v, kind):
-        seeds = getattr(getattr(v, 'bit_generator', None), 'seed_seq', None) if kind.__module__.startswith('numpy.random') else None
-        if seeds: return f'generator with seed {seeds.entropy} {seeds.spawn_key}'
+        seeds = (
+            getattr(getattr(v, "bit_generator", None), "seed_seq", None)
+            if kind.__module__.startswith("numpy.random")
+            else None
+        )
+        if seeds:
+            return f"generator with seed {seeds.entropy} {seeds.spawn_key}"
         label = self.named(kind)
         if isinstance(v, (list, tuple, deque)):
-            names = getattr(kind, '_fields', None) or range(len(v))
-            for k,x in zip(names, v): self.down(f'.{k}' if isinstance(k, str) else f'[{k}]', x)
-            label = f'{label} of {len(v)}'
-        elif isinstance(v, (dict, types.MappingProxyType)): label = f'{label}({self.keys(v)})'
-        elif isinstance(v, (set, frozenset)): label = f'{label}({", ".join(sorted(map(self.alone, v)))})'
-        elif not hasattr(v, '__dict__') and not _slots(v) or kind.__module__ in sys.stdlib_module_names: return self.rebuilt(v, kind, label)
-        more = {k: getattr(v, k) for k in ('default_factory', 'maxlen') if isinstance(v, (dict, deque)) and hasattr(v, k)}
-        for k,x in {**more, **_attributes(v)}.items(): self.down(f'.{k}', x)
+            names = getattr(kind, "_fields", None) or range(len(v))
+            for k, x in zip(names, v):
+                self.down(f".{k}" if isinstance(k, str) else f"[{k}]", x)
+            label = f"{label} of {len(v)}"
+        elif isinstance(v, (dict, types.MappingProxyType)):
+            label = f"{label}({self.keys(v)})"
+        elif isinstance(v, (set, frozenset)):
+            label = f"{label}({', '.join(sorted(map(self.alone, v)))})"
+        elif (
+            not hasattr(v, "__dict__")
+            and not _slots(v)
+            or kind.__module__ in sys.stdlib_module_names
+        ):
+            return self.rebuilt(v, kind, label)
+        more = {
+            k: getattr(v, k)
+            for k in ("default_factory", "maxlen")
+            if isinstance(v, (dict, deque)) and hasattr(v, k)
+        }
+        for k, x in {**more, **_attributes(v)}.items():
+            self.down(f".{k}", x)
         return label
+
     def keys(self, v):
         told = []
-        for i,(k,x) in enumerate(v.items()):
-            name = k if isinstance(k, str) else _short(k) if _simple(k) else f'key {i}'
-            if name == f'key {i}': self.down(f'[{name}]', k)
-            self.down(f'.{name}' if isinstance(k, str) else f'[{name}]', x)
+        for i, (k, x) in enumerate(v.items()):
+            name = k if isinstance(k, str) else _short(k) if _simple(k) else f"key {i}"
+            if name == f"key {i}":
+                self.down(f"[{name}]", k)
+            self.down(f".{name}" if isinstance(k, str) else f"[{name}]", x)
             told.append(name)
-        return ', '.join(told)
+        return ", ".join(told)
+
     def alone(self, v):
-        "The fingerprint of a member of a set: there is no order among them, so each is walked for itself"
-        if _simple(v): return _short(v)
+        """The fingerprint of a member of a set: there is no order among them, so each is walked for
+        itself
+        """
+        if _simple(v):
+            return _short(v)
         w = _Walk(self.weights, self.ours, self.modes)
         w.met = dict(self.met)
         return fingerprint(w(v))
+
     def rebuilt(self, v, kind, label):
         "What Python would need to build it again, for things that are not written in Python"
-        try: how = v.__reduce_ex__(4)
-        except Exception: return label
+        try:
+            how = v.__reduce_ex__(4)
+        except Exception:
+            return label
         if isinstance(how, str):
-            for k,x in _attributes(v).items(): self.down(f'.{k}', x)
-            return f'{label} {how}'
-        for i,x in enumerate(how[1]):
-            if x is not kind: self.down(f'[{i}]', x)
-        for k,x in zip(('state', 'items', 'pairs'), how[2:]):
-            if x is not None: self.down(f'.{k}', x if k == 'state' else list(x))
+            for k, x in _attributes(v).items():
+                self.down(f".{k}", x)
+            return f"{label} {how}"
+        for i, x in enumerate(how[1]):
+            if x is not kind:
+                self.down(f"[{i}]", x)
+        for k, x in zip(("state", "items", "pairs"), how[2:]):
+            if x is not None:
+                self.down(f".{k}", x if k == "state" else list(x))
         return label
 
+
 _Walk.KINDS = (
-    (Tensor, _Walk.a_tensor), (torch.Generator, _Walk.a_stream), (np.ndarray, _Walk.an_array),
-    (partial, _Walk.a_partial), (types.MethodType, _Walk.a_method), (types.BuiltinFunctionType, _Walk.a_builtin),
-    (types.ModuleType, _Walk.a_module_value), ((staticmethod, classmethod), _Walk.a_wrapped), (property, _Walk.a_property),
-    (nn.Module, _Walk.a_network), (torch.optim.Optimizer, _Walk.an_optimiser), (enum.Enum, _Walk.a_member), (PurePath, _Walk.a_path))
+    (Tensor, _Walk.a_tensor),
+    (torch.Generator, _Walk.a_stream),
+    (np.ndarray, _Walk.an_array),
+    (partial, _Walk.a_partial),
+    (types.MethodType, _Walk.a_method),
+    (types.BuiltinFunctionType, _Walk.a_builtin),
+    (types.ModuleType, _Walk.a_module_value),
+    ((staticmethod, classmethod), _Walk.a_wrapped),
+    (property, _Walk.a_property),
+    (nn.Module, _Walk.a_network),
+    (torch.optim.Optimizer, _Walk.an_optimiser),
+    (enum.Enum, _Walk.a_member),
+    (PurePath, _Walk.a_path),
+)
 
 # %% ../nbs/00_identity.ipynb #15986a2a
 def made_of(
-    a,                 # anything: a network, an attack, a function, lists and dicts of them
-    weights:bool=True, # the values of networks' weights and buffers; False: their shapes only
-    ours:bool=True,    # what this package's own functions say; False: their names only
-    modes:bool=True,   # whether a network is in train mode
+    a,  # anything: a network, an attack, a function, lists and dicts of them
+    weights: bool = True,  # the values of networks' weights and buffers; False: their shapes only
+    ours: bool = True,  # what this package's own functions say; False: their names only
+    modes: bool = True,  # whether a network is in train mode
 ) -> Parts:
-    "Name -> text of everything that decides what `a` does: the source of functions and classes, what they read and carry, settings, weights"
+    """Name -> text of everything that decides what `a` does: the source of functions and classes,
+    what they read and carry, settings, weights
+    """
     return _Walk(weights, ours, modes)(a)
 
+
 def fingerprint(
-    a,    # anything, or `Parts`
-    **kw, # more for `made_of`
-) -> str: # 40 hexadecimal digits
+    a,  # anything, or `Parts`
+    **kw,  # more for `made_of`
+) -> str:  # 40 hexadecimal digits
     "One text for all parts: equal where source and values are equal, in another process too"
     p = a if isinstance(a, Parts) else made_of(a, **kw)
     return hashlib.sha1(json.dumps(sorted(p.items())).encode()).hexdigest()
 
+
 def _phrase(key, old, new, files, two):
-    kind,_,name = key.partition(' ')
-    if kind in ('function', 'class'): key = f"its {kind} `{name}`" + (f' ({files[key]})' if files.get(key) else '')
-    if old is None: return f'{key} is in the other only' if two else f'{key} is new'
-    if new is None: return f'{key} is in one only' if two else f'{key} is gone'
-    if '#' in old + new or len(old + new) > 120: return f'{key} differs' if two else f'{key} has changed'
-    return f'{key} is {old} in one, {new} in the other' if two else f'{key} was {old}, now {new}'
+    kind, _, name = key.partition(" ")
+    if kind in ("function", "class"):
+        key = f"its {kind} `{name}`" + (f" ({files[key]})" if files.get(key) else "")
+    if old is None:
+        return f"{key} is in the other only" if two else f"{key} is new"
+    if new is None:
+        return f"{key} is in one only" if two else f"{key} is gone"
+    if "#" in old + new or len(old + new) > 120:
+        return f"{key} differs" if two else f"{key} has changed"
+    return f"{key} is {old} in one, {new} in the other" if two else f"{key} was {old}, now {new}"
+
 
 def difference(
-    old:dict,       # parts of then, or of the one
-    new:dict,       # parts of now, or of the other
-    most:int=3,     # how many to name
-    two:bool=False, # in words for two things, not for then and now
-) -> str:           # '' where there is none
+    old: dict,  # parts of then, or of the one
+    new: dict,  # parts of now, or of the other
+    most: int = 3,  # how many to name
+    two: bool = False,  # in words for two things, not for then and now
+) -> str:  # '' where there is none
     "What differs, in words; first what was changed, then what came or went"
     both = [k for k in new if k in old and old[k] != new[k]]
     one = [k for k in [*new, *old] if (k in new) != (k in old)]
-    named = sorted([*both, *one], key=lambda k: (k != 'it', k not in both, k.startswith('spat_nb.')))
-    files = getattr(new, 'files', {})
+    named = sorted(
+        [*both, *one], key=lambda k: (k != "it", k not in both, k.startswith("spat_nb."))
+    )
+    files = getattr(new, "files", {})
     told = [_phrase(k, old.get(k), new.get(k), files, two) for k in named[:most]]
-    more = len(named)-len(told)
-    return ', '.join(told) + (f', and {more} more' if more else '')
+    more = len(named) - len(told)
+    return ", ".join(told) + (f", and {more} more" if more else "")

@@ -6,12 +6,19 @@ Docs: https://spat-nb.github.io/spat_nb/learner.html.md"""
 
 # %% ../nbs/22_learner.ipynb #372b76cf
 from __future__ import annotations
-import json, math, os, random, time
+
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Callable
+
 import torch
 from torch import nn
+
 from .core import bar, device_of, fast, fitting_threads, seed_everything, settings
 from .evaluate import evaluate
 from .files import load_tree, save_tree
@@ -21,321 +28,617 @@ from .identity import difference, fingerprint, made_of
 __all__ = ['sgd', 'EVERYWHERE', 'one_cycle', 'Callback', 'Learner', 'Validate', 'Best', 'EarlyStop', 'Checkpoint', 'Progress']
 
 # %% ../nbs/22_learner.ipynb #b1bcdace
-sgd = partial(torch.optim.SGD, momentum=.9, nesterov=True, weight_decay=5e-4)
+sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
 
 def one_cycle(
-    t:float,     # share of the run that is done, in [0,1]
-    up:float=.3, # share of the run on which the rate rises, in [0,1)
-) -> float:      # factor of the learning rate, in [0,1]
+    t: float,  # share of the run that is done, in [0,1]
+    up: float = 0.3,  # share of the run on which the rate rises, in [0,1)
+) -> float:  # factor of the learning rate, in [0,1]
     "Half a cosine up from 1/25, half a cosine down to 0 (after Smith & Topin 2018)"
-    return 1 - .96*(1+math.cos(math.pi*t/up))/2 if t < up else (1+math.cos(math.pi*(t-up)/(1-up)))/2
+    return (
+        1 - 0.96 * (1 + math.cos(math.pi * t / up)) / 2
+        if t < up
+        else (1 + math.cos(math.pi * (t - up) / (1 - up))) / 2
+    )
 
 # %% ../nbs/22_learner.ipynb #2020c096
-EVERYWHERE = []   # listeners of every Learner of this process, called before its own: the clock of a study's budget
+# listeners of every Learner of this process, called before its own: the clock of a study's budget
+EVERYWHERE = []
+
 
 class Callback:
-    "Something that listens to a Learner `l`. It defines the events it wants, and `state` where it remembers what must survive a kill"
-    order = 0                   # listeners are called in the order of the list; those of higher `order` after the others
-    onlooker = False            # does it look on, and change nothing? Then a checkpoint does not ask whether it is still the same
-    decides = False             # do its settings decide what the run gives, though it keeps no state? Then a checkpoint asks for them
-    def resume(self, l): pass          # first of all: take the run back to where it stood
-    def before_fit(self, l): pass
-    def before_step(self, l): pass     # the last step is done and remembered
-    def after_step(self, l): pass      # the optimiser has moved; `l.x`, `l.y` and `l.losses[-1]` are there
-    def after_validate(self, l): pass  # `l.history[-1]` is new
-    def after_epoch(self, l): pass
-    def after_fit(self, l): pass
-    def state(self): return {}         # tensors, numbers, texts, and lists and dicts of them
-    def load(self, state): vars(self).update(state)
+    """Something that listens to a Learner `l`.
+
+    It defines the events it wants, and `state` where it remembers what must survive a kill
+    """
+
+    # listeners are called in the order of the list; those of higher `order` after the others
+    order = 0
+    # does it look on, and change nothing? Then a checkpoint does not ask whether it is still the
+    # same
+    onlooker = False
+    # do its settings decide what the run gives, though it keeps no state? Then a checkpoint asks
+    # for them
+    decides = False
+
+    def resume(self, learner):
+        pass  # first of all: take the run back to where it stood
+
+    def before_fit(self, learner):
+        pass
+
+    def before_step(self, learner):
+        pass  # the last step is done and remembered
+
+    # the optimiser has moved; `learner.x`, `learner.y` and `learner.losses[-1]` are there
+    def after_step(self, learner):
+        pass
+
+    def after_validate(self, learner):
+        pass  # `learner.history[-1]` is new
+
+    def after_epoch(self, learner):
+        pass
+
+    def after_fit(self, learner):
+        pass
+
+    def state(self):
+        return {}  # tensors, numbers, texts, and lists and dicts of them
+
+    def load(self, state):
+        vars(self).update(state)
 
 # %% ../nbs/22_learner.ipynb #ba72ef30
 class Learner:
     "Minimise `objective(model, x, y, attack)` over `train`"
-    def __init__(self,
-        model:nn.Module,         # pixels to logits; trained in place, on the device of the data
-        train,                   # `Batches`, or what else has `n`, `len` and `epoch(e, start)`
-        objective:Callable,      # (model, x, y, attack) -> loss (); `pgd_at`, say
-        attack:Callable=None,    # the inner maximisation
-        epochs:int=10,           # passes over `train`
-        lr:float=.1,             # highest learning rate
-        opt:Callable=sgd,        # (parameters, lr) -> optimiser
-        schedule:Callable=one_cycle, # share of the run done -> factor of `lr`
-        callbacks=(),            # listeners
-        precision:str=None,      # how the network runs, one of `PRECISIONS`; default: the reader's setting
-        compile:bool=False,      # torch.compile the network (pays on GPUs)
-        seed:int=0,              # of all randomness that has no generator of its own
-        devices=None,            # `devices.many()`: this process is one of many; None: the only one
+
+    def __init__(
+        self,
+        model: nn.Module,  # pixels to logits; trained in place, on the device of the data
+        train,  # `Batches`, or what else has `n`, `len` and `epoch(e, start)`
+        objective: Callable,  # (model, x, y, attack) -> loss (); `pgd_at`, say
+        attack: Callable = None,  # the inner maximisation
+        epochs: int = 10,  # passes over `train`
+        lr: float = 0.1,  # highest learning rate
+        opt: Callable = sgd,  # (parameters, lr) -> optimiser
+        schedule: Callable = one_cycle,  # share of the run done -> factor of `lr`
+        callbacks=(),  # listeners
+        # how the network runs, one of `PRECISIONS`; default: the reader's setting
+        precision: str = None,
+        compile: bool = False,  # torch.compile the network (pays on GPUs)
+        seed: int = 0,  # of all randomness that has no generator of its own
+        devices=None,  # `devices.many()`: this process is one of many; None: the only one
     ):
-        if not isinstance(model, nn.Module): raise TypeError(f"model is a {type(model).__name__}; a Learner trains the weights of an nn.Module, so give the network itself.")
-        if not all(hasattr(train, k) for k in ('n', 'epoch', '__len__')):
-            raise TypeError(f"train is a {type(train).__name__}, whose epochs cannot be repeated after a kill; give Batches, which spat_nb.data.in_memory(train) makes of a DataLoader or a Dataset.")
-        if not (epochs >= 0 and epochs % 1 == 0): raise ValueError(f"epochs is {epochs}; give a whole number, 0 for no training.")
-        if not 0 < lr < math.inf: raise ValueError(f"lr is {lr}; a learning rate is above 0 and finite.")
-        self.model,self.train,self.objective,self.attack = model,train,objective,attack
-        self.epochs,self.lr,self.schedule,self.seed = epochs,lr,schedule,seed
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"model is a {type(model).__name__}; a Learner trains the weights of an nn.Module,"
+                " so give the network itself."
+            )
+        if not all(hasattr(train, k) for k in ("n", "epoch", "__len__")):
+            raise TypeError(
+                f"train is a {type(train).__name__}, whose epochs cannot be repeated after a kill;"
+                " give Batches, which spat_nb.data.in_memory(train) makes of a DataLoader or a"
+                " Dataset."
+            )
+        if not (epochs >= 0 and epochs % 1 == 0):
+            raise ValueError(f"epochs is {epochs}; give a whole number, 0 for no training.")
+        if not 0 < lr < math.inf:
+            raise ValueError(f"lr is {lr}; a learning rate is above 0 and finite.")
+        self.model, self.train, self.objective, self.attack = model, train, objective, attack
+        self.epochs, self.lr, self.schedule, self.seed = epochs, lr, schedule, seed
         self.callbacks = sorted(callbacks, key=lambda c: c.order)
         self.precision = precision or settings().precision
-        self.net,self.opt = fast(model, self.precision, compile),opt(model.parameters(), lr=lr)
-        self.epoch = self.batch = 0                   # the batch that comes next
-        self.stop,self.history,self.losses = False,[],[]
+        self.net, self.opt = fast(model, self.precision, compile), opt(model.parameters(), lr=lr)
+        self.epoch = self.batch = 0  # the batch that comes next
+        self.stop, self.history, self.losses = False, [], []
         self.devices = devices
-        if devices: devices.join(self)
+        if devices:
+            devices.join(self)
 
     def __call__(self, event):
-        for c in (*EVERYWHERE, *self.callbacks): getattr(c, event)(self)
+        for c in (*EVERYWHERE, *self.callbacks):
+            getattr(c, event)(self)
 
     def fit(self):
-        "Train to the end, or go on from a checkpoint. FloatingPointError where the loss is not finite"
-        if torch.is_inference_mode_enabled(): raise ValueError("training needs gradients, and torch.inference_mode() forbids them; call fit() outside of it.")
+        """Train to the end, or go on from a checkpoint.
+
+        FloatingPointError where the loss is not finite
+        """
+        if torch.is_inference_mode_enabled():
+            raise ValueError(
+                "training needs gradients, and torch.inference_mode() forbids them; call fit()"
+                " outside of it."
+            )
         seed_everything(self.seed)
         with fitting_threads(self.model, self.likeness()):
-            self('resume'); self('before_fit')
-            while self.epoch < self.epochs and not self.stop: self.one_epoch()
-            self('after_fit')
+            self("resume")
+            self("before_fit")
+            while self.epoch < self.epochs and not self.stop:
+                self.one_epoch()
+            self("after_fit")
         return self
 
     def likeness(self):
-        "A tensor of the shape and on the device of a step's images, without their memory; where `train` does not tell its images' shape they are taken for large"
-        shape = getattr(self.train, 'shape', (3, 224, 224))
-        return torch.empty(1, device=device_of(self.model)).expand(-(-self.train.n//max(len(self.train), 1)), *shape)
+        """A tensor of the shape and on the device of a step's images, without their memory; where
+        `train` does not tell its images' shape they are taken for large
+        """
+        shape = getattr(self.train, "shape", (3, 224, 224))
+        return torch.empty(1, device=device_of(self.model)).expand(
+            -(-self.train.n // max(len(self.train), 1)), *shape
+        )
 
     def one_epoch(self):
         "The rest of this epoch; a listener may set `stop`"
-        for self.x,self.y in self.train.epoch(self.epoch, self.batch):
-            self('before_step')
-            try: self.step(self.x, self.y)
-            except ValueError: self.check(); raise    # a network that has burst is refused by the attack first
+        for x, y in self.train.epoch(self.epoch, self.batch):
+            self.x, self.y = x, y
+            self("before_step")
+            try:
+                self.step(self.x, self.y)
+            # a network that has burst is refused by the attack first
+            except ValueError:
+                self.check()
+                raise
             self.batch += 1
-            self('after_step')
-            if self.stop: return
-        if self.losses: self.log()
-        self.epoch,self.batch = self.epoch+1,0
-        self('after_epoch')
+            self("after_step")
+            if self.stop:
+                return
+        if self.losses:
+            self.log()
+        self.epoch, self.batch = self.epoch + 1, 0
+        self("after_epoch")
 
     def step(self, x, y):
         "One optimiser step"
-        for g in self.opt.param_groups: g['lr'] = self.lr*self.schedule(self.done/self.total)
+        for g in self.opt.param_groups:
+            g["lr"] = self.lr * self.schedule(self.done / self.total)
         self.model.train()
         loss = self.objective(self.net, x, y, self.attack)
         self.opt.zero_grad()
-        if self.devices: loss = self.devices.backward(self.model, loss)
-        else: loss.backward()
+        if self.devices:
+            loss = self.devices.backward(self.model, loss)
+        else:
+            loss.backward()
         self.opt.step()
-        self.losses.append(loss.detach().float())     # since the last row of the history
+        self.losses.append(loss.detach().float())  # since the last row of the history
 
     @property
-    def total(self): return self.epochs*len(self.train)              # steps of the whole run
+    def total(self):
+        return self.epochs * len(self.train)  # steps of the whole run
+
     @property
-    def done(self): return self.epoch*len(self.train) + self.batch   # steps done
+    def done(self):
+        return self.epoch * len(self.train) + self.batch  # steps done
 
     def evaluate(self, data, **attacks):
         "A `Record` of the network as it stands"
-        return (self.devices.evaluate if self.devices else evaluate)(self.model, data, self.precision, progress=False, **attacks)
+        return (self.devices.evaluate if self.devices else evaluate)(
+            self.model, data, self.precision, progress=False, **attacks
+        )
 
     def log(self, **row):
         "Add a row to the history: mean loss since the last one, and `row`"
         v = self.check()
-        self.history.append(dict(step=self.done, epoch=round(self.done/len(self.train), 4), loss=sum(v)/max(len(v), 1), lr=self.opt.param_groups[0]['lr'], **row))
+        self.history.append(
+            dict(
+                step=self.done,
+                epoch=round(self.done / len(self.train), 4),
+                loss=sum(v) / max(len(v), 1),
+                lr=self.opt.param_groups[0]["lr"],
+                **row,
+            )
+        )
         self.losses = []
 
-    def check(self) -> list: # the losses since the last row
+    def check(self) -> list:  # the losses since the last row
         "FloatingPointError where one of them, or a weight, is not finite"
         v = torch.stack(self.losses).tolist() if self.losses else []
-        first = next((i for i,a in enumerate(v) if not math.isfinite(a)), None)
-        if first is not None: what = f"the loss is {v[first]} at step {self.done-len(v)+first+1} of {self.total}"
-        elif all(t.isfinite().all() for t in self.model.state_dict().values()): return v
-        else: what = f"a weight is not finite after step {self.done} of {self.total}"
-        raise FloatingPointError(f"{what}; lower lr (highest {self.lr:g}) or use precision='float32' (now {self.precision}).") from None
+        first = next((i for i, a in enumerate(v) if not math.isfinite(a)), None)
+        if first is not None:
+            what = (
+                f"the loss is {v[first]} at step {self.done - len(v) + first + 1} of {self.total}"
+            )
+        elif all(t.isfinite().all() for t in self.model.state_dict().values()):
+            return v
+        else:
+            what = f"a weight is not finite after step {self.done} of {self.total}"
+        raise FloatingPointError(
+            f"{what}; lower lr (highest {self.lr:g}) or use precision='float32' (now"
+            f" {self.precision})."
+        ) from None
 
 # %% ../nbs/22_learner.ipynb #a9fb4906
 class Validate(Callback):
-    "Clean and robust accuracy on held-out images, into the history. ValueError where `every` is not above 0"
+    """Clean and robust accuracy on held-out images, into the history.
+
+    ValueError where `every` is not above 0
+    """
+
     decides = True
-    def __init__(self,
-        data,            # `Batches` that are not trained on, and not the test set
-        attack:Callable, # gives the column 'robust'
-        every:float=1.,  # epochs between two looks, > 0
+
+    def __init__(
+        self,
+        data,  # `Batches` that are not trained on, and not the test set
+        attack: Callable,  # gives the column 'robust'
+        every: float = 1.0,  # epochs between two looks, > 0
     ):
-        if not every > 0: raise ValueError(f"every is {every}; it counts epochs between two looks and must be > 0.")
-        if hasattr(data, 'test'): raise TypeError("data holds several parts; validate on one of them, data.valid say.")
-        if hasattr(data, '__next__'): raise TypeError(f"data is a {type(data).__name__}, which is used up after one look; give Batches, a list or a DataLoader.")
-        self.data,self.attack,self.every = data,attack,every
-    def after_step(self, l):
-        looks = lambda done: int(done/(self.every*len(l.train)) + 1e-9)
-        if looks(l.done) == looks(l.done-1) and l.done < l.total: return
-        r = l.evaluate(self.data, robust=self.attack)
-        l.log(clean=r.accuracy('clean'), robust=r.accuracy('robust'))
-        l('after_validate')
+        if not every > 0:
+            raise ValueError(
+                f"every is {every}; it counts epochs between two looks and must be > 0."
+            )
+        if hasattr(data, "test"):
+            raise TypeError("data holds several parts; validate on one of them, data.valid say.")
+        if hasattr(data, "__next__"):
+            raise TypeError(
+                f"data is a {type(data).__name__}, which is used up after one look; give Batches, a"
+                " list or a DataLoader."
+            )
+        self.data, self.attack, self.every = data, attack, every
+
+    def after_step(self, learner):
+        def looks(done):
+            return int(done / (self.every * len(learner.train)) + 1e-9)
+
+        if looks(learner.done) == looks(learner.done - 1) and learner.done < learner.total:
+            return
+        r = learner.evaluate(self.data, robust=self.attack)
+        learner.log(clean=r.accuracy("clean"), robust=r.accuracy("robust"))
+        learner("after_validate")
 
 # %% ../nbs/22_learner.ipynb #52f63cd2
 class Best(Callback):
     "Keep the weights with the highest validation value; `restore` puts them into a model"
-    def __init__(self,
-        key:str='robust', # column of the history
-    ): self.key,self.value,self.step,self.weights = key,-math.inf,0,None
-    def after_validate(self, l):
-        v = l.history[-1][self.key]
-        if v > self.value: self.value,self.step,self.weights = v,l.done,{k: t.detach().cpu().clone() for k,t in l.model.state_dict().items()}
+
+    def __init__(
+        self,
+        key: str = "robust",  # column of the history
+    ):
+        self.key, self.value, self.step, self.weights = key, -math.inf, 0, None
+
+    def after_validate(self, learner):
+        v = learner.history[-1][self.key]
+        if v > self.value:
+            self.value, self.step, self.weights = (
+                v,
+                learner.done,
+                {k: t.detach().cpu().clone() for k, t in learner.model.state_dict().items()},
+            )
+
     def restore(self, model):
-        if self.weights is None: raise ValueError("Best has seen no validation; put a Validate into the list of callbacks.")
+        if self.weights is None:
+            raise ValueError(
+                "Best has seen no validation; put a Validate into the list of callbacks."
+            )
         model.load_state_dict(self.weights)
-    def state(self): return dict(value=self.value, step=self.step, weights=self.weights)
+
+    def state(self):
+        return dict(value=self.value, step=self.step, weights=self.weights)
+
 
 class EarlyStop(Callback):
     "Stop when the validation value has not risen for `patience` looks"
+
     decides = True
-    def __init__(self,
-        patience:int=5,   # looks without a new best
-        key:str='robust', # column of the history
-    ): self.patience,self.key = patience,key
-    def after_validate(self, l):
-        v = [r[self.key] for r in l.history if self.key in r]
-        l.stop = l.stop or len(v)-1-v.index(max(v)) >= self.patience
+
+    def __init__(
+        self,
+        patience: int = 5,  # looks without a new best
+        key: str = "robust",  # column of the history
+    ):
+        self.patience, self.key = patience, key
+
+    def after_validate(self, learner):
+        v = [r[self.key] for r in learner.history if self.key in r]
+        learner.stop = learner.stop or len(v) - 1 - v.index(max(v)) >= self.patience
 
 # %% ../nbs/22_learner.ipynb #5f971cc1
-def _streams(l):
+def _streams(learner):
     "The generators that the attacks of a run draw from"
-    attacks = [l.attack, *(getattr(c, 'attack', None) for c in l.callbacks)]
-    return [g for a in attacks if (g := getattr(a, 'generator', None)) is not None]
+    attacks = [learner.attack, *(getattr(c, "attack", None) for c in learner.callbacks)]
+    return [g for a in attacks if (g := getattr(a, "generator", None)) is not None]
 
-def _get_rng(l):
+
+def _get_rng(learner):
     "The state of every random stream of a run"
     import numpy as np
-    kind,keys,*rest = np.random.get_state()
-    return dict(python=random.getstate(), numpy=[kind, torch.from_numpy(keys.astype('int64')), *rest], torch=torch.get_rng_state(),
-                cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], attacks=[g.get_state() for g in _streams(l)])
 
-def _set_rng(l, s):
+    kind, keys, *rest = np.random.get_state()
+    return dict(
+        python=random.getstate(),
+        numpy=[kind, torch.from_numpy(keys.astype("int64")), *rest],
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        attacks=[g.get_state() for g in _streams(learner)],
+    )
+
+
+def _set_rng(learner, s):
     "Put every random stream back"
     import numpy as np
-    (v,keys,gauss),(kind,np_keys,*rest) = s['python'],s['numpy']
-    random.setstate((v, tuple(keys), gauss))
-    np.random.set_state((kind, np_keys.numpy().astype('uint32'), *rest))
-    torch.set_rng_state(s['torch'])
-    if s['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(s['cuda'])
-    for g,state in zip(_streams(l), s['attacks'], strict=True): g.set_state(state)
 
-def _keeps(c): return isinstance(c, Callback) and type(c).state is not Callback.state
+    (v, keys, gauss), (kind, np_keys, *rest) = s["python"], s["numpy"]
+    random.setstate((v, tuple(keys), gauss))
+    np.random.set_state((kind, np_keys.numpy().astype("uint32"), *rest))
+    torch.set_rng_state(s["torch"])
+    if s["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(s["cuda"])
+    for g, state in zip(_streams(learner), s["attacks"], strict=True):
+        g.set_state(state)
+
+
+def _keeps(c):
+    return isinstance(c, Callback) and type(c).state is not Callback.state
+
 
 def _settings(c):
     "What decides about an objective or a listener; of one that keeps a state all but that"
-    if not _keeps(c): return c
+    if not _keeps(c):
+        return c
     kept = c.state()
-    return {'class': type(c), **{k: v for k,v in vars(c).items() if k not in kept}}
+    return {"class": type(c), **{k: v for k, v in vars(c).items() if k not in kept}}
 
-def _listeners(l):
+
+def _listeners(learner):
     "name -> what a checkpoint asks of it, of all listeners that may change something"
     found = {}
-    for c in l.callbacks:
-        if c.onlooker: continue
+    for c in learner.callbacks:
+        if c.onlooker:
+            continue
         name = type(c).__name__
-        while name in found: name += "'"
+        while name in found:
+            name += "'"
         found[name] = made_of(_settings(c) if _keeps(c) or c.decides else type(c), modes=False)
     return found
 
+
 def _images(data):
     "What training images are made of; of files their names and, up to 100,000, their sizes"
-    if not hasattr(data, 'files'): return data
-    size = os.path.getsize if data.n <= 100_000 else lambda f: ''
-    names = [f'{Path(f).parent.name}/{Path(f).name} {size(f)}' for f in data.files]
-    return {**{k: v for k,v in vars(data).items() if k not in ('workers', 'device')}, 'files': fingerprint(names)}
+    if not hasattr(data, "files"):
+        return data
+    size = os.path.getsize if data.n <= 100_000 else lambda f: ""
+    names = [f"{Path(f).parent.name}/{Path(f).name} {size(f)}" for f in data.files]
+    return {
+        **{k: v for k, v in vars(data).items() if k not in ("workers", "device")},
+        "files": fingerprint(names),
+    }
 
-def _made(l):
-    "What a run is made of: part -> its `identity.made_of`. Weights do not count, they lie in the file"
+
+def _made(learner):
+    """What a run is made of: part -> its `identity.made_of`.
+
+    Weights do not count, they lie in the file
+    """
     look = partial(made_of, weights=False, modes=False)
-    opt = look(l.opt)
-    for k in [k for k in opt if k.split('.')[-1] in ('lr', 'initial_lr')]: del opt[k]      # the schedule sets it
-    return dict(model=look(l.model), objective=look(_settings(l.objective)), attack=look(l.attack), optimiser=opt, schedule=look(l.schedule),
-                training_data=look(_images(getattr(l.train, '__identity__', lambda: l.train)())), **_listeners(l))
+    opt = look(learner.opt)
+    # the schedule sets it
+    for k in [k for k in opt if k.split(".")[-1] in ("lr", "initial_lr")]:
+        del opt[k]
+    return dict(
+        model=look(learner.model),
+        objective=look(_settings(learner.objective)),
+        attack=look(learner.attack),
+        optimiser=opt,
+        schedule=look(learner.schedule),
+        training_data=look(
+            _images(getattr(learner.train, "__identity__", lambda: learner.train)())
+        ),
+        **_listeners(learner),
+    )
+
 
 def _fixed(model):
     "name -> text of a network's buffers and frozen weights"
-    frozen = {k: p for k,p in model.named_parameters() if not p.requires_grad}
-    return {k: made_of(t)['it'] for k,t in {**dict(model.named_buffers()), **frozen}.items()}
+    frozen = {k: p for k, p in model.named_parameters() if not p.requires_grad}
+    return {k: made_of(t)["it"] for k, t in {**dict(model.named_buffers()), **frozen}.items()}
+
 
 class Checkpoint(Callback):
-    "Write the whole run to `path` now and then, and go on from it: the end is the same, bit for bit. ValueError for a file of another run"
-    order = 1                   # after all others: what they did at this step is in the file
+    """Write the whole run to `path` now and then, and go on from it: the end is the same, bit for
+    bit. ValueError for a file of another run
+    """
+
+    order = 1  # after all others: what they did at this step is in the file
     onlooker = True
-    def __init__(self,
-        path,             # .safetensors file
-        every:float=60,   # seconds between two writings; also at the end of each epoch
-        config:dict=None, # JSON values that identify the run, beside what the Learner knows of itself
-    ): self.path,self.every,self.config,self.at,self.begun = Path(path),every,config or {},time.monotonic(),None
-    def facts(self, l):
+
+    def __init__(
+        self,
+        path,  # .safetensors file
+        every: float = 60,  # seconds between two writings; also at the end of each epoch
+        # JSON values that identify the run, beside what the Learner knows of itself
+        config: dict = None,
+    ):
+        self.path, self.every, self.config, self.at, self.begun = (
+            Path(path),
+            every,
+            config or {},
+            time.monotonic(),
+            None,
+        )
+
+    def facts(self, learner):
         "What must be equal for a run to go on, as far as numbers and texts say it"
-        facts = dict(epochs=l.epochs, lr=l.lr, seed=l.seed, precision=l.precision, images=l.train.n, batches=len(l.train), order=getattr(l.train, 'seed', None), remembering=[type(c).__name__ for c in self.keepers(l)])
+        facts = dict(
+            epochs=learner.epochs,
+            lr=learner.lr,
+            seed=learner.seed,
+            precision=learner.precision,
+            images=learner.train.n,
+            batches=len(learner.train),
+            order=getattr(learner.train, "seed", None),
+            remembering=[type(c).__name__ for c in self.keepers(learner)],
+        )
         return json.loads(json.dumps({**facts, **self.config}))
-    def begin(self, l):
+
+    def begin(self, learner):
         "Note what the run is made of, before it moves"
-        self.begun = dict(facts=self.facts(l), made=_made(l), fixed=_fixed(l.model))
-    def keepers(self, l): return [c for c in l.callbacks if type(c).state is not Callback.state]
+        self.begun = dict(
+            facts=self.facts(learner), made=_made(learner), fixed=_fixed(learner.model)
+        )
+
+    def keepers(self, learner):
+        return [c for c in learner.callbacks if type(c).state is not Callback.state]
+
     def other(self, tree):
         "How the file belongs to another run, in words; '' where it is this one"
-        old,new = tree['facts'],self.begun['facts']
-        told = [f'{k} = {old.get(k)!r}, not {new.get(k)!r}' for k in {**new, **old} if old.get(k) != new.get(k)]
-        if told: return f"belongs to a run with {' and '.join(told)}"
-        if 'made' not in tree: return 'was begun by an earlier version of spat_nb and does not say what its run was made of'
-        for k,now in self.begun['made'].items():
-            if k in tree['made'] and (told := difference(tree['made'][k], now)): return f"belongs to a run with another {k.replace('_', ' ')}: {told}"
-        for k in {*self.begun['made']} ^ {*tree['made']}:
-            if k in ('Validate', 'EarlyStop'): return f"belongs to a run {'with' if k in tree['made'] else 'without'} {k}"
-        told = difference(tree['fixed'], {k: v for k,v in self.begun['fixed'].items() if k in tree['fixed']})
-        return f'belongs to a run with another model: {told}' if told else ''
-    def resume(self, l):
-        self.begin(l)
-        if not self.path.exists(): return
+        old, new = tree["facts"], self.begun["facts"]
+        told = [
+            f"{k} = {old.get(k)!r}, not {new.get(k)!r}"
+            for k in {**new, **old}
+            if old.get(k) != new.get(k)
+        ]
+        if told:
+            return f"belongs to a run with {' and '.join(told)}"
+        if "made" not in tree:
+            return (
+                "was begun by an earlier version of spat_nb and does not say what its run was"
+                " made of"
+            )
+        for k, now in self.begun["made"].items():
+            if k in tree["made"] and (told := difference(tree["made"][k], now)):
+                return f"belongs to a run with another {k.replace('_', ' ')}: {told}"
+        for k in {*self.begun["made"]} ^ {*tree["made"]}:
+            if k in ("Validate", "EarlyStop"):
+                return f"belongs to a run {'with' if k in tree['made'] else 'without'} {k}"
+        told = difference(
+            tree["fixed"], {k: v for k, v in self.begun["fixed"].items() if k in tree["fixed"]}
+        )
+        return f"belongs to a run with another model: {told}" if told else ""
+
+    def resume(self, learner):
+        self.begin(learner)
+        if not self.path.exists():
+            return
         tree = load_tree(self.path)
-        if not isinstance(tree, dict) or 'facts' not in tree: raise ValueError(f"{self.path} is no checkpoint; choose another path for it.")
-        if told := self.other(tree): raise ValueError(f"{self.path} {told}; delete it or choose another path.")
-        try: self.restore(l, tree)
-        except (RuntimeError, KeyError, ValueError) as e: raise ValueError(f"{self.path} does not fit this model ({' '.join(str(e).split())[:150]}); delete it or choose another path.") from None
-    def restore(self, l, tree):
-        l.model.load_state_dict(tree['model'])
-        l.opt.load_state_dict({**tree['opt'], 'state': {int(k): v for k,v in tree['opt']['state'].items()}})
-        l.epoch,l.batch,l.stop,l.history = (tree[k] for k in ('epoch', 'batch', 'stop', 'history'))
-        l.losses = list(tree['losses'].to(next(l.model.parameters()).device))
-        for c,s in zip(self.keepers(l), tree['callbacks'], strict=True): c.load(s)
-        _set_rng(l, tree['rng'])
-    def after_step(self, l):
-        if time.monotonic()-self.at >= self.every: self.write(l)
-    def after_epoch(self, l): self.write(l)
-    def write(self, l):
-        l.check()                                     # never over a good file
-        if self.begun is None: self.begin(l)
-        now = _fixed(l.model)
-        fixed = {k: v for k,v in self.begun['fixed'].items() if now.get(k) == v}    # what training moves is no mark of the model
-        if not l.devices or l.devices.first: save_tree(self.path, dict(   # one process writes for all
-                  self.begun, fixed=fixed, model=l.model.state_dict(), opt=l.opt.state_dict(), epoch=l.epoch, batch=l.batch, stop=l.stop, history=l.history,
-                  losses=torch.stack(l.losses) if l.losses else torch.zeros(0), callbacks=[c.state() for c in self.keepers(l)], rng=_get_rng(l)))
+        if not isinstance(tree, dict) or "facts" not in tree:
+            raise ValueError(f"{self.path} is no checkpoint; choose another path for it.")
+        if told := self.other(tree):
+            raise ValueError(f"{self.path} {told}; delete it or choose another path.")
+        try:
+            self.restore(learner, tree)
+        except (RuntimeError, KeyError, ValueError) as e:
+            raise ValueError(
+                f"{self.path} does not fit this model ({' '.join(str(e).split())[:150]}); delete it"
+                " or choose another path."
+            ) from None
+
+    def restore(self, learner, tree):
+        learner.model.load_state_dict(tree["model"])
+        learner.opt.load_state_dict(
+            {**tree["opt"], "state": {int(k): v for k, v in tree["opt"]["state"].items()}}
+        )
+        learner.epoch, learner.batch, learner.stop, learner.history = (
+            tree[k] for k in ("epoch", "batch", "stop", "history")
+        )
+        learner.losses = list(tree["losses"].to(next(learner.model.parameters()).device))
+        for c, s in zip(self.keepers(learner), tree["callbacks"], strict=True):
+            c.load(s)
+        _set_rng(learner, tree["rng"])
+
+    def after_step(self, learner):
+        if time.monotonic() - self.at >= self.every:
+            self.write(learner)
+
+    def after_epoch(self, learner):
+        self.write(learner)
+
+    def write(self, learner):
+        learner.check()  # never over a good file
+        if self.begun is None:
+            self.begin(learner)
+        now = _fixed(learner.model)
+        # what training moves is no mark of the model
+        fixed = {k: v for k, v in self.begun["fixed"].items() if now.get(k) == v}
+        # one process writes for all
+        if not learner.devices or learner.devices.first:
+            save_tree(
+                self.path,
+                dict(
+                    self.begun,
+                    fixed=fixed,
+                    model=learner.model.state_dict(),
+                    opt=learner.opt.state_dict(),
+                    epoch=learner.epoch,
+                    batch=learner.batch,
+                    stop=learner.stop,
+                    history=learner.history,
+                    losses=torch.stack(learner.losses) if learner.losses else torch.zeros(0),
+                    callbacks=[c.state() for c in self.keepers(learner)],
+                    rng=_get_rng(learner),
+                ),
+            )
         self.at = time.monotonic()
 
 # %% ../nbs/22_learner.ipynb #c2ac76d0
 class Progress(Callback):
-    "A bar over the whole run and a line for each validation; without a terminal, a line now and then"
+    """A bar over the whole run and a line for each validation; without a terminal, a line now and
+    then
+    """
+
     onlooker = True
-    def __init__(self,
-        every:float=30, # seconds between two lines where there is no bar
-        show:bool=None, # a bar? Default: where there is a terminal or a notebook
-    ): self.every,self.show = every,show
-    def before_fit(self, l):
-        self.size,self.seen,self.last = l.train.n/len(l.train),l.done,''     # images in a step, on the average
+
+    def __init__(
+        self,
+        every: float = 30,  # seconds between two lines where there is no bar
+        show: bool = None,  # a bar? Default: where there is a terminal or a notebook
+    ):
+        self.every, self.show = every, show
+
+    def before_fit(self, learner):
+        # images in a step, on the average
+        self.size, self.seen, self.last = learner.train.n / len(learner.train), learner.done, ""
         self.start = self.at = time.monotonic()
-        self.bar = bar(None, round(l.total*self.size), 'train', initial=round(l.done*self.size), unit='img', unit_scale=True, mininterval=.5,
-                       bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}', disable=None if self.show is None else not self.show)
-        if l.done: self.say(f"going on at epoch {l.done/len(l.train):.2f}")
-    def after_step(self, l):
-        if self.bar.update(round(l.done*self.size)-self.bar.n): self.bar.set_postfix_str(f'loss {self.loss(l):.3f}{self.last}', refresh=False)   # shown, so asked for
-        elif self.bar.disable and l.done > self.seen and time.monotonic()-self.at >= self.every:
+        self.bar = bar(
+            None,
+            round(learner.total * self.size),
+            "train",
+            initial=round(learner.done * self.size),
+            unit="img",
+            unit_scale=True,
+            mininterval=0.5,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {rate_fmt}{postfix}",
+            disable=None if self.show is None else not self.show,
+        )
+        if learner.done:
+            self.say(f"going on at epoch {learner.done / len(learner.train):.2f}")
+
+    def after_step(self, learner):
+        # shown, so asked for
+        if self.bar.update(round(learner.done * self.size) - self.bar.n):
+            self.bar.set_postfix_str(f"loss {self.loss(learner):.3f}{self.last}", refresh=False)
+        elif (
+            self.bar.disable
+            and learner.done > self.seen
+            and time.monotonic() - self.at >= self.every
+        ):
             now = time.monotonic()
-            pace = (now-self.at)/(l.done-self.seen)                          # seconds for a step, of late
-            self.at,self.seen = now,l.done
-            self.say(f"epoch {l.done/len(l.train):6.2f} of {l.epochs}   loss {self.loss(l):.3f}   {self.size/pace:,.0f} images/s   {self.bar.format_interval(pace*(l.total-l.done))} left")
-    def after_validate(self, l):
-        r,self.at,self.seen = l.history[-1],time.monotonic(),l.done
-        self.last = ''.join(f' {k} {r[k]:.3f}' for k in ('clean', 'robust') if k in r)
+            # seconds for a step, of late
+            pace = (now - self.at) / (learner.done - self.seen)
+            self.at, self.seen = now, learner.done
+            self.say(
+                f"epoch {learner.done / len(learner.train):6.2f} of {learner.epochs}   loss {self.loss(learner):.3f}  "  # noqa: E501
+                f" {self.size / pace:,.0f} images/s  "
+                f" {self.bar.format_interval(pace * (learner.total - learner.done))} left"
+            )
+
+    def after_validate(self, learner):
+        r, self.at, self.seen = learner.history[-1], time.monotonic(), learner.done
+        self.last = "".join(f" {k} {r[k]:.3f}" for k in ("clean", "robust") if k in r)
         self.bar.set_postfix_str(f"loss {r['loss']:.3f}{self.last}", refresh=False)
-        self.say(f"epoch {r['epoch']:6.2f} of {l.epochs}   loss {r['loss']:.3f}{self.last}   after {self.bar.format_interval(self.at-self.start)}")
-    def after_fit(self, l): self.bar.close()
-    def loss(self, l): return torch.stack(l.losses[-50:]).mean().item() if l.losses else l.history[-1]['loss']
-    def say(self, text): print(text, flush=True) if self.bar.disable else self.bar.write(text)
+        self.say(
+            f"epoch {r['epoch']:6.2f} of {learner.epochs}   loss {r['loss']:.3f}{self.last}   after"
+            f" {self.bar.format_interval(self.at - self.start)}"
+        )
+
+    def after_fit(self, learner):
+        self.bar.close()
+
+    def loss(self, learner):
+        return (
+            torch.stack(learner.losses[-50:]).mean().item()
+            if learner.losses
+            else learner.history[-1]["loss"]
+        )
+
+    def say(self, text):
+        print(text, flush=True) if self.bar.disable else self.bar.write(text)

@@ -6,19 +6,40 @@ Docs: https://spat-nb.github.io/spat_nb/lineup.html.md"""
 
 # %% ../nbs/25_lineup.ipynb #66ad5210
 from __future__ import annotations
-import copy, inspect, time
+
+import copy
+import inspect
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+
 import torch
 from torch import Tensor, nn
+
 from .attack import Attack, fgsm, pgd
-from .balls import Ball, L1, Linf
+from .balls import L1, Ball, Linf
 from .core import check_images, eval_mode, generator, logits
 from .data import get_data
 from .evaluate import _stream
 from .exercise import Verdict, _say
-from .faults import Awake, Decoy, Dice, Grid, Lottery, Pitted, Reversed, Rounded, Searcher, Softmax, Straight, Times, around_start, rescaled, rude
+from spat_nb.faults import (
+    Awake,
+    Decoy,
+    Dice,
+    Grid,
+    Lottery,
+    Pitted,
+    Reversed,
+    Rounded,
+    Searcher,
+    Softmax,
+    Straight,
+    Times,
+    around_start,
+    rescaled,
+    rude,
+)
 from .losses import ce, margin
 from .models import SmallCNN
 from .trust import _borrowed, _changed, _state
@@ -27,97 +48,216 @@ from .trust import _borrowed, _changed, _state
 __all__ = ['MODELS', 'ATTACKS', 'planted', 'check_attack']
 
 # %% ../nbs/25_lineup.ipynb #a42c66a2
-MODELS = {'logits x 256': (Times, 'G7 zero'), 'logits x 50': (partial(Times, s=50.), 'G7 zero'), 'logits x 0.05': (partial(Times, s=.05), 'G8 scale'), 'softmax at the end': (Softmax, 'G1 logits'),
-          'rounded input': (Rounded, 'G7 zero'), 'straight through': (Straight, 'G7 true'), 'dice': (Dice, 'G1 repeats'), 'calls train()': (Awake, 'G1 mode'), 'search inside': (Searcher, 'G1 search'),
-          'decoy class': (Decoy, 'G9 stronger'), 'reversed slope': (Reversed, 'G3 loss'), 'rippled glass': (Pitted, 'G9 stronger'), 'slope on the grid': (Grid, 'G2 order'), 'lottery': (Lottery, 'G4 starts')}
-ATTACKS = {'attack: eps x 2': (rescaled, 'G1 ball'), 'attack: eps / 255': (partial(rescaled, factor=1/255), 'G1 reach'), 'attack: eps x std': (partial(rescaled, factor=.376), 'G1 reach'),
-           'attack: wrong centre': (around_start, 'G1 ball'), 'attack: leaves train()': (rude, 'G1 manners')}
+MODELS = {
+    "logits x 256": (Times, "G7 zero"),
+    "logits x 50": (partial(Times, s=50.0), "G7 zero"),
+    "logits x 0.05": (partial(Times, s=0.05), "G8 scale"),
+    "softmax at the end": (Softmax, "G1 logits"),
+    "rounded input": (Rounded, "G7 zero"),
+    "straight through": (Straight, "G7 true"),
+    "dice": (Dice, "G1 repeats"),
+    "calls train()": (Awake, "G1 mode"),
+    "search inside": (Searcher, "G1 search"),
+    "decoy class": (Decoy, "G9 stronger"),
+    "reversed slope": (Reversed, "G3 loss"),
+    "rippled glass": (Pitted, "G9 stronger"),
+    "slope on the grid": (Grid, "G2 order"),
+    "lottery": (Lottery, "G4 starts"),
+}
+ATTACKS = {
+    "attack: eps x 2": (rescaled, "G1 ball"),
+    "attack: eps / 255": (partial(rescaled, factor=1 / 255), "G1 reach"),
+    "attack: eps x std": (partial(rescaled, factor=0.376), "G1 reach"),
+    "attack: wrong centre": (around_start, "G1 ball"),
+    "attack: leaves train()": (rude, "G1 manners"),
+}
+
 
 def planted(
-    model:nn.Module, # pixels to logits; copies of it get the faults
-    ball:Ball,       # threat model of the attacks
-) -> dict:           # name -> (model, attack or None, the check that is meant for it)
+    model: nn.Module,  # pixels to logits; copies of it get the faults
+    ball: Ball,  # threat model of the attacks
+) -> dict:  # name -> (model, attack or None, the check that is meant for it)
     "Each fault of `MODELS` and `ATTACKS`, planted in `model`"
-    own = lambda: copy.deepcopy(model)
-    return {k: (f(own()), None, meant) for k,(f,meant) in MODELS.items()} | {k: (own(), partial(f, ball=ball), meant) for k,(f,meant) in ATTACKS.items()}
+
+    def own():
+        return copy.deepcopy(model)
+
+    return {k: (f(own()), None, meant) for k, (f, meant) in MODELS.items()} | {
+        k: (own(), partial(f, ball=ball), meant) for k, (f, meant) in ATTACKS.items()
+    }
 
 # %% ../nbs/25_lineup.ipynb #da158bdb
 @cache
 def _classroom():
     "A digits network, trained in a second or two, and 64 test images"
-    data = get_data('digits', device='cpu', batch_size=64)
-    with _stream(torch.device('cpu'), 0, 'classroom'), torch.enable_grad():
-        net = SmallCNN(10, channels=1); opt = torch.optim.Adam(net.parameters(), 3e-3)
+    data = get_data("digits", device="cpu", batch_size=64)
+    with _stream(torch.device("cpu"), 0, "classroom"), torch.enable_grad():
+        net = SmallCNN(10, channels=1)
+        opt = torch.optim.Adam(net.parameters(), 3e-3)
         for e in range(4):
-            for x,y in data.train.epoch(e): opt.zero_grad(); ce(net(x), y).mean().backward(); opt.step()
-    return net.eval(),data.test.subset(64).tensors()
+            for x, y in data.train.epoch(e):
+                opt.zero_grad()
+                ce(net(x), y).mean().backward()
+                opt.step()
+    return net.eval(), data.test.subset(64).tensors()
+
 
 def _line(ball, seed=0):
-    "A linear model with unequal weights, images far from the box, and by how much the margin can rise"
-    w = torch.randn(16, generator=generator(seed), dtype=torch.float64)*torch.arange(1, 17)
-    best = ball.eps*(w*ball.ascent(w[None])[0]).sum() if not isinstance(ball, L1) else ball.eps*w.abs().max()
-    size = max(1., 4*ball.eps)                                               # pixels in the middle of the box
-    model = lambda x: torch.stack([torch.zeros(len(x)).to(x), (x.flatten(1)-.5) @ w.to(x)], 1)/size
-    return model,(torch.full((4, 1, 4, 4), .5, dtype=torch.float64),torch.zeros(4, dtype=torch.long)),best.item()/size
+    """A linear model with unequal weights, images far from the box, and by how much the margin can
+    rise
+    """
+    w = torch.randn(16, generator=generator(seed), dtype=torch.float64) * torch.arange(1, 17)
+    best = (
+        ball.eps * (w * ball.ascent(w[None])[0]).sum()
+        if not isinstance(ball, L1)
+        else ball.eps * w.abs().max()
+    )
+    # pixels in the middle of the box
+    size = max(1.0, 4 * ball.eps)
+
+    def model(x):
+        return torch.stack([torch.zeros(len(x)).to(x), (x.flatten(1) - 0.5) @ w.to(x)], 1) / size
+
+    return (
+        model,
+        (torch.full((4, 1, 4, 4), 0.5, dtype=torch.float64), torch.zeros(4, dtype=torch.long)),
+        best.item() / size,
+    )
+
 
 def _asked(fn, model, x, y, ball, seed):
-    "`fn` on copies, from a given state of the random streams; what it wants of `ball` and `generator` is handed over"
-    if isinstance(fn, Attack): fn = replace(fn, ball=ball, generator=generator(seed, x.device)); wants = {}
-    else: wants = {k: v for k,v in (('ball', ball), ('generator', generator(seed, x.device))) if k in inspect.signature(fn).parameters}
-    with _stream(x.device, seed if 'generator' not in wants else time.time_ns()): return fn(model, x, y, **wants)
+    """`fn` on copies, from a given state of the random streams; what it wants of `ball` and
+    `generator` is handed over
+    """
+    if isinstance(fn, Attack):
+        fn = replace(fn, ball=ball, generator=generator(seed, x.device))
+        wants = {}
+    else:
+        wants = {
+            k: v
+            for k, v in (("ball", ball), ("generator", generator(seed, x.device)))
+            if k in inspect.signature(fn).parameters
+        }
+    with _stream(x.device, seed if "generator" not in wants else time.time_ns()):
+        return fn(model, x, y, **wants)
+
 
 def _breach(fn, model, x, y, ball):
     "(x_adv, what is wrong with it): the first rule that `fn` breaks, or ''"
-    before,x_,y_ = _state(model),x.clone(),y.clone()
+    before, x_, y_ = _state(model), x.clone(), y.clone()
     z = _asked(fn, model, x_, y_, ball, 0)
-    if z is None or z is ...: return None,''
-    if not isinstance(z, Tensor) or z.shape != x.shape: return z,f"it returns {f'shape {tuple(z.shape)}' if isinstance(z, Tensor) else f'a {type(z).__name__}'} for images of {tuple(x.shape)}"
-    try: check_images(z)
-    except (TypeError, ValueError) as e: return z,f'it leaves the box: {e}'.rstrip('.')
-    far = ball.norm(z.detach()-x).max().item()
-    if not ball.inside(z.detach(), x).all(): return z,f'it leaves the ball: displacement {far:.4g}, eps {ball.eps:.4g}'
-    if not torch.equal(x_, x) or not torch.equal(y_, y): return z,'it changes the clean images or labels; work on a copy'
-    if what := _changed(before, _state(model)): return z,f"it changes the model: {', '.join(what)}"
-    if not torch.equal(z, _asked(fn, model, x.clone(), y.clone(), ball, 0)): return z,'the same generator gives other images; draw from the generator that you are given, and from nothing else'
-    return z.detach(),''
+    if z is None or z is ...:
+        return None, ""
+    if not isinstance(z, Tensor) or z.shape != x.shape:
+        return (
+            z,
+            (
+                "it returns"
+                f" {f'shape {tuple(z.shape)}' if isinstance(z, Tensor) else f'a {type(z).__name__}'}"  # noqa: E501
+                f" for images of {tuple(x.shape)}"
+            ),
+        )
+    try:
+        check_images(z)
+    except (TypeError, ValueError) as e:
+        return z, f"it leaves the box: {e}".rstrip(".")
+    far = ball.norm(z.detach() - x).max().item()
+    if not ball.inside(z.detach(), x).all():
+        return z, f"it leaves the ball: displacement {far:.4g}, eps {ball.eps:.4g}"
+    if not torch.equal(x_, x) or not torch.equal(y_, y):
+        return z, "it changes the clean images or labels; work on a copy"
+    if what := _changed(before, _state(model)):
+        return z, f"it changes the model: {', '.join(what)}"
+    if not torch.equal(z, _asked(fn, model, x.clone(), y.clone(), ball, 0)):
+        return (
+            z,
+            (
+                "the same generator gives other images; draw from the generator that you are given,"
+                " and from nothing else"
+            ),
+        )
+    return z.detach(), ""
+
 
 def check_attack(
-    fn:Callable,             # attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters of these names
-    model:Callable=None,     # what it shall fool; default: a digits network that is trained on the spot, after a linear model
-    data:tuple=None,         # (x, y); default: 64 digits
-    ball:Ball=None,          # default: the attack's own, or Linf(.1)
-    reference:Callable=None, # what it is measured by; default: PGD on `loss`, 20 steps
-    loss:Callable=None,      # (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
-    share:float=.95,         # of the reference's gain that it must reach
-    name:str=None,           # of the exercise, 'lineup 1': attempts are kept as the reader's progress
-    hints:tuple=(),          # texts; each failed attempt of a session shows one more
-) -> Verdict:                # 'not attempted', 'error', 'wrong' or 'right'
-    "Judge an attack: rules, determinism, strength. Prints one line. ValueError where a model comes without data"
+    # attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
+    # of these names
+    fn: Callable,
+    # what it shall fool; default: a digits network that is trained on the spot, after a linear
+    # model
+    model: Callable = None,
+    data: tuple = None,  # (x, y); default: 64 digits
+    ball: Ball = None,  # default: the attack's own, or Linf(.1)
+    reference: Callable = None,  # what it is measured by; default: PGD on `loss`, 20 steps
+    # (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
+    loss: Callable = None,
+    share: float = 0.95,  # of the reference's gain that it must reach
+    # of the exercise, 'lineup 1': attempts are kept as the reader's progress
+    name: str = None,
+    hints: tuple = (),  # texts; each failed attempt of a session shows one more
+) -> Verdict:  # 'not attempted', 'error', 'wrong' or 'right'
+    """Judge an attack: rules, determinism, strength.
+
+    Prints one line. ValueError where a model comes without data
+    """
     say = partial(_say, name=name, hints=hints)
-    if (model is None) != (data is None): raise ValueError("a model needs its data and data their model; give both or none.")
-    if fn is ...: return say('not attempted', 'write your attack in place of ... and run this cell again.')
-    ball,loss = ball or getattr(fn, 'ball', None) or Linf(.1),loss or getattr(fn, 'loss', ce)
-    line,ends,best = _line(ball)
+    if (model is None) != (data is None):
+        raise ValueError("a model needs its data and data their model; give both or none.")
+    if fn is ...:
+        return say("not attempted", "write your attack in place of ... and run this cell again.")
+    ball, loss = ball or getattr(fn, "ball", None) or Linf(0.1), loss or getattr(fn, "loss", ce)
+    line, ends, best = _line(ball)
     stages = [] if model else [(line, ends, margin, best, None)]
-    net,(x,y) = (model, data) if model else _classroom()
-    for m,(x,y),f,gain,_ in [*stages, (net, (x, y), loss, None, None)]:
-        where = 'a linear model' if m is line else 'the network'
-        worth = lambda v: (f(logits(m, v), y).mean()).item()
+    net, (x, y) = (model, data) if model else _classroom()
+    stages.append((net, (x, y), loss, None, None))
+    for m, (x, y), f, gain, _ in stages:  # noqa: B020
+        where = "a linear model" if m is line else "the network"
+
+        def worth(v):
+            return (f(logits(m, v), y).mean()).item()
+
         try:
-            with _borrowed(m, x.device, 0): z,wrong = _breach(fn, m, x, y, ball)
-        except NotImplementedError: z,wrong = None,''
-        except Exception as e: return say('error', f"on {where} it raises {type(e).__name__}: {' '.join(str(e).split())[:200]}")
-        if z is None: return say('not attempted', f'it returns nothing yet (on {where}).')
-        if wrong: return say('wrong', f'on {where} {wrong}.')
+            with _borrowed(m, x.device, 0):
+                z, wrong = _breach(fn, m, x, y, ball)
+        except NotImplementedError:
+            z, wrong = None, ""
+        except Exception as e:
+            return say(
+                "error",
+                f"on {where} it raises {type(e).__name__}: {' '.join(str(e).split())[:200]}",
+            )
+        if z is None:
+            return say("not attempted", f"it returns nothing yet (on {where}).")
+        if wrong:
+            return say("wrong", f"on {where} {wrong}.")
         with torch.no_grad(), eval_mode(m):
-            clean,mine = worth(x),worth(z)
+            clean, mine = worth(x), worth(z)
             if gain is not None:
-                if mine-clean < share*gain: return say('wrong', f'on {where} the margin rises by {mine-clean:.4g}; it can rise by {gain:.4g}.')
+                if mine - clean < share * gain:
+                    return say(
+                        "wrong",
+                        f"on {where} the margin rises by {mine - clean:.4g}; it can rise by"
+                        f" {gain:.4g}.",
+                    )
                 continue
             ref = (reference or pgd(ball, 20, loss=loss, generator=generator(0, x.device)))(m, x, y)
             fast = fgsm(ball, loss=loss)(m, x, y) if reference is None else x
-            beat = worth(fast); ref = worth(ref); hit = (logits(m, z).argmax(1) != y).double().mean().item()
-    score = f"fools {hit:.1%}; loss {mine:.4g} (clean {clean:.4g}, {'FGSM ' + format(beat, '.4g') + ', ' if reference is None else ''}reference {ref:.4g})"
-    if mine <= beat: return say('wrong', f'it does not beat {"FGSM" if reference is None else "the clean images"}: {score}.')
-    if mine-clean < share*(ref-clean): return say('wrong', f'it gains {(mine-clean)/(ref-clean):.1%} of what the reference gains, {share:.0%} is asked: {score}.')
-    return say('right', f'it {score}.')
+            beat = worth(fast)
+            ref = worth(ref)
+            hit = (logits(m, z).argmax(1) != y).double().mean().item()
+    score = (
+        f"fools {hit:.1%}; loss {mine:.4g} (clean {clean:.4g},"
+        f" {'FGSM ' + format(beat, '.4g') + ', ' if reference is None else ''}reference {ref:.4g})"
+    )
+    if mine <= beat:
+        return say(
+            "wrong",
+            f"it does not beat {'FGSM' if reference is None else 'the clean images'}: {score}.",
+        )
+    if mine - clean < share * (ref - clean):
+        return say(
+            "wrong",
+            f"it gains {(mine - clean) / (ref - clean):.1%} of what the reference gains,"
+            f" {share:.0%} is asked: {score}.",
+        )
+    return say("right", f"it {score}.")

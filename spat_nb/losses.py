@@ -6,9 +6,11 @@ Docs: https://spat-nb.github.io/spat_nb/losses.html.md"""
 
 # %% ../nbs/11_losses.ipynb #70bd1663
 from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from functools import wraps
-from typing import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,136 +21,197 @@ __all__ = ['ce', 'missed', 'ruled_out', 'hard_labels', 'margin', 'dlr', 'targete
 
 # %% ../nbs/11_losses.ipynb #e6bd6edf
 def ce(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels or (b,c) probabilities
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels or (b,c) probabilities
 ) -> Tensor:  # (b,) >= 0
     "Cross-entropy: -log softmax(z)_y, or -sum_k y_k log softmax(z)_k"
-    return F.cross_entropy(z, y, reduction='none')
+    return F.cross_entropy(z, y, reduction="none")
 
 # %% ../nbs/11_losses.ipynb #1ad13930
 def missed(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels or (b,c) probabilities
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels or (b,c) probabilities
 ) -> Tensor:  # (b,) bool
-    "Does the model answer anything but `y` (or but the most likely class of `y`)? NaN is no answer, so it is missed"
+    """Does the model answer anything but `y` (or but the most likely class of `y`)? NaN is no
+    answer, so it is missed
+    """
     return (z.argmax(1) != (y.argmax(1) if y.ndim == 2 else y)) | z.isnan().any(1)
 
+
 def ruled_out(
-    z:Tensor, # (b,c) logits
+    z: Tensor,  # (b,c) logits
 ) -> Tensor:  # (b,c) bool
-    "Which classes a mask has ruled out: their logits lie 1000, and a hundred times the range of all above them, below two others or more (-1e9 and minus infinity are in use)"
+    """Which classes a mask has ruled out: their logits lie 1000, and a hundred times the range of
+    all above them, below two others or more (-1e9 and minus infinity are in use)
+    """
     s = z.sort(1, descending=True).values
-    above,fall = s[:,:1]-s[:,:-1],s[:,:-1]-s[:,1:]
-    cliff = (fall > 1e3) & (fall > 100*above)
-    cliff[:,:1] = False                                     # one class alone above all others is merely sure
-    last = (~cliff).cumprod(1).sum(1, keepdim=True)         # the last one before the first cliff
+    above, fall = s[:, :1] - s[:, :-1], s[:, :-1] - s[:, 1:]
+    cliff = (fall > 1e3) & (fall > 100 * above)
+    # one class alone above all others is merely sure
+    cliff[:, :1] = False
+    last = (~cliff).cumprod(1).sum(1, keepdim=True)  # the last one before the first cliff
     return z < s.gather(1, last)
 
 # %% ../nbs/11_losses.ipynb #36e8cf89
 def hard_labels(
-    y:Tensor, # (b,) labels
-    who:str,  # that needs them
+    y: Tensor,  # (b,) labels
+    who: str,  # that needs them
 ) -> Tensor:  # `y` itself
     "Refuse soft targets, of mixup say, where only one label for each image makes sense: ValueError"
-    if y.ndim == 1: return y
-    raise ValueError(f"{who} needs labels (b,), but y has shape {tuple(y.shape)}; use ce for soft targets, or y.argmax(1).")
+    if y.ndim == 1:
+        return y
+    raise ValueError(
+        f"{who} needs labels (b,), but y has shape {tuple(y.shape)}; use ce for soft targets, or"
+        " y.argmax(1)."
+    )
+
 
 def margin(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,) > 0 where another class wins, < 0 where `y` wins, 0 at a tie
-    "max_{i!=y} z_i - z_y, the loss of Carlini & Wagner (2017) without its floor. ValueError for soft targets"
-    y = hard_labels(y, 'margin')[:,None]
-    return z.scatter(1, y, -math.inf).amax(1) - z.gather(1, y)[:,0]
+    """max_{i!=y} z_i - z_y, the loss of Carlini & Wagner (2017) without its floor.
+
+    ValueError for soft targets
+    """
+    y = hard_labels(y, "margin")[:, None]
+    return z.scatter(1, y, -math.inf).amax(1) - z.gather(1, y)[:, 0]
 
 # %% ../nbs/11_losses.ipynb #51690fd4
 def dlr(
-    z:Tensor, # (b,c) logits, c >= 3
-    y:Tensor, # (b,) labels
+    z: Tensor,  # (b,c) logits, c >= 3
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,) in [-1,0] where the answer is right
-    "Difference of logits ratio (Croce & Hein 2020): margin / (z_(1) - z_(3)); blind to shift and positive scale of z. ValueError for 2 classes or soft targets"
-    if z.shape[1] < 3: raise ValueError(f"dlr needs at least 3 classes, but z has {z.shape[1]}; use margin.")
+    """Difference of logits ratio (Croce & Hein 2020): margin / (z_(1) - z_(3)); blind to shift and
+    positive scale of z. ValueError for 2 classes or soft targets
+    """
+    if z.shape[1] < 3:
+        raise ValueError(f"dlr needs at least 3 classes, but z has {z.shape[1]}; use margin.")
     s = z.topk(3, 1).values
-    return margin(z, y) / (s[:,0]-s[:,2]+1e-12)
+    return margin(z, y) / (s[:, 0] - s[:, 2] + 1e-12)
 
 # %% ../nbs/11_losses.ipynb #5bef42b3
 def _renamed(f, loss, name, *args):
     "`f` with a telling name such as 'tempered(ce, 5.0)', and with what `loss` carries (`won`)"
     f = wraps(loss)(f)
-    f.__name__ = f.__qualname__ = f"{name}({', '.join([getattr(loss, '__name__', '?'), *map(str, args)])})"
+    f.__name__ = f.__qualname__ = (
+        f"{name}({', '.join([getattr(loss, '__name__', '?'), *map(str, args)])})"
+    )
     return f
 
+
 def targeted(
-    loss:Callable=ce, # loss(z, t)
-) -> Callable:        # a loss to climb with the wanted label `t` in the place of `y`; its `won` says where the model answers `t`
+    loss: Callable = ce,  # loss(z, t)
+    # a loss to climb with the wanted label `t` in the place of `y`; its `won` says where the model
+    # answers `t`
+) -> Callable:
     "Climb towards a wanted label: minus `loss`. It has won where the model answers `t`"
-    f = _renamed(lambda z,t: -loss(z, t), loss, 'targeted')
-    f.won = lambda z,t: ~missed(z, t)
+    f = _renamed(lambda z, t: -loss(z, t), loss, "targeted")
+    f.won = lambda z, t: ~missed(z, t)
     return f
 
 # %% ../nbs/11_losses.ipynb #dda4bca0
 def dlr_targeted(
-    t:Tensor,    # (b,) wanted classes, one per sample: the loss is good for this batch only
-) -> Callable:   # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
-    "Targeted DLR (Croce & Hein 2020): (z_t - z_y) / (z_(1) - (z_(3)+z_(4))/2), c >= 4. ValueError for 3 classes, soft targets or another batch"
+    t: Tensor,  # (b,) wanted classes, one per sample: the loss is good for this batch only
+) -> Callable:  # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
+    """Targeted DLR (Croce & Hein 2020): (z_t - z_y) / (z_(1) - (z_(3)+z_(4))/2), c >= 4. ValueError
+    for 3 classes, soft targets or another batch
+    """
+
     def dlr_targeted(z, y):
-        if z.shape[1] < 4: raise ValueError(f"dlr_targeted needs at least 4 classes, but z has {z.shape[1]}; use dlr or margin.")
-        if len(z) != len(t): raise ValueError(f"dlr_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each batch.")
+        if z.shape[1] < 4:
+            raise ValueError(
+                f"dlr_targeted needs at least 4 classes, but z has {z.shape[1]}; use dlr or margin."
+            )
+        if len(z) != len(t):
+            raise ValueError(
+                f"dlr_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each"
+                " batch."
+            )
         s = z.topk(4, 1).values
-        gap = z.gather(1, t[:,None]) - z.gather(1, hard_labels(y, 'dlr_targeted')[:,None])
-        return gap[:,0] / (s[:,0]-(s[:,2]+s[:,3])/2+1e-12)
+        gap = z.gather(1, t[:, None]) - z.gather(1, hard_labels(y, "dlr_targeted")[:, None])
+        return gap[:, 0] / (s[:, 0] - (s[:, 2] + s[:, 3]) / 2 + 1e-12)
+
     return dlr_targeted
 
+
 def margin_targeted(
-    t:Tensor,    # (b,) wanted classes, one per sample: the loss is good for this batch only
-) -> Callable:   # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
-    "z_t - z_y, for any number of classes: what `dlr_targeted` is without its scale. ValueError for soft targets or another batch"
+    t: Tensor,  # (b,) wanted classes, one per sample: the loss is good for this batch only
+) -> Callable:  # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
+    """z_t - z_y, for any number of classes: what `dlr_targeted` is without its scale.
+
+    ValueError for soft targets or another batch
+    """
+
     def margin_targeted(z, y):
-        if len(z) != len(t): raise ValueError(f"margin_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each batch.")
-        return (z.gather(1, t[:,None]) - z.gather(1, hard_labels(y, 'margin_targeted')[:,None]))[:,0]
+        if len(z) != len(t):
+            raise ValueError(
+                f"margin_targeted was made for {len(t)} samples, but z has {len(z)}; make one for"
+                " each batch."
+            )
+        return (z.gather(1, t[:, None]) - z.gather(1, hard_labels(y, "margin_targeted")[:, None]))[
+            :, 0
+        ]
+
     return margin_targeted
 
+
 def dlr_or_margin(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,)
     "`dlr` where there are the three classes that it needs, else `margin`"
     return dlr(z, y) if z.shape[1] > 2 else margin(z, y)
 
 # %% ../nbs/11_losses.ipynb #f042a9d2
 def tempered(
-    loss:Callable, # loss(z, y)
-    tau:float,     # > 0; it multiplies: tau > 1 sharpens
-) -> Callable:     # loss(tau z, y)
+    loss: Callable,  # loss(z, y)
+    tau: float,  # > 0; it multiplies: tau > 1 sharpens
+) -> Callable:  # loss(tau z, y)
     "The loss at temperature 1/`tau`. ValueError where tau is no number > 0"
-    if not 0 < tau < math.inf: raise ValueError(f"tau is {tau}; it multiplies the logits and must be a finite number > 0.")
-    return _renamed(lambda z,y: loss(tau*z, y), loss, 'tempered', tau)
+    if not 0 < tau < math.inf:
+        raise ValueError(f"tau is {tau}; it multiplies the logits and must be a finite number > 0.")
+    return _renamed(lambda z, y: loss(tau * z, y), loss, "tempered", tau)
 
 # %% ../nbs/11_losses.ipynb #75f45ad2
 def smooth(
-    y:Tensor, # (b,) labels
-    a:float,  # in [0,1]: 0 keeps the label, 1 forgets it
-    c:int,    # number of classes
-    dtype:torch.dtype=None, # of the result; default: torch's own
+    y: Tensor,  # (b,) labels
+    a: float,  # in [0,1]: 0 keeps the label, 1 forgets it
+    c: int,  # number of classes
+    dtype: torch.dtype = None,  # of the result; default: torch's own
 ) -> Tensor:  # (b,c) probabilities
-    "q_a = (1-a) e_y + a/c (Szegedy et al. 2016). ValueError where a is outside [0,1] or y holds soft targets"
-    if not 0 <= a <= 1: raise ValueError(f"a is {a}; smoothing lies in [0,1].")
-    return F.one_hot(hard_labels(y, 'smooth'), c).to(dtype or torch.get_default_dtype()) * (1-a) + a/c
+    """q_a = (1-a) e_y + a/c (Szegedy et al.
+
+    2016). ValueError where a is outside [0,1] or y holds soft targets
+    """
+    if not 0 <= a <= 1:
+        raise ValueError(f"a is {a}; smoothing lies in [0,1].")
+    return (
+        F.one_hot(hard_labels(y, "smooth"), c).to(dtype or torch.get_default_dtype()) * (1 - a)
+        + a / c
+    )
+
 
 def smoothed(
-    loss:Callable, # loss(z, y) that takes probabilities, such as `ce`
-    a:float,       # in [0,1]
-) -> Callable:     # loss(z, q_a)
+    loss: Callable,  # loss(z, y) that takes probabilities, such as `ce`
+    a: float,  # in [0,1]
+) -> Callable:  # loss(z, q_a)
     "The loss against smoothed labels. ValueError where a is outside [0,1]"
-    if not 0 <= a <= 1: raise ValueError(f"a is {a}; smoothing lies in [0,1].")
-    return _renamed(lambda z,y: loss(z, smooth(y, a, z.shape[1], z.dtype)), loss, 'smoothed', a)
+    if not 0 <= a <= 1:
+        raise ValueError(f"a is {a}; smoothing lies in [0,1].")
+    return _renamed(lambda z, y: loss(z, smooth(y, a, z.shape[1], z.dtype)), loss, "smoothed", a)
 
 # %% ../nbs/11_losses.ipynb #ef9205c2
 def kl(
-    z:Tensor, # (b,c) logits
-    p:Tensor, # (b,c) probabilities
+    z: Tensor,  # (b,c) logits
+    p: Tensor,  # (b,c) probabilities
 ) -> Tensor:  # (b,) >= 0, up to rounding
     "KL(p || softmax(z)) = ce(z, p) - H(p). ValueError where p is no (b,c)"
-    if p.shape != z.shape: raise ValueError(f"kl needs probabilities of the logits' shape {tuple(z.shape)}, but p has shape {tuple(p.shape)}; use ce for labels.")
-    p = p.clamp_min(torch.finfo(p.dtype).tiny)          # p log p has no finite slope at 0, where a sure network's softmax ends
-    return F.kl_div(z.log_softmax(1), p, reduction='none').sum(1)
+    if p.shape != z.shape:
+        raise ValueError(
+            f"kl needs probabilities of the logits' shape {tuple(z.shape)}, but p has shape"
+            f" {tuple(p.shape)}; use ce for labels."
+        )
+    # p log p has no finite slope at 0, where a sure network's softmax ends
+    p = p.clamp_min(torch.finfo(p.dtype).tiny)
+    return F.kl_div(z.log_softmax(1), p, reduction="none").sum(1)

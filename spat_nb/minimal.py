@@ -6,13 +6,17 @@ Docs: https://spat-nb.github.io/spat_nb/minimal.html.md"""
 
 # %% ../nbs/14_minimal.ipynb #86703cde
 from __future__ import annotations
-import math, warnings
+
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
+
 from .attack import NoGradient, door, finite, value_and_grad
-from .balls import a_ball, Ball, L2, Linf
+from .balls import L2, Ball, Linf, a_ball
 from .core import alike, bview, check_labels, check_logits, eval_mode, logits, own
 from .losses import margin, missed, ruled_out
 from .steps import in_turn
@@ -22,247 +26,394 @@ __all__ = ['reach', 'Nearest', 'norms', 'rival', 'deepfool', 'cw', 'fab', 'withi
 
 # %% ../nbs/14_minimal.ipynb #061a4768
 def reach(
-    x:Tensor,  # (b,...) points inside the box
-    g:Tensor,  # (b,...) slope w of a linear function at each point
-    r:Tensor,  # (b,) how much it shall rise; negative: fall
-    ball:Ball, # `Linf` or `L2`: which norm, and which box; its eps plays no part
-) -> Tensor:   # (b,...) displacement d; 0 where the slope is 0 or not finite
-    "The shortest d with <w,d> = r and x+d inside the box: d_i = min(t s_i, m_i) sign(w_i r), s = |ascent(w)|, m_i the room of pixel i; the best corner where the box allows less than r"
-    g,r = g*bview(r.sign(), g),r.abs()[:,None]
-    a,m = g.flatten(1).abs(),torch.where(g > 0, ball.hi-x, x-ball.lo).flatten(1)
+    x: Tensor,  # (b,...) points inside the box
+    g: Tensor,  # (b,...) slope w of a linear function at each point
+    r: Tensor,  # (b,) how much it shall rise; negative: fall
+    ball: Ball,  # `Linf` or `L2`: which norm, and which box; its eps plays no part
+) -> Tensor:  # (b,...) displacement d; 0 where the slope is 0 or not finite
+    """The shortest d with <w,d> = r and x+d inside the box: d_i = min(t s_i, m_i) sign(w_i r), s =
+    |ascent(w)|, m_i the room of pixel i; the best corner where the box allows less than r
+    """
+    g, r = g * bview(r.sign(), g), r.abs()[:, None]
+    a, m = g.flatten(1).abs(), torch.where(g > 0, ball.hi - x, x - ball.lo).flatten(1)
     top = a.amax(1, keepdim=True).clamp_min(torch.finfo(a.dtype).tiny)
-    a,r = a/top,r/top                                                     # slopes of any size: 1e-30 is as good as 1
-    s,t,further = ball.ascent(a),torch.zeros_like(r),torch.ones_like(r, dtype=torch.bool)
-    while further.any():                                                  # ends: pixels run out of room, and never get it back
-        free = t*s < m
-        slope,done = (torch.where(c, a*v, 0).sum(1, keepdim=True) for c,v in ((free, s), (~free, m)))
-        more = torch.where(slope > 0, (r-done)/slope, t)                  # where those that still move would arrive by themselves
-        further,t = more > t,torch.maximum(more, t)
-    d = torch.minimum(t*s, m).view_as(x)*g.sign()
+    # slopes of any size: 1e-30 is as good as 1
+    a, r = a / top, r / top
+    s, t, further = ball.ascent(a), torch.zeros_like(r), torch.ones_like(r, dtype=torch.bool)
+    # ends: pixels run out of room, and never get it back
+    while further.any():
+        free = t * s < m
+        slope, done = (
+            torch.where(c, a * v, 0).sum(1, keepdim=True) for c, v in ((free, s), (~free, m))
+        )
+        # where those that still move would arrive by themselves
+        more = torch.where(slope > 0, (r - done) / slope, t)
+        further, t = more > t, torch.maximum(more, t)
+    d = torch.minimum(t * s, m).view_as(x) * g.sign()
     return torch.where(d.isfinite(), d, 0)
 
 # %% ../nbs/14_minimal.ipynb #661e63cc
-def _hair(z): # (b,) what rounding may do to a difference of two logits
+def _hair(z):  # (b,) what rounding may do to a difference of two logits
     z = z.detach()
-    return 1e-5*(z.amax(1)-z.masked_fill(ruled_out(z), math.inf).amin(1))
+    return 1e-5 * (z.amax(1) - z.masked_fill(ruled_out(z), math.inf).amin(1))
 
-def _fools(z, y): return (margin(z, y) > _hair(z)) | z.isnan().any(1) # (b,) bool: another class wins, and not by rounding alone, or there is no answer
+
+# (b,) bool: another class wins, and not by rounding alone, or there is no answer
+def _fools(z, y):
+    return (margin(z, y) > _hair(z)) | z.isnan().any(1)
+
 
 class Nearest:
     "Of all points seen, each sample's nearest one that fools the model"
-    def __init__(self,
-        x:Tensor,  # (b,...) clean images
-        ball:Ball, # gives norm and box
+
+    def __init__(
+        self,
+        x: Tensor,  # (b,...) clean images
+        ball: Ball,  # gives norm and box
     ):
-        self.x0,self.x,self.ball = x,x.clone(),ball                        # x itself where nothing is found,
-        self.d = torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)  # at the distance infinity
+        # x itself where nothing is found,
+        self.x0, self.x, self.ball = x, x.clone(), ball
+        # at the distance infinity
+        self.d = torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
+
     def see(self, x, won):
         "Look at points `x` (b,...), of which `won` (b,) fool the model"
-        d = self.ball.norm(x-self.x0)
+        d = self.ball.norm(x - self.x0)
         up = won & (d < self.d)
-        self.x,self.d = torch.where(bview(up, x), x, self.x),torch.where(up, d, self.d)
+        self.x, self.d = torch.where(bview(up, x), x, self.x), torch.where(up, d, self.d)
+
     def take(self, at, other):
         "Merge what a search over the samples `at` found, or over several copies of them in a row"
-        for x,d in zip(other.x.split(len(at)), other.d.split(len(at))):
+        for x, d in zip(other.x.split(len(at)), other.d.split(len(at))):
             up = d < self.d[at]
-            self.x[at[up]],self.d[at[up]] = x[up],d[up]
+            self.x[at[up]], self.d[at[up]] = x[up], d[up]
+
     def home(self, f, y, n):
-        "Halve the last stretch back to x `n` times: where the half still fools the model, walk on from there"
-        end,a,b = self.x,torch.zeros_like(self.d),torch.ones_like(self.d)  # share of the way that does not fool, that does
+        """Halve the last stretch back to x `n` times: where the half still fools the model, walk on
+        from there
+        """
+        # share of the way that does not fool, that does
+        end, a, b = self.x, torch.zeros_like(self.d), torch.ones_like(self.d)
         for _ in range(n):
-            mid = (a+b)/2
-            x = (self.x0 + bview(mid, end)*(end-self.x0)).clamp(self.ball.lo, self.ball.hi)
-            with torch.no_grad(): won = _fools(f(x), y)
+            mid = (a + b) / 2
+            x = (self.x0 + bview(mid, end) * (end - self.x0)).clamp(self.ball.lo, self.ball.hi)
+            with torch.no_grad():
+                won = _fools(f(x), y)
             self.see(x, won)
-            a,b = torch.where(won, a, mid),torch.where(won, mid, b)
+            a, b = torch.where(won, a, mid), torch.where(won, mid, b)
         return self
 
 # %% ../nbs/14_minimal.ipynb #e59fd545
 def _unit(norm):
-    if norm in (Linf, L2): return norm(1.)
-    raise TypeError(f"norm is {norm!r}; give the class Linf or L2. A radius is for within(attack, Linf(8/255)).")
+    if norm in (Linf, L2):
+        return norm(1.0)
+    raise TypeError(
+        f"norm is {norm!r}; give the class Linf or L2. A radius is for within(attack, Linf(8/255))."
+    )
+
 
 def _counts(**named):
-    for k,v in named.items():
-        if v < 0 or v != int(v): raise ValueError(f"{k} is {v}; give a whole number >= 0.")
+    for k, v in named.items():
+        if v < 0 or v != int(v):
+            raise ValueError(f"{k} is {v}; give a whole number >= 0.")
+
 
 def _warn_flat(f, x, y):
     "Say so where nothing was found because there was no slope to follow"
     g = value_and_grad(lambda x: (margin(f(x), y),), x)[1]
     n = int((~(g != 0)).flatten(1).all(1).sum())
-    if n: warnings.warn(f"nothing found for {len(x)} images, of which {n} have no slope at all: that is masking, not robustness; try an attack without gradients.", stacklevel=4)
+    if n:
+        warnings.warn(
+            f"nothing found for {len(x)} images, of which {n} have no slope at all: that is"
+            " masking, not robustness; try an attack without gradients.",
+            stacklevel=4,
+        )
+
 
 def _seek(model, x, y, search):
-    "What all three share: checks, eval mode, float32 or float64, and a search over those images only that are answered right"
+    """What all three share: checks, eval mode, float32 or float64, and a search over those images
+    only that are answered right
+    """
     with door(model, x, y) as (m, x, y):
-        x_adv,f = x.clone(),lambda x: alike(logits(m, x), x)
-        with torch.no_grad(): z = check_logits(f(x), len(x))
+        x_adv, f = x.clone(), lambda x: alike(logits(m, x), x)
+        with torch.no_grad():
+            z = check_logits(f(x), len(x))
         check_labels(y, c=z.shape[1])
         y = y.argmax(1) if y.ndim == 2 else y
-        if not (right := ~missed(z, y)).any(): return x_adv
+        if not (right := ~missed(z, y)).any():
+            return x_adv
         best = search(f, x[right], y[right], z[right])
-        if (lost := best.d.isinf()).any(): _warn_flat(f, best.x0[lost], y[right][lost])
+        if (lost := best.d.isinf()).any():
+            _warn_flat(f, best.x0[lost], y[right][lost])
         x_adv[right] = best.x
     return x_adv
 
+
 def norms(
-    model:Callable, # pixels to logits
-    x:Tensor,       # (b,...) clean images
-    y:Tensor,       # (b,) labels
-    x_adv:Tensor,   # (b,...) what an attack returned
-    norm:type=Linf, # `Linf` or `L2`
-) -> Tensor:        # (b,) distance from x to x_adv; 0 where x itself is answered wrong, infinity where x_adv does not fool the model
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (b,...) clean images
+    y: Tensor,  # (b,) labels
+    x_adv: Tensor,  # (b,...) what an attack returned
+    norm: type = Linf,  # `Linf` or `L2`
+    # (b,) distance from x to x_adv; 0 where x itself is answered wrong, infinity where x_adv does
+    # not fool the model
+) -> Tensor:
     "How far each image had to be moved, judged by the model again"
     ball = _unit(norm)
-    with eval_mode(model), torch.no_grad(): wrong,won = (missed(check_logits(logits(model, v), len(v)), y) for v in (x, x_adv))
-    return torch.where(wrong, 0, torch.where(won, ball.norm(x_adv-x), math.inf))
+    with eval_mode(model), torch.no_grad():
+        wrong, won = (missed(check_logits(logits(model, v), len(v)), y) for v in (x, x_adv))
+    return torch.where(wrong, 0, torch.where(won, ball.norm(x_adv - x), math.inf))
 
 # %% ../nbs/14_minimal.ipynb #751c9361
-def _ranked(z, y, n): return z.scatter(1, y[:,None], -math.inf).topk(min(n, z.shape[1]-1), 1).indices  # (b,n) the likeliest wrong classes
+# (b,n) the likeliest wrong classes
+def _ranked(z, y, n):
+    return z.scatter(1, y[:, None], -math.inf).topk(min(n, z.shape[1] - 1), 1).indices
+
 
 def rival(
-    f:Callable, # x -> logits (b,c)
-    x:Tensor,   # (b,...) points
-    y:Tensor,   # (b,) labels
-    ks:Tensor,  # (b,m) wrong classes to look at
-    ball:Ball,  # gives the norm
-) -> tuple:     # f_k - f_y (b,), a hair less; its gradient (b,...); logits (b,c)
-    "Of the classes `ks` the one whose boundary is nearest by its linearisation: argmin_k |f_k-f_y| / ||grad f_k - grad f_y||_*; one forward pass, m input-gradient passes. NoGradient, a ValueError, where no gradient reaches `x`"
+    f: Callable,  # x -> logits (b,c)
+    x: Tensor,  # (b,...) points
+    y: Tensor,  # (b,) labels
+    ks: Tensor,  # (b,m) wrong classes to look at
+    ball: Ball,  # gives the norm
+) -> tuple:  # f_k - f_y (b,), a hair less; its gradient (b,...); logits (b,c)
+    """Of the classes `ks` the one whose boundary is nearest by its linearisation: argmin_k
+    |f_k-f_y| / ||grad f_k - grad f_y||_*; one forward pass, m input-gradient passes. NoGradient,
+    a ValueError, where no gradient reaches `x`
+    """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         z = f(x)
-        vs = z.gather(1, ks) - z.gather(1, y[:,None]) - _hair(z)[:,None]
-        near,v,g = torch.full_like(vs[:,0], math.inf).detach(),vs[:,0].detach(),torch.zeros_like(x).detach()
-        for j,v_j in enumerate(vs.unbind(1), 1):
-            g_j = torch.autograd.grad(v_j.sum(), x, retain_graph=j < ks.shape[1], allow_unused=True)[0] if vs.requires_grad else None
-            if g_j is None: raise NoGradient("no gradient flows from the logits back to x: the model cuts the graph; attack it without gradients.")
+        vs = z.gather(1, ks) - z.gather(1, y[:, None]) - _hair(z)[:, None]
+        near, v, g = (
+            torch.full_like(vs[:, 0], math.inf).detach(),
+            vs[:, 0].detach(),
+            torch.zeros_like(x).detach(),
+        )
+        for j, v_j in enumerate(vs.unbind(1), 1):
+            g_j = (
+                torch.autograd.grad(v_j.sum(), x, retain_graph=j < ks.shape[1], allow_unused=True)[
+                    0
+                ]
+                if vs.requires_grad
+                else None
+            )
+            if g_j is None:
+                raise NoGradient(
+                    "no gradient flows from the logits back to x: the model cuts the graph; attack"
+                    " it without gradients."
+                )
             g_j = finite(g_j)
-            d = v_j.detach().abs()/(g_j*ball.ascent(g_j)).flatten(1).sum(1).clamp_min(1e-30)
+            d = v_j.detach().abs() / (g_j * ball.ascent(g_j)).flatten(1).sum(1).clamp_min(1e-30)
             up = d < near
-            near,v,g = torch.where(up, d, near),torch.where(up, v_j.detach(), v),torch.where(bview(up, g), g_j, g)
-    return v,g,z.detach()
+            near, v, g = (
+                torch.where(up, d, near),
+                torch.where(up, v_j.detach(), v),
+                torch.where(bview(up, g), g_j, g),
+            )
+    return v, g, z.detach()
 
 # %% ../nbs/14_minimal.ipynb #0128115b
 @dataclass(frozen=True)
 class deepfool:
-    "Step onto the nearest linearised boundary, a little beyond, until the model is fooled (Moosavi-Dezfooli et al. 2016); each step keeps to the box"
-    norm: type = L2     # `L2` or `Linf`
-    steps: int = 50     # at most
-    eta: float = .02    # overshoot
-    rivals: int = 9     # wrong classes looked at, the likeliest first
-    halvings: int = 8   # of the last stretch back to x; 0 is the paper
-    def __post_init__(self): _unit(self.norm); _counts(steps=self.steps, rivals=self.rivals, halvings=self.halvings)
-    def __call__(self, model:Callable, x:Tensor, y:Tensor) -> Tensor:
-        "x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing was found"
+    """Step onto the nearest linearised boundary, a little beyond, until the model is fooled
+    (Moosavi-Dezfooli et al. 2016); each step keeps to the box
+    """
+
+    norm: type = L2  # `L2` or `Linf`
+    steps: int = 50  # at most
+    eta: float = 0.02  # overshoot
+    rivals: int = 9  # wrong classes looked at, the likeliest first
+    halvings: int = 8  # of the last stretch back to x; 0 is the paper
+
+    def __post_init__(self):
+        _unit(self.norm)
+        _counts(steps=self.steps, rivals=self.rivals, halvings=self.halvings)
+
+    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
+        was found
+        """
         return _seek(model, x, y, self._search)
+
     def _search(self, f, x, y, z):
-        best,ks,x1 = Nearest(x, _unit(self.norm)),_ranked(z, y, self.rivals),x
+        best, ks, x1 = Nearest(x, _unit(self.norm)), _ranked(z, y, self.rivals), x
         for _ in range(self.steps):
-            v,g,z = rival(f, x1, y, ks, best.ball)
+            v, g, z = rival(f, x1, y, ks, best.ball)
             best.see(x1, won := _fools(z, y))
-            if won.all(): break
+            if won.all():
+                break
             d = reach(x1, g, -v, best.ball)
-            x1 = torch.where(bview(won, x), x1, (x1 + (1+self.eta)*d).clamp(0, 1))
-        with torch.no_grad(): best.see(x1, _fools(f(x1), y))
+            x1 = torch.where(bview(won, x), x1, (x1 + (1 + self.eta) * d).clamp(0, 1))
+        with torch.no_grad():
+            best.see(x1, _fools(f(x1), y))
         return best.home(f, y, self.halvings)
 
 # %% ../nbs/14_minimal.ipynb #49bd452c
 @dataclass(frozen=True)
 class cw:
-    "Adam on w with x' = (tanh(w)+1)/2, over ||x'-x||_2^2 + c max(0, kappa-margin), and a search for the right c of each sample (Carlini & Wagner 2017)"
-    rounds: int = 9      # of the search for c
-    steps: int = 100     # of Adam in each round
-    lr: float = .05      # of Adam; the authors take .01, and 10,000 steps
-    c: float = .001      # the first c
-    kappa: float = 0.    # margin asked for, in logits
-    near: float = .01    # black and white pixels start at tanh(w) = -(1-near) and 1-near; 1e-6 is the usual code
-    warm: bool = True    # each round starts at the nearest point found so far; False is the paper
-    halvings: int = 8    # of the last stretch back to x; 0 is the paper
+    """Adam on w with x' = (tanh(w)+1)/2, over ||x'-x||_2^2 + c max(0, kappa-margin), and a search
+    for the right c of each sample (Carlini & Wagner 2017)
+    """
+
+    rounds: int = 9  # of the search for c
+    steps: int = 100  # of Adam in each round
+    lr: float = 0.05  # of Adam; the authors take .01, and 10,000 steps
+    c: float = 0.001  # the first c
+    kappa: float = 0.0  # margin asked for, in logits
+    # black and white pixels start at tanh(w) = -(1-near) and 1-near; 1e-6 is the usual code
+    near: float = 0.01
+    warm: bool = True  # each round starts at the nearest point found so far; False is the paper
+    halvings: int = 8  # of the last stretch back to x; 0 is the paper
+
     def __post_init__(self):
         _counts(rounds=self.rounds, steps=self.steps, halvings=self.halvings)
-        if not 1e-7 < self.near < 1: raise ValueError(f"near is {self.near}; give .01, or at least 1e-6: nearer to the edge float32 has no number left, and w would be infinite.")
-    def __call__(self, model:Callable, x:Tensor, y:Tensor) -> Tensor:
-        "x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing was found"
+        if not 1e-7 < self.near < 1:
+            raise ValueError(
+                f"near is {self.near}; give .01, or at least 1e-6: nearer to the edge float32 has"
+                " no number left, and w would be infinite."
+            )
+
+    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
+        was found
+        """
         return _seek(model, x, y, self._search)
+
     def _search(self, f, x, y, z):
-        best = Nearest(x, L2(1.))
-        c,lo,hi = (torch.full_like(best.d, v) for v in (self.c, 0., math.inf))
+        best = Nearest(x, L2(1.0))
+        c, lo, hi = (torch.full_like(best.d, v) for v in (self.c, 0.0, math.inf))
+
         def loss(w):
-            x1 = (w.tanh()+1)/2
+            x1 = (w.tanh() + 1) / 2
             z = f(x1)
-            return (x1-x).square().flatten(1).sum(1) + c*(self.kappa-margin(z, y)).clamp_min(0),x1,_fools(z, y)
+            return (
+                (x1 - x).square().flatten(1).sum(1) + c * (self.kappa - margin(z, y)).clamp_min(0),
+                x1,
+                _fools(z, y),
+            )
+
         for _ in range(self.rounds):
-            w,found = ((2*(best.x if self.warm else x)-1)*(1-self.near)).atanh(),torch.zeros_like(c, dtype=torch.bool)
+            w, found = (
+                ((2 * (best.x if self.warm else x) - 1) * (1 - self.near)).atanh(),
+                torch.zeros_like(c, dtype=torch.bool),
+            )
             adam = torch.optim.Adam([w], self.lr)
             for _ in range(self.steps):
-                _,w.grad,x1,won = value_and_grad(loss, w)
-                best.see(x1, won); found |= won
+                _, w.grad, x1, won = value_and_grad(loss, w)
+                best.see(x1, won)
+                found |= won
                 adam.step()
-            lo,hi = torch.where(found, lo, c),torch.where(found, c, hi)
-            c = torch.where(hi.isinf(), 10*c, (lo+hi)/2)
+            lo, hi = torch.where(found, lo, c), torch.where(found, c, hi)
+            c = torch.where(hi.isinf(), 10 * c, (lo + hi) / 2)
         return best.home(f, y, self.halvings)
 
 # %% ../nbs/14_minimal.ipynb #f488e16c
 @dataclass(frozen=True)
 class fab:
-    "Fast adaptive boundary attack (Croce & Hein 2020): between the step from here and the step from x, both onto the linearised boundary inside the box"
-    norm: type = Linf        # `Linf` or `L2`
-    steps: int = 100         # of each run
-    targets: int = None      # None: towards the nearest boundary; 9: a run towards each of the 9 likeliest wrong classes
-    restarts: int = 1        # runs for each; all but the first start at random
-    alpha_max: float = .1    # largest weight of the step from x
-    eta: float = 1.05        # overshoot, 1 is none
-    beta: float = .9         # share of the way that is kept after a success
-    radius: float = None     # random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
-    enough: float = 0.       # a sample found this near is done
-    halvings: int = 8        # of the last stretch back to x; 0 is AutoAttack's version
-    generator: torch.Generator = None # random stream; default: torch's own
-    def __post_init__(self): _unit(self.norm); _counts(steps=self.steps, targets=self.targets or 0, restarts=self.restarts, halvings=self.halvings)
-    def __call__(self, model:Callable, x:Tensor, y:Tensor) -> Tensor:
-        "x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing was found"
+    """Fast adaptive boundary attack (Croce & Hein 2020): between the step from here and the step
+    from x, both onto the linearised boundary inside the box
+    """
+
+    norm: type = Linf  # `Linf` or `L2`
+    steps: int = 100  # of each run
+    # None: towards the nearest boundary; 9: a run towards each of the 9 likeliest wrong classes
+    targets: int = None
+    restarts: int = 1  # runs for each; all but the first start at random
+    alpha_max: float = 0.1  # largest weight of the step from x
+    eta: float = 1.05  # overshoot, 1 is none
+    beta: float = 0.9  # share of the way that is kept after a success
+    # random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
+    radius: float = None
+    enough: float = 0.0  # a sample found this near is done
+    halvings: int = 8  # of the last stretch back to x; 0 is AutoAttack's version
+    generator: torch.Generator = None  # random stream; default: torch's own
+
+    def __post_init__(self):
+        _unit(self.norm)
+        _counts(
+            steps=self.steps,
+            targets=self.targets or 0,
+            restarts=self.restarts,
+            halvings=self.halvings,
+        )
+
+    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
+        was found
+        """
         return _seek(model, x, y, self._search)
+
     def _search(self, f, x, y, z):
-        best,ks = Nearest(x, _unit(self.norm)),_ranked(z, y, self.targets or z.shape[1])
-        def standing(): return (best.d > self.enough).nonzero()[:,0]
+        best, ks = Nearest(x, _unit(self.norm)), _ranked(z, y, self.targets or z.shape[1])
+
+        def standing():
+            return (best.d > self.enough).nonzero()[:, 0]
+
         for restart in range(self.restarts):
-            for i,j,k in in_turn(ks[:,:,None] if self.targets else ks[:,None], x, standing):
+            for i, j, k in in_turn(ks[:, :, None] if self.targets else ks[:, None], x, standing):
                 start = self._random(x[j], best.ball, best.d[j]) if restart else x[j]
                 best.take(i, self._run(f, x[j], y[j], k, best.ball, start))
         return best.home(f, y, self.halvings)
+
     def _random(self, x, ball, d):
-        n,r = ball.noise(x, self.generator),d.clamp_max(self.radius or (.3 if self.norm is Linf else 1.))/2
-        return (x + bview(r/ball.norm(n).clamp_min(1e-12), x)*n).clamp(ball.lo, ball.hi)
+        n, r = (
+            ball.noise(x, self.generator),
+            d.clamp_max(self.radius or (0.3 if self.norm is Linf else 1.0)) / 2,
+        )
+        return (x + bview(r / ball.norm(n).clamp_min(1e-12), x) * n).clamp(ball.lo, ball.hi)
+
     def _run(self, f, x, y, ks, ball, x1):
         best = Nearest(x, ball)
         for _ in range(self.steps):
-            v,g,_ = rival(f, x1, y, ks, ball)
-            d,d0 = reach(x1, g, -v, ball),reach(x, g, (g*(x1-x)).flatten(1).sum(1)-v, ball)   # the same plane, from here and from x
-            n,n0 = ball.norm(d),ball.norm(d0)
-            a = bview((n/(n+n0).clamp_min(1e-12)).clamp_max(self.alpha_max), x)
-            x1 = ((1-a)*(x1 + self.eta*d) + a*(x + self.eta*d0)).clamp(ball.lo, ball.hi)
-            with torch.no_grad(): best.see(x1, won := _fools(f(x1), y))
-            x1 = torch.where(bview(won, x), x + self.beta*(x1-x), x1)
+            v, g, _ = rival(f, x1, y, ks, ball)
+            # the same plane, from here and from x
+            d, d0 = reach(x1, g, -v, ball), reach(x, g, (g * (x1 - x)).flatten(1).sum(1) - v, ball)
+            n, n0 = ball.norm(d), ball.norm(d0)
+            a = bview((n / (n + n0).clamp_min(1e-12)).clamp_max(self.alpha_max), x)
+            x1 = ((1 - a) * (x1 + self.eta * d) + a * (x + self.eta * d0)).clamp(ball.lo, ball.hi)
+            with torch.no_grad():
+                best.see(x1, won := _fools(f(x1), y))
+            x1 = torch.where(bview(won, x), x + self.beta * (x1 - x), x1)
         return best
 
 # %% ../nbs/14_minimal.ipynb #5faeb414
 @dataclass(frozen=True)
 class within:
-    "A smallest-change attack as an attack inside a ball: what lies outside is not counted, x comes back in its place"
-    attack: Callable # returns the nearest point it finds, in the ball's own norm
-    ball: Ball       # how far is allowed
+    """A smallest-change attack as an attack inside a ball: what lies outside is not counted, x
+    comes back in its place
+    """
+
+    attack: Callable  # returns the nearest point it finds, in the ball's own norm
+    ball: Ball  # how far is allowed
+
     def __post_init__(self):
         a_ball(self.ball)
-        norm = getattr(self.attack, 'norm', type(self.ball))
-        if not isinstance(self.ball, norm): raise TypeError(f"the attack shrinks the {norm.__name__} norm but the ball is {self.ball}; use one norm for both.")
-    def __call__(self, model:Callable, x:Tensor, y:Tensor) -> Tensor:
+        norm = getattr(self.attack, "norm", type(self.ball))
+        if not isinstance(self.ball, norm):
+            raise TypeError(
+                f"the attack shrinks the {norm.__name__} norm but the ball is {self.ball}; use one"
+                " norm for both."
+            )
+
+    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
         "x_adv (b,...) inside `ball`"
-        a = replace(self.attack, enough=self.ball.eps) if hasattr(self.attack, 'enough') else self.attack
-        x_adv,x = a(model, x, y),own(x)
-        return torch.where(bview(self.ball.norm(x_adv-x) <= self.ball.eps, x), x_adv, x)
+        a = (
+            replace(self.attack, enough=self.ball.eps)
+            if hasattr(self.attack, "enough")
+            else self.attack
+        )
+        x_adv, x = a(model, x, y), own(x)
+        return torch.where(bview(self.ball.norm(x_adv - x) <= self.ball.eps, x), x_adv, x)
+
 
 def robust_curve(
-    norms:Tensor, # (n,) distance at which each image falls, from `norms`
-    eps,          # (m,) radii
-) -> Tensor:      # (m,) share of images that stand at each radius, in [0,1]
+    norms: Tensor,  # (n,) distance at which each image falls, from `norms`
+    eps,  # (m,) radii
+) -> Tensor:  # (m,) share of images that stand at each radius, in [0,1]
     "Robust accuracy against eps: an image stands at eps if its distance is larger"
-    return (norms[None] > torch.as_tensor(eps, dtype=norms.dtype, device=norms.device)[:,None]).double().mean(1)
+    return (
+        (norms[None] > torch.as_tensor(eps, dtype=norms.dtype, device=norms.device)[:, None])
+        .double()
+        .mean(1)
+    )

@@ -6,9 +6,17 @@ Docs: https://spat-nb.github.io/spat_nb/models.html.md"""
 
 # %% ../nbs/03_models.ipynb #ddced470
 from __future__ import annotations
-import functools, importlib, inspect, json, math, re
+
+import functools
+import importlib
+import inspect
+import json
+import math
+import re
+
 import torch
 from torch import Tensor, nn
+
 from .core import check_count
 from .files import load_tree, save_tree
 
@@ -18,294 +26,547 @@ __all__ = ['CIFAR', 'DIGITS', 'ARCHITECTURES', 'Normalize', 'activation', 'conv'
            'load']
 
 # %% ../nbs/03_models.ipynb #e313c71c
-CIFAR  = (.4914, .4822, .4465), (.2470, .2435, .2616)      # mean and standard deviation of the pixels
-DIGITS = .305, .376
+# mean and standard deviation of the pixels
+CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+DIGITS = 0.305, 0.376
+
 
 class Normalize(nn.Module):
-    "The first layer: pixels in [0,1] to numbers of mean 0 and deviation 1, in the dtype of the network's weights"
-    def __init__(self,
-        channels:int, # of the images
-        mean=None,    # of the pixels: one number, or one per channel; default: CIFAR-10's for 3 channels, digits' otherwise
-        std=None,     # their standard deviation, above 0, likewise
+    """The first layer: pixels in [0,1] to numbers of mean 0 and deviation 1, in the dtype of the
+    network's weights
+    """
+
+    def __init__(
+        self,
+        channels: int,  # of the images
+        # of the pixels: one number, or one per channel; default: CIFAR-10's for 3 channels, digits'
+        # otherwise
+        mean=None,
+        std=None,  # their standard deviation, above 0, likewise
     ):
         super().__init__()
-        for name,v,usual in zip(('mean', 'std'), (mean, std), CIFAR if channels == 3 else DIGITS):
-            v = torch.as_tensor(usual if v is None else v, dtype=torch.float32, device='cpu').flatten().tolist()
-            if len(v) not in (1, channels): raise ValueError(f"{name} has {len(v)} values but images have {channels} channels; give one number, or one per channel.")
-            if name == 'std' and not all(s > 0 for s in v): raise ValueError(f"std is {std}; deviations must be above 0.")
+        for name, v, usual in zip(("mean", "std"), (mean, std), CIFAR if channels == 3 else DIGITS):
+            v = (
+                torch.as_tensor(usual if v is None else v, dtype=torch.float32, device="cpu")
+                .flatten()
+                .tolist()
+            )
+            if len(v) not in (1, channels):
+                raise ValueError(
+                    f"{name} has {len(v)} values but images have {channels} channels; give one"
+                    " number, or one per channel."
+                )
+            if name == "std" and not all(s > 0 for s in v):
+                raise ValueError(f"std is {std}; deviations must be above 0.")
             self.register_buffer(name, torch.tensor(v).expand(channels).clone().view(1, -1, 1, 1))
+
     def forward(self, x):
-        if x.shape[1] != self.mean.shape[1]: raise ValueError(f"images have {x.shape[1]} channels but the network was made for {self.mean.shape[1]}; pass channels= when you make it.")
-        return ((x-self.mean)/self.std).to(self.mean.dtype)
+        if x.shape[1] != self.mean.shape[1]:
+            raise ValueError(
+                f"images have {x.shape[1]} channels but the network was made for"
+                f" {self.mean.shape[1]}; pass channels= when you make it."
+            )
+        return ((x - self.mean) / self.std).to(self.mean.dtype)
 
 # %% ../nbs/03_models.ipynb #f95a02e5
 def _make(slot, factory, *args):
     "The layer `factory(*args)` of the slot `slot`; TypeError where `factory` makes no layer"
-    try: layer = None if isinstance(factory, nn.Module) else factory(*args)
-    except (TypeError, ValueError) as e: raise TypeError(f"{slot}={factory!r} cannot make a layer from {args} ({e}); give a factory, such as nn.ReLU for act or nn.Linear for head.") from e
-    if isinstance(layer, nn.Module): return layer
-    raise TypeError(f"{slot}={factory!r} does not make a new layer; give a factory, such as nn.ReLU for act or nn.Linear for head, without brackets.")
+    try:
+        layer = None if isinstance(factory, nn.Module) else factory(*args)
+    except (TypeError, ValueError) as e:
+        raise TypeError(
+            f"{slot}={factory!r} cannot make a layer from {args} ({e}); give a factory, such as"
+            " nn.ReLU for act or nn.Linear for head."
+        ) from e
+    if isinstance(layer, nn.Module):
+        return layer
+    raise TypeError(
+        f"{slot}={factory!r} does not make a new layer; give a factory, such as nn.ReLU for act or"
+        " nn.Linear for head, without brackets."
+    )
+
 
 def _required(factory):
     "The number of arguments that a call of `factory` must pass"
-    try: return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in inspect.signature(factory).parameters.values())
-    except (TypeError, ValueError): return 0                  # builtins may have no signature
+    try:
+        return sum(
+            p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+            for p in inspect.signature(factory).parameters.values()
+        )
+    except (TypeError, ValueError):
+        return 0  # builtins may have no signature
+
 
 def activation(
-    act,          # factory: `nn.ReLU`, a `partial` of a class, or any function that returns a layer
-    channels:int, # channels of the map that the layer will stand on
+    act,  # factory: `nn.ReLU`, a `partial` of a class, or any function that returns a layer
+    channels: int,  # channels of the map that the layer will stand on
 ) -> nn.Module:
-    "A new activation: `act(channels)` where `act` requires an argument, else `act()`. TypeError where it makes no layer"
-    return _make('act', act, *[channels]*(_required(act) > 0))
+    """A new activation: `act(channels)` where `act` requires an argument, else `act()`. TypeError
+    where it makes no layer
+    """
+    return _make("act", act, *[channels] * (_required(act) > 0))
 
 # %% ../nbs/03_models.ipynb #90713c0a
 def conv(
-    ni:int,       # channels in
-    no:int,       # channels out
-    k:int=3,      # side of the kernel; the map keeps its size
-    stride:int=1, # 2 halves the map's side
+    ni: int,  # channels in
+    no: int,  # channels out
+    k: int = 3,  # side of the kernel; the map keeps its size
+    stride: int = 1,  # 2 halves the map's side
 ) -> nn.Conv2d:
-    "A convolution without bias, its weights N(0, 2/(k k no)): a gradient keeps its size on the way back to the pixels (He et al. 2015)"
-    layer = nn.Conv2d(ni, no, k, stride, k//2, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+    """A convolution without bias, its weights N(0, 2/(k k no)): a gradient keeps its size on the
+    way back to the pixels (He et al. 2015)
+    """
+    layer = nn.Conv2d(ni, no, k, stride, k // 2, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
 
 # %% ../nbs/03_models.ipynb #824ee461
 class PreActBlock(nn.Module):
-    "x + conv(act(bn(conv(act(bn(x)))))), the pre-activation block (He et al. 2016) of both families"
-    def __init__(self,
-        ni:int,       # channels in
-        no:int,       # channels out
-        stride:int=1, # of the first convolution
+    """x + conv(act(bn(conv(act(bn(x)))))), the pre-activation block (He et al.
+
+    2016) of both families
+    """
+
+    def __init__(
+        self,
+        ni: int,  # channels in
+        no: int,  # channels out
+        stride: int = 1,  # of the first convolution
         act=nn.ReLU,  # factory of the two activations
     ):
         super().__init__()
-        self.bn1,self.act1,self.conv1 = nn.BatchNorm2d(ni),activation(act, ni),conv(ni, no, 3, stride)
-        self.bn2,self.act2,self.conv2 = nn.BatchNorm2d(no),activation(act, no),conv(no, no)
+        self.bn1, self.act1, self.conv1 = (
+            nn.BatchNorm2d(ni),
+            activation(act, ni),
+            conv(ni, no, 3, stride),
+        )
+        self.bn2, self.act2, self.conv2 = nn.BatchNorm2d(no), activation(act, no), conv(no, no)
         self.short = conv(ni, no, 1, stride) if stride > 1 or ni != no else None
+
     def forward(self, x):
         h = self.act1(self.bn1(x))
-        x = x if self.short is None else self.short(h)       # a shortcut that changes shape starts behind the activation
+        # a shortcut that changes shape starts behind the activation
+        x = x if self.short is None else self.short(h)
         return x + self.conv2(self.act2(self.bn2(self.conv1(h))))
 
 # %% ../nbs/03_models.ipynb #7f096415
 def count(
-    model:nn.Module, # any module
-) -> int:            # numbers that training can change; a shared one counts once
+    model: nn.Module,  # any module
+) -> int:  # numbers that training can change; a shared one counts once
     "The number of parameters"
     return sum(p.numel() for p in model.parameters())
 
-def _short(v): return f"{_short(v.func)}({', '.join(f'{k}={w!r}' for k,w in v.keywords.items())})" if isinstance(v, functools.partial) else getattr(v, '__name__', repr(v))
+
+def _short(v):
+    return (
+        f"{_short(v.func)}({', '.join(f'{k}={w!r}' for k, w in v.keywords.items())})"
+        if isinstance(v, functools.partial)
+        else getattr(v, "__name__", repr(v))
+    )
+
 
 class Net(nn.Module):
     "pixels -> normalise -> body -> mean over the map -> features -> head -> logits"
-    def __init__(self,
-        body:nn.Module,  # (b,channels,h,w) normalised pixels to (b,d,h',w')
-        d:int,           # channels that `body` returns: the length of a feature
-        classes:int=10,  # number of logits
+
+    def __init__(
+        self,
+        body: nn.Module,  # (b,channels,h,w) normalised pixels to (b,d,h',w')
+        d: int,  # channels that `body` returns: the length of a feature
+        classes: int = 10,  # number of logits
         head=nn.Linear,  # factory `head(d, classes)`
-        channels:int=3,  # of the images
-        mean=None,       # of the pixels, see `Normalize`
-        std=None,        # their deviation, likewise
+        channels: int = 3,  # of the images
+        mean=None,  # of the pixels, see `Normalize`
+        std=None,  # their deviation, likewise
     ):
         super().__init__()
-        self.normalize,self.body,self.head = Normalize(channels, mean, std),body,_make('head', head, d, classes)
-    def features(self,
-        x:Tensor, # (b,channels,h,w) pixels in [0,1]
+        self.normalize, self.body, self.head = (
+            Normalize(channels, mean, std),
+            body,
+            _make("head", head, d, classes),
+        )
+
+    def features(
+        self,
+        x: Tensor,  # (b,channels,h,w) pixels in [0,1]
     ) -> Tensor:  # (b,d) what the head sees
         "The penultimate layer"
         return self.body(self.normalize(x)).mean((2, 3))
-    def forward(self, x): return self.head(self.features(x))
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
     def __repr__(self):
-        config = {k: v for k,v in getattr(self, 'config', {'name': 'Net'}).items() if k not in ('mean', 'std')}
-        return f"{config.pop('name')}({', '.join(f'{k}={_short(v)}' for k,v in config.items())}): {count(self):,} parameters"
+        config = {
+            k: v
+            for k, v in getattr(self, "config", {"name": "Net"}).items()
+            if k not in ("mean", "std")
+        }
+        return (
+            f"{config.pop('name')}({', '.join(f'{k}={_short(v)}' for k, v in config.items())}):"
+            f" {count(self):,} parameters"
+        )
 
 # %% ../nbs/03_models.ipynb #79ec814d
 ARCHITECTURES = {}
+
+
 def _architecture(build):
-    "Let the network that `build` makes keep its arguments in `.config`. `load` builds what is marked so, and nothing else"
+    """Let the network that `build` makes keep its arguments in `.config`.
+
+    `load` builds what is marked so, and nothing else
+    """
+
     @functools.wraps(build)
     def made(*args, **kw):
-        call = inspect.signature(build).bind(*args, **kw); call.apply_defaults()
-        for name in ('classes', 'width', 'channels', 'size', 'depth', 'widen'):
-            if name in call.arguments: check_count(name, call.arguments[name])
+        call = inspect.signature(build).bind(*args, **kw)
+        call.apply_defaults()
+        for name in ("classes", "width", "channels", "size", "depth", "widen"):
+            if name in call.arguments:
+                check_count(name, call.arguments[name])
         net = build(*args, **kw)
-        net.config = {'name': build.__name__, **call.arguments}
+        net.config = {"name": build.__name__, **call.arguments}
         return net
+
     ARCHITECTURES[build.__name__] = made
     return made
 
 # %% ../nbs/03_models.ipynb #cea7c770
 @_architecture
 def SmallCNN(
-    classes:int=10,  # number of logits
-    width:int=16,    # channels of the first layer; features have 4 times as many
-    act=nn.ReLU,     # factory of the activations
+    classes: int = 10,  # number of logits
+    width: int = 16,  # channels of the first layer; features have 4 times as many
+    act=nn.ReLU,  # factory of the activations
     head=nn.Linear,  # factory `head(d, classes)`
-    channels:int=1,  # of the images
-    size:int=8,      # side of the images it is laid out for: 8 for digits, 28 for MNIST
-    mean=None,       # of the pixels, see `Normalize`
-    std=None,        # their deviation, likewise
+    channels: int = 1,  # of the images
+    size: int = 8,  # side of the images it is laid out for: 8 for digits, 28 for MNIST
+    mean=None,  # of the pixels, see `Normalize`
+    std=None,  # their deviation, likewise
 ) -> Net:
-    "Three or more layers conv-bn-act that halve the map until its side is 2: few cells, and each sees much of the image"
-    halvings = math.ceil(math.log2(max(size, 2)/2)); n = max(3, halvings)
-    body,ni = [],channels
+    """Three or more layers conv-bn-act that halve the map until its side is 2: few cells, and each
+    sees much of the image
+    """
+    halvings = math.ceil(math.log2(max(size, 2) / 2))
+    n = max(3, halvings)
+    body, ni = [], channels
     for i in range(n):
-        no = width*min(2**i, 4)
-        body += [conv(ni, no, 3, 1 if i < n-halvings else 2), nn.BatchNorm2d(no), activation(act, no)]; ni = no
+        no = width * min(2**i, 4)
+        body += [
+            conv(ni, no, 3, 1 if i < n - halvings else 2),
+            nn.BatchNorm2d(no),
+            activation(act, no),
+        ]
+        ni = no
     return Net(nn.Sequential(*body), ni, classes, head, channels, mean, std)
 
 # %% ../nbs/03_models.ipynb #d8730b6e
 def _resnet(stem, widths, blocks, act, channels):
-    "Stem, then `blocks[s]` blocks of `widths[s]` channels for each stage s (all but the first halve the map), then bn-act"
-    layers,ni = [conv(channels, stem)],stem
-    for s,(no,n) in enumerate(zip(widths, blocks)):
-        for b in range(n): layers.append(PreActBlock(ni, no, 2 if s and not b else 1, act)); ni = no
+    """Stem, then `blocks[s]` blocks of `widths[s]` channels for each stage s (all but the first
+    halve the map), then bn-act
+    """
+    layers, ni = [conv(channels, stem)], stem
+    for s, (no, n) in enumerate(zip(widths, blocks)):
+        for b in range(n):
+            layers.append(PreActBlock(ni, no, 2 if s and not b else 1, act))
+            ni = no
     return nn.Sequential(*layers, nn.BatchNorm2d(ni), activation(act, ni))
+
 
 @_architecture
 def PreActResNet18(
-    classes:int=10,  # number of logits
-    width:int=64,    # channels of the first stage; the last has 8 times as many
-    act=nn.ReLU,     # factory of the 17 activations
+    classes: int = 10,  # number of logits
+    width: int = 64,  # channels of the first stage; the last has 8 times as many
+    act=nn.ReLU,  # factory of the 17 activations
     head=nn.Linear,  # factory `head(d, classes)`
-    channels:int=3,  # of the images
-    mean=None,       # of the pixels, see `Normalize`
-    std=None,        # their deviation, likewise
+    channels: int = 3,  # of the images
+    mean=None,  # of the pixels, see `Normalize`
+    std=None,  # their deviation, likewise
 ) -> Net:
-    "Pre-activation ResNet-18 for small images (He et al. 2016): a 3x3 stem, four stages of two blocks"
-    return Net(_resnet(width, [width*m for m in (1, 2, 4, 8)], (2, 2, 2, 2), act, channels), 8*width, classes, head, channels, mean, std)
+    """Pre-activation ResNet-18 for small images (He et al.
+
+    2016): a 3x3 stem, four stages of two blocks
+    """
+    return Net(
+        _resnet(width, [width * m for m in (1, 2, 4, 8)], (2, 2, 2, 2), act, channels),
+        8 * width,
+        classes,
+        head,
+        channels,
+        mean,
+        std,
+    )
+
 
 @_architecture
 def PreActResNet34(
-    classes:int=10,  # number of logits
-    width:int=64,    # channels of the first stage; the last has 8 times as many
-    act=nn.ReLU,     # factory of the 33 activations
+    classes: int = 10,  # number of logits
+    width: int = 64,  # channels of the first stage; the last has 8 times as many
+    act=nn.ReLU,  # factory of the 33 activations
     head=nn.Linear,  # factory `head(d, classes)`
-    channels:int=3,  # of the images
-    mean=None,       # of the pixels, see `Normalize`
-    std=None,        # their deviation, likewise
+    channels: int = 3,  # of the images
+    mean=None,  # of the pixels, see `Normalize`
+    std=None,  # their deviation, likewise
 ) -> Net:
     "The same with 3, 4, 6 and 3 blocks"
-    return Net(_resnet(width, [width*m for m in (1, 2, 4, 8)], (3, 4, 6, 3), act, channels), 8*width, classes, head, channels, mean, std)
+    return Net(
+        _resnet(width, [width * m for m in (1, 2, 4, 8)], (3, 4, 6, 3), act, channels),
+        8 * width,
+        classes,
+        head,
+        channels,
+        mean,
+        std,
+    )
+
 
 @_architecture
 def PreActResNet10(
-    classes:int=10,  # number of logits
-    width:int=64,    # channels of the first stage; the last has 8 times as many
-    act=nn.ReLU,     # factory of the 9 activations
+    classes: int = 10,  # number of logits
+    width: int = 64,  # channels of the first stage; the last has 8 times as many
+    act=nn.ReLU,  # factory of the 9 activations
     head=nn.Linear,  # factory `head(d, classes)`
-    channels:int=3,  # of the images
-    mean=None,       # of the pixels, see `Normalize`
-    std=None,        # their deviation, likewise
+    channels: int = 3,  # of the images
+    mean=None,  # of the pixels, see `Normalize`
+    std=None,  # their deviation, likewise
 ) -> Net:
     "The same with one block in each stage, for machines without a GPU"
-    return Net(_resnet(width, [width*m for m in (1, 2, 4, 8)], (1, 1, 1, 1), act, channels), 8*width, classes, head, channels, mean, std)
+    return Net(
+        _resnet(width, [width * m for m in (1, 2, 4, 8)], (1, 1, 1, 1), act, channels),
+        8 * width,
+        classes,
+        head,
+        channels,
+        mean,
+        std,
+    )
+
 
 @_architecture
 def WideResNet(
-    depth:int=28,    # layers with weights, 6n+4
-    widen:int=10,    # channels of the three stages are 16, 32 and 64 times this
-    classes:int=10,  # number of logits
-    act=nn.ReLU,     # factory of the activations
+    depth: int = 28,  # layers with weights, 6n+4
+    widen: int = 10,  # channels of the three stages are 16, 32 and 64 times this
+    classes: int = 10,  # number of logits
+    act=nn.ReLU,  # factory of the activations
     head=nn.Linear,  # factory `head(d, classes)`
-    channels:int=3,  # of the images
-    mean=None,       # of the pixels, see `Normalize`
-    std=None,        # their deviation, likewise
+    channels: int = 3,  # of the images
+    mean=None,  # of the pixels, see `Normalize`
+    std=None,  # their deviation, likewise
 ) -> Net:
-    "WRN-depth-widen (Zagoruyko and Komodakis 2016, table 1), without dropout. ValueError where depth is not 6n+4"
-    if depth < 10 or depth % 6 != 4: raise ValueError(f"depth is {depth}; a wide ResNet has 6n+4 layers: 10, 16, 22, 28, 34, ...")
-    widths = [16*widen, 32*widen, 64*widen]
-    return Net(_resnet(16, widths, [(depth-4)//6]*3, act, channels), widths[-1], classes, head, channels, mean, std)
+    """WRN-depth-widen (Zagoruyko and Komodakis 2016, table 1), without dropout.
+
+    ValueError where depth is not 6n+4
+    """
+    if depth < 10 or depth % 6 != 4:
+        raise ValueError(
+            f"depth is {depth}; a wide ResNet has 6n+4 layers: 10, 16, 22, 28, 34, ..."
+        )
+    widths = [16 * widen, 32 * widen, 64 * widen]
+    return Net(
+        _resnet(16, widths, [(depth - 4) // 6] * 3, act, channels),
+        widths[-1],
+        classes,
+        head,
+        channels,
+        mean,
+        std,
+    )
 
 # %% ../nbs/03_models.ipynb #910a411b
 def _factory(note):
-    "The factory that `note` names: an nn.Module class of torch.nn or of a room of spat_nb, with keywords. ValueError for anything else"
-    home,_,name = note['class'].rpartition('.')
-    if home != 'torch.nn' and not re.fullmatch(r'spat_nb\.[a-z]\w*', home): raise ValueError(f"{note['class']} is neither in torch.nn nor in spat_nb")
+    """The factory that `note` names: an nn.Module class of torch.nn or of a room of spat_nb, with
+    keywords. ValueError for anything else
+    """
+    home, _, name = note["class"].rpartition(".")
+    if home != "torch.nn" and not re.fullmatch(r"spat_nb\.[a-z]\w*", home):
+        raise ValueError(f"{note['class']} is neither in torch.nn nor in spat_nb")
     cls = getattr(importlib.import_module(home), name, None)
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__.startswith(home)): raise ValueError(f"{home} has no layer {name}")
-    return functools.partial(cls, **note['with']) if note['with'] else cls
+    if not (
+        isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__.startswith(home)
+    ):
+        raise ValueError(f"{home} has no layer {name}")
+    return functools.partial(cls, **note["with"]) if note["with"] else cls
+
 
 def _note(factory):
     "What `_factory` finds `factory` again by, or None where it would not"
-    f,args,kw = (factory.func, factory.args, factory.keywords) if isinstance(factory, functools.partial) else (factory, (), {})
-    name = getattr(f, '__name__', '')
-    note = {'class': f"{'torch.nn' if getattr(nn, name, None) is f else getattr(f, '__module__', '')}.{name}", 'with': kw}
-    try: return note if not args and json.loads(json.dumps(note)) == note and getattr(_factory(note), 'func', _factory(note)) is f else None
-    except (ValueError, TypeError, ImportError): return None
+    f, args, kw = (
+        (factory.func, factory.args, factory.keywords)
+        if isinstance(factory, functools.partial)
+        else (factory, (), {})
+    )
+    name = getattr(f, "__name__", "")
+    note = {
+        "class": (
+            f"{'torch.nn' if getattr(nn, name, None) is f else getattr(f, '__module__', '')}.{name}"
+        ),
+        "with": kw,
+    }
+    try:
+        return (
+            note
+            if not args
+            and json.loads(json.dumps(note)) == note
+            and getattr(_factory(note), "func", _factory(note)) is f
+            else None
+        )
+    except (ValueError, TypeError, ImportError):
+        return None
+
 
 def model_config(
-    model:nn.Module, # a network of this room
-) -> dict:           # its name and arguments as JSON values; an `act` or `head` that no file can name is None
+    model: nn.Module,  # a network of this room
+    # its name and arguments as JSON values; an `act` or `head` that no file can name is None
+) -> dict:
     "What it takes to build `model` again. TypeError for other modules"
-    if not isinstance(getattr(model, 'config', None), dict): raise TypeError(f"a {type(model).__name__} does not know how it was built; give a network made by one of {', '.join(ARCHITECTURES)}.")
-    return {k: _note(v) if k in ('act', 'head') else v.tolist() if hasattr(v, 'tolist') else v for k,v in model.config.items()}
+    if not isinstance(getattr(model, "config", None), dict):
+        raise TypeError(
+            f"a {type(model).__name__} does not know how it was built; give a network made by one"
+            f" of {', '.join(ARCHITECTURES)}."
+        )
+    return {
+        k: _note(v) if k in ("act", "head") else v.tolist() if hasattr(v, "tolist") else v
+        for k, v in model.config.items()
+    }
 
 # %% ../nbs/03_models.ipynb #12680fe9
 def _unlike(model, own):
-    "What of the weights `own` the network that `load` would build does not have, one sentence; '' where they are the same"
+    """What of the weights `own` the network that `load` would build does not have, one sentence; ''
+    where they are the same
+    """
     try:
         config = dict(model.config)
-        with torch.random.fork_rng(devices=[]): again = ARCHITECTURES[config.pop('name')](**config).state_dict()
-    except Exception as e: return f"it cannot be built again ({' '.join(str(e).split())[:150]})"
-    odd = next((k for k in sorted(own.keys() | again.keys()) if _kind(own.get(k)) != _kind(again.get(k))), None)
-    if odd is None: return ''
-    made = next((k for k in own if k not in again and ('parametrizations' in k or k.endswith('_orig'))), '')
-    if 'parametrizations' in made: return f"{made} is there because its weights are parametrised; make that permanent with torch.nn.utils.parametrize.remove_parametrizations"
-    if made: return f"{made} is there because its weights are pruned or normalised; make that permanent with torch.nn.utils.prune.remove or torch.nn.utils.remove_spectral_norm"
-    return f"{odd} is {_kind(own.get(odd))} here and {_kind(again.get(odd))} in a new {model.config['name']}; a layer was exchanged, so give it to act= or head= when the network is made"
+        with torch.random.fork_rng(devices=[]):
+            again = ARCHITECTURES[config.pop("name")](**config).state_dict()
+    except Exception as e:
+        return f"it cannot be built again ({' '.join(str(e).split())[:150]})"
+    odd = next(
+        (k for k in sorted(own.keys() | again.keys()) if _kind(own.get(k)) != _kind(again.get(k))),
+        None,
+    )
+    if odd is None:
+        return ""
+    made = next(
+        (k for k in own if k not in again and ("parametrizations" in k or k.endswith("_orig"))), ""
+    )
+    if "parametrizations" in made:
+        return (
+            f"{made} is there because its weights are parametrised; make that permanent with"
+            " torch.nn.utils.parametrize.remove_parametrizations"
+        )
+    if made:
+        return (
+            f"{made} is there because its weights are pruned or normalised; make that permanent"
+            " with torch.nn.utils.prune.remove or torch.nn.utils.remove_spectral_norm"
+        )
+    return (
+        f"{odd} is {_kind(own.get(odd))} here and {_kind(again.get(odd))} in a new"
+        f" {model.config['name']}; a layer was exchanged, so give it to act= or head= when the"
+        " network is made"
+    )
+
 
 def save(
-    model:nn.Module, # a network of this room; of a compiled one what was compiled
-    path,            # .safetensors file; its folder is made
-    **info,          # JSON values to keep beside the weights: data set, accuracy, ...
+    model: nn.Module,  # a network of this room; of a compiled one what was compiled
+    path,  # .safetensors file; its folder is made
+    **info,  # JSON values to keep beside the weights: data set, accuracy, ...
 ):
-    "Write weights, configuration and `info` to one file. TypeError where `model` is no network of this room, ValueError where it was changed so that `load` could not build it again"
-    model = getattr(model, '_orig_mod', model)
-    config,weights = model_config(model),model.state_dict()
-    if why := _unlike(model, weights): raise ValueError(f"{path} was not written, since this network could not be loaded again: {why}.")
-    nhwc = any(p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in model.parameters())
-    save_tree(path, {'model': config, 'weights': weights, 'info': info, 'nhwc': nhwc})
+    """Write weights, configuration and `info` to one file.
+
+    TypeError where `model` is no network of this room, ValueError where it was changed so that
+    `load` could not build it again
+    """
+    model = getattr(model, "_orig_mod", model)
+    config, weights = model_config(model), model.state_dict()
+    if why := _unlike(model, weights):
+        raise ValueError(
+            f"{path} was not written, since this network could not be loaded again: {why}."
+        )
+    nhwc = any(
+        p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
+        for p in model.parameters()
+    )
+    save_tree(path, {"model": config, "weights": weights, "info": info, "nhwc": nhwc})
+
 
 def _read(path):
     tree = load_tree(path)
-    if isinstance(tree, dict) and all(isinstance(tree.get(k), dict) for k in ('model', 'weights', 'info')): return tree
+    if isinstance(tree, dict) and all(
+        isinstance(tree.get(k), dict) for k in ("model", "weights", "info")
+    ):
+        return tree
     raise ValueError(f"{path} holds no network; give a file that spat_nb.models.save wrote.")
 
+
 def model_info(
-    path, # what `save` wrote
-) -> dict: # `model`: name and arguments; and the `info` given to `save`
+    path,  # what `save` wrote
+) -> dict:  # `model`: name and arguments; and the `info` given to `save`
     "What a file says of its network, without building it"
     tree = _read(path)
-    return {'model': tree['model'], **tree['info']}
+    return {"model": tree["model"], **tree["info"]}
+
 
 def _slot(path, slot, note):
     "The factory `note` of a file for `slot`, or a ValueError that asks for it"
-    try: return _factory(note)
+    try:
+        return _factory(note)
     except Exception as e:
-        why = "its factory had no name that a file can keep" if note is None else f"it names what a file may not ask for ({e})"
-        raise ValueError(f"{path} does not say which {slot} to use: {why}; call load(path, {slot}=...) with the factory it was made with.") from None
+        why = (
+            "its factory had no name that a file can keep"
+            if note is None
+            else f"it names what a file may not ask for ({e})"
+        )
+        raise ValueError(
+            f"{path} does not say which {slot} to use: {why}; call load(path, {slot}=...) with the"
+            " factory it was made with."
+        ) from None
 
-def _kind(v): return f"{'float' if v.is_floating_point() else 'int'} {tuple(v.shape)}" if isinstance(v, Tensor) else 'missing'
+
+def _kind(v):
+    return (
+        f"{'float' if v.is_floating_point() else 'int'} {tuple(v.shape)}"
+        if isinstance(v, Tensor)
+        else "missing"
+    )
+
 
 def load(
-    path,      # what `save` wrote
+    path,  # what `save` wrote
     act=None,  # factory to use instead of the one the file names; needed where it names none
-    head=None, # likewise
-) -> Net:      # in eval mode, on the CPU, in the dtype it was saved in
-    "Build the network of a file and fill it. FileNotFoundError, or ValueError where the file is damaged, a pickle, or does not fit"
-    tree = _read(path); config,weights = dict(tree['model']),tree['weights']
-    name = config.pop('name', None)
-    if str(name) not in ARCHITECTURES: raise ValueError(f"{path} holds a {name!r}, which is unknown here; known are {', '.join(ARCHITECTURES)}.")
-    config |= {k: _slot(path, k, config.get(k)) if given is None else given for k,given in (('act', act), ('head', head))}
+    head=None,  # likewise
+) -> Net:  # in eval mode, on the CPU, in the dtype it was saved in
+    """Build the network of a file and fill it.
+
+    FileNotFoundError, or ValueError where the file is damaged, a pickle, or does not fit
+    """
+    tree = _read(path)
+    config, weights = dict(tree["model"]), tree["weights"]
+    name = config.pop("name", None)
+    if str(name) not in ARCHITECTURES:
+        raise ValueError(
+            f"{path} holds a {name!r}, which is unknown here; known are {', '.join(ARCHITECTURES)}."
+        )
+    config |= {
+        k: _slot(path, k, config.get(k)) if given is None else given
+        for k, given in (("act", act), ("head", head))
+    }
     try:
-        with torch.random.fork_rng(devices=[]): net = ARCHITECTURES[name](**config)      # first weights are drawn and thrown away
-    except Exception as e: raise ValueError(f"{path}: no {name} can be built from its arguments ({' '.join(str(e).split())}).") from e
+        # first weights are drawn and thrown away
+        with torch.random.fork_rng(devices=[]):
+            net = ARCHITECTURES[name](**config)
+    except Exception as e:
+        raise ValueError(
+            f"{path}: no {name} can be built from its arguments ({' '.join(str(e).split())})."
+        ) from e
     own = net.state_dict()
     for k in sorted(own.keys() | weights.keys()):
-        there,here = _kind(weights.get(k)),_kind(own.get(k))
-        if there != here: raise ValueError(f"{path} does not fit its {name}: {k} is {there} in the file and {here} in the network; give the act= and head= it was made with.")
-    net.load_state_dict({k: v.clone() for k,v in weights.items()}, assign=True)          # assign keeps the file's dtype
-    if tree.get('nhwc'): net.to(memory_format=torch.channels_last)                       # another order adds up in another order
+        there, here = _kind(weights.get(k)), _kind(own.get(k))
+        if there != here:
+            raise ValueError(
+                f"{path} does not fit its {name}: {k} is {there} in the file and {here} in the"
+                " network; give the act= and head= it was made with."
+            )
+    # assign keeps the file's dtype
+    net.load_state_dict({k: v.clone() for k, v in weights.items()}, assign=True)
+    # another order adds up in another order
+    if tree.get("nhwc"):
+        net.to(memory_format=torch.channels_last)
     return net.eval()

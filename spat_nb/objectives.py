@@ -6,10 +6,14 @@ Docs: https://spat-nb.github.io/spat_nb/objectives.html.md"""
 
 # %% ../nbs/23_objectives.ipynb #e5055e83
 from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
+
 import torch
 from torch import Tensor
+
 from .attack import Attack, fgsm, uniform
 from .balls import Ball
 from .core import eval_mode, logits
@@ -22,163 +26,237 @@ __all__ = ['standard', 'pgd_at', 'probs', 'trades', 'alp', 'boosted', 'mart', 'R
 
 # %% ../nbs/23_objectives.ipynb #1b6314c7
 def standard(
-    model:Callable,       # pixels to logits, in train mode
-    x:Tensor,             # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,             # (b,) labels
-    attack:Callable=None, # not used
-    loss:Callable=ce,     # outer loss (z, y) -> (b,)
-) -> Tensor:              # ()
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Callable = None,  # not used
+    loss: Callable = ce,  # outer loss (z, y) -> (b,)
+) -> Tensor:  # ()
     "Mean loss on clean images"
     return loss(logits(model, x), y).mean()
 
 # %% ../nbs/23_objectives.ipynb #ccbbf65d
 def pgd_at(
-    model:Callable,  # pixels to logits, in train mode
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,        # (b,) labels
-    attack:Callable, # the inner maximisation: `pgd(Linf(8/255))`, say
-    loss:Callable=ce, # outer loss (z, y) -> (b,); the inner one is the attack's
-) -> Tensor:         # ()
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Callable,  # the inner maximisation: `pgd(Linf(8/255))`, say
+    loss: Callable = ce,  # outer loss (z, y) -> (b,); the inner one is the attack's
+) -> Tensor:  # ()
     "Adversarial training: mean loss on attacked images (Madry et al. 2018)"
     return loss(logits(model, attack(model, x, y)), y).mean()
 
 # %% ../nbs/23_objectives.ipynb #0a4f702d
 @torch.no_grad()
 def probs(
-    model:Callable, # pixels to logits
-    x:Tensor,       # (b,ch,h,w) pixels in [0,1]
-) -> Tensor:        # (b,c)
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+) -> Tensor:  # (b,c)
     "The model's own answer p(x) in eval mode, as a target"
-    with eval_mode(model): return logits(model, x).softmax(1)
+    with eval_mode(model):
+        return logits(model, x).softmax(1)
 
 # %% ../nbs/23_objectives.ipynb #3e05d435
 def trades(
-    model:Callable,  # pixels to logits, in train mode
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,        # (b,) labels
-    attack:Callable, # climbs cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
-    beta:float=6.,   # >= 0, weight of steadiness
-    loss:Callable=ce, # outer loss on the clean image, (z, y) -> (b,)
-    target:Callable=probs, # (model, x) -> (b,c) what the attack climbs away from
-) -> Tensor:         # ()
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    # climbs cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
+    attack: Callable,
+    beta: float = 6.0,  # >= 0, weight of steadiness
+    loss: Callable = ce,  # outer loss on the clean image, (z, y) -> (b,)
+    target: Callable = probs,  # (model, x) -> (b,c) what the attack climbs away from
+) -> Tensor:  # ()
     "CE(x) + beta KL(p(x) || p(x_adv)) (Zhang et al. 2019)"
     x_adv = attack(model, x, target(model, x))
-    z,z_adv = logits(model, x),logits(model, x_adv)
-    return loss(z, y).mean() + beta*kl(z_adv, z.softmax(1)).mean()
+    z, z_adv = logits(model, x), logits(model, x_adv)
+    return loss(z, y).mean() + beta * kl(z_adv, z.softmax(1)).mean()
 
 # %% ../nbs/23_objectives.ipynb #8af05e2b
 def alp(
-    model:Callable,   # pixels to logits, in train mode
-    x:Tensor,         # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,         # (b,) labels
-    attack:Callable,  # the inner maximisation: `pgd(Linf(8/255))`, say
-    beta:float=.5,    # >= 0, weight of the pairing
-    loss:Callable=ce, # outer loss (z, y) -> (b,)
-) -> Tensor:          # ()
-    "L(x)/2 + L(x_adv)/2 + beta mean (z-z_adv)^2: adversarial logit pairing, as in the official code of hypersphere embedding"
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Callable,  # the inner maximisation: `pgd(Linf(8/255))`, say
+    beta: float = 0.5,  # >= 0, weight of the pairing
+    loss: Callable = ce,  # outer loss (z, y) -> (b,)
+) -> Tensor:  # ()
+    """L(x)/2 + L(x_adv)/2 + beta mean (z-z_adv)^2: adversarial logit pairing, as in the official
+    code of hypersphere embedding
+    """
     x_adv = attack(model, x, y)
-    z,z_adv = logits(model, x),logits(model, x_adv)
-    return (loss(z, y)+loss(z_adv, y)).mean()/2 + beta*((z-z_adv)**2).mean()
+    z, z_adv = logits(model, x), logits(model, x_adv)
+    return (loss(z, y) + loss(z_adv, y)).mean() / 2 + beta * ((z - z_adv) ** 2).mean()
 
 # %% ../nbs/23_objectives.ipynb #75acfcb2
 def boosted(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels
-    loss:Callable=ce, # what is boosted, (z, y) -> (b,)
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
+    loss: Callable = ce,  # what is boosted, (z, y) -> (b,)
 ) -> Tensor:  # (b,)
     "MART's boosted cross-entropy: loss - log(1.0001 - max_{k!=y} p_k) (`YisenWang/MART`)"
-    wrong = z.softmax(1).scatter(1, hard_labels(y, 'boosted')[:,None], 0.).amax(1)
-    return loss(z, y) - (1.0001-wrong).log()
+    wrong = z.softmax(1).scatter(1, hard_labels(y, "boosted")[:, None], 0.0).amax(1)
+    return loss(z, y) - (1.0001 - wrong).log()
+
 
 def mart(
-    model:Callable,   # pixels to logits, in train mode
-    x:Tensor,         # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,         # (b,) labels
-    attack:Callable,  # climbs plain cross-entropy: `pgd(ball, start=gaussian(.001))`
-    beta:float=5.,    # >= 0, weight of steadiness
-    loss:Callable=boosted, # outer loss on the attacked image, (z, y) -> (b,)
-) -> Tensor:          # ()
-    "Boosted CE(x_adv) + beta (1-p_y(x)) KL(p(x) || p(x_adv)), as in the official code `YisenWang/MART`. ValueError for soft targets"
-    hard_labels(y, 'mart')
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Callable,  # climbs plain cross-entropy: `pgd(ball, start=gaussian(.001))`
+    beta: float = 5.0,  # >= 0, weight of steadiness
+    loss: Callable = boosted,  # outer loss on the attacked image, (z, y) -> (b,)
+) -> Tensor:  # ()
+    """Boosted CE(x_adv) + beta (1-p_y(x)) KL(p(x) || p(x_adv)), as in the official code
+    `YisenWang/MART`. ValueError for soft targets
+    """
+    hard_labels(y, "mart")
     x_adv = attack(model, x, y)
-    z,z_adv = logits(model, x),logits(model, x_adv)
+    z, z_adv = logits(model, x), logits(model, x_adv)
     p = z.softmax(1)
-    doubt = 1-p.gather(1, y[:,None])[:,0]
-    return (loss(z_adv, y) + beta*doubt*kl(z_adv, p)).mean()
+    doubt = 1 - p.gather(1, y[:, None])[:, 0]
+    return (loss(z_adv, y) + beta * doubt * kl(z_adv, p)).mean()
 
 # %% ../nbs/23_objectives.ipynb #a4ba512c
 @dataclass(frozen=True)
 class Replay:
     "Every batch of `train` `m` times in a row, for a Learner. ValueError where m < 1"
+
     train: Any  # `Batches`
     m: int = 4  # showings of each batch, >= 1; divide the epochs by it
+
     def __post_init__(self):
-        if self.m < 1 or self.m != int(self.m): raise ValueError(f"m is {self.m}; a batch is shown a whole number of times, at least once.")
+        if self.m < 1 or self.m != int(self.m):
+            raise ValueError(
+                f"m is {self.m}; a batch is shown a whole number of times, at least once."
+            )
+
     @property
-    def n(self): return self.m*self.train.n
+    def n(self):
+        return self.m * self.train.n
+
     @property
-    def shape(self): return self.train.shape
+    def shape(self):
+        return self.train.shape
+
     @property
-    def seed(self): return getattr(self.train, 'seed', None)
-    def __len__(self): return self.m*len(self.train)
+    def seed(self):
+        return getattr(self.train, "seed", None)
+
+    def __len__(self):
+        return self.m * len(self.train)
+
     def epoch(self, e=0, start=0):
-        "The batches of epoch `e`, from step `start` on, which may be in the middle of a batch's replays"
+        """The batches of epoch `e`, from step `start` on, which may be in the middle of a batch's
+        replays
+        """
         skip = start % self.m
-        for x,y in self.train.epoch(e, start//self.m):
-            for _ in range(skip, self.m): yield x,y
+        for x, y in self.train.epoch(e, start // self.m):
+            for _ in range(skip, self.m):
+                yield x, y
             skip = 0
 
 # %% ../nbs/23_objectives.ipynb #1f1b0c95
 @dataclass(eq=False)
 class Free(Callback):
-    "Free adversarial training (Shafahi et al. 2019): the objective, and a listener that moves the perturbation with the gradient of the same backward pass. ValueError where it is not among the callbacks"
-    ball: Ball          # where the perturbation may go
-    lr: float = None    # its step size in the ball's norm; default eps
-    loss: Callable = ce # of both players, (z, y) -> (b,)
-    def __post_init__(self): self.lr,self.d,self.on = self.ball.eps if self.lr is None else self.lr,None,False
-    def before_fit(self, l): self.on = True
+    """Free adversarial training (Shafahi et al.
+
+    2019): the objective, and a listener that moves the perturbation with the gradient of the same
+    backward pass. ValueError where it is not among the callbacks
+    """
+
+    ball: Ball  # where the perturbation may go
+    lr: float = None  # its step size in the ball's norm; default eps
+    loss: Callable = ce  # of both players, (z, y) -> (b,)
+
+    def __post_init__(self):
+        self.lr, self.d, self.on = self.ball.eps if self.lr is None else self.lr, None, False
+
+    def before_fit(self, learner):
+        self.on = True
+
     def __call__(self, model, x, y, attack=None):
         "Mean loss at x + d, with d ready to catch its gradient"
-        if not self.on: raise ValueError("this Free is an objective that must also listen; give it to the Learner's callbacks too: Learner(net, Replay(train), free, callbacks=[free]).")
+        if not self.on:
+            raise ValueError(
+                "this Free is an objective that must also listen; give it to the Learner's"
+                " callbacks too: Learner(net, Replay(train), free, callbacks=[free])."
+            )
         kept = x[:0] if self.d is None else self.d.to(x)
-        self.d = torch.cat([kept, torch.zeros_like(x)])[:max(len(x), len(kept))]     # a short last batch leaves the rest for later
-        self.leaf = self.d[:len(x)].clone().requires_grad_()
-        return self.loss(logits(model, (x+self.leaf).clamp(self.ball.lo, self.ball.hi)), y).mean()
-    def after_step(self, l):
-        new = self.ball.shrink(self.leaf.detach() + self.lr*self.ball.ascent(self.leaf.grad))
-        self.d = torch.cat([new, self.d[len(new):]])
-    def state(self): return dict(d=self.d)
+        # a short last batch leaves the rest for later
+        self.d = torch.cat([kept, torch.zeros_like(x)])[: max(len(x), len(kept))]
+        self.leaf = self.d[: len(x)].clone().requires_grad_()
+        return self.loss(logits(model, (x + self.leaf).clamp(self.ball.lo, self.ball.hi)), y).mean()
+
+    def after_step(self, learner):
+        new = self.ball.shrink(self.leaf.detach() + self.lr * self.ball.ascent(self.leaf.grad))
+        self.d = torch.cat([new, self.d[len(new) :]])
+
+    def state(self):
+        return dict(d=self.d)
 
 # %% ../nbs/23_objectives.ipynb #614c865b
 def fgsm_rs(
-    ball:Ball,    # threat model
-    a:float=1.25, # step size, in radii of the ball
-    **kw,         # other slots of `Attack`
+    ball: Ball,  # threat model
+    a: float = 1.25,  # step size, in radii of the ball
+    **kw,  # other slots of `Attack`
 ) -> Attack:
-    "Fast-AT's attack: one step of `a` eps from a random start (`locuslab/fast_adversarial`: 10/255 for 8/255); train with `pgd_at`"
-    return fgsm(ball, **{'lr': a*ball.eps, 'start': uniform, **kw})
+    """Fast-AT's attack: one step of `a` eps from a random start (`locuslab/fast_adversarial`:
+    10/255 for 8/255); train with `pgd_at`
+    """
+    return fgsm(ball, **{"lr": a * ball.eps, "start": uniform, **kw})
 
 # %% ../nbs/23_objectives.ipynb #a7fc04d6
 class Sentry(Callback):
-    "Catches catastrophic overfitting: where the robust accuracy falls by `drop` from its best and the one under the training attack does not, the best weights come back and the run stops. Needs a `Validate` with a strong attack"
-    def __init__(self,
-        data,            # what `Validate` looks at
-        weak:Callable,   # the attack of the training
-        drop:float=.2,   # share of the images, in (0,1)
+    """Catches catastrophic overfitting: where the robust accuracy falls by `drop` from its best and
+    the one under the training attack does not, the best weights come back and the run stops.
+    Needs a `Validate` with a strong attack
+    """
+
+    def __init__(
+        self,
+        data,  # what `Validate` looks at
+        weak: Callable,  # the attack of the training
+        drop: float = 0.2,  # share of the images, in (0,1)
     ):
-        if not 0 < drop < 1: raise ValueError(f"drop is {drop}; it is a share of the images in (0,1), .2 say.")
-        self.data,self.attack,self.drop,self.best,self.weak,self.caught = data,weak,drop,Best(),0.,''
-    def after_validate(self, l):
-        row = l.history[-1]
-        row['weak'] = w = evaluate(l.model, self.data, l.precision, progress=False, weak=self.attack).accuracy('weak')
-        if self.best.value-row['robust'] >= self.drop and w >= self.weak: return self.back(l, row)
-        if row['robust'] > self.best.value: self.weak = w
-        self.best.after_validate(l)
-    def back(self, l, row):
+        if not 0 < drop < 1:
+            raise ValueError(f"drop is {drop}; it is a share of the images in (0,1), .2 say.")
+        self.data, self.attack, self.drop, self.best, self.weak, self.caught = (
+            data,
+            weak,
+            drop,
+            Best(),
+            0.0,
+            "",
+        )
+
+    def after_validate(self, learner):
+        row = learner.history[-1]
+        row["weak"] = w = evaluate(
+            learner.model, self.data, learner.precision, progress=False, weak=self.attack
+        ).accuracy("weak")
+        if self.best.value - row["robust"] >= self.drop and w >= self.weak:
+            return self.back(learner, row)
+        if row["robust"] > self.best.value:
+            self.weak = w
+        self.best.after_validate(learner)
+
+    def back(self, learner, row):
         "Once: the message, the old weights, the stop"
         b = self.best
-        self.caught = f"catastrophic overfitting at step {l.done} of {l.total}: robust accuracy {b.value:.3f} -> {row['robust']:.3f}, under the training attack {self.weak:.3f} -> {row['weak']:.3f}; the weights of step {b.step} are back. Train with more steps of attack, or a smaller eps or lr."
-        b.restore(l.model); l.stop = True
+        self.caught = (
+            f"catastrophic overfitting at step {learner.done} of {learner.total}: robust accuracy {b.value:.3f}"  # noqa: E501
+            f" -> {row['robust']:.3f}, under the training attack {self.weak:.3f} ->"
+            f" {row['weak']:.3f}; the weights of step {b.step} are back. Train with more steps of"
+            " attack, or a smaller eps or lr."
+        )
+        b.restore(learner.model)
+        learner.stop = True
         print(self.caught)
-    def state(self): return dict(best=self.best.state(), weak=self.weak, caught=self.caught)
-    def load(self, state): self.best.load(state['best']); self.weak,self.caught = state['weak'],state['caught']
+
+    def state(self):
+        return dict(best=self.best.state(), weak=self.weak, caught=self.caught)
+
+    def load(self, state):
+        self.best.load(state["best"])
+        self.weak, self.caught = state["weak"], state["caught"]

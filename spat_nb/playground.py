@@ -6,14 +6,21 @@ Docs: https://spat-nb.github.io/spat_nb/playground.html.md"""
 
 # %% ../nbs/91_playground.ipynb #bb55568b
 from __future__ import annotations
-import functools, html, io, math, time
+
+import functools
+import html
+import io
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+
 import torch
 from torch import Tensor
+
 from .attack import Attack, at_x, fgsm, pgd
-from .balls import Ball, L1, L2, Linf
+from .balls import L1, L2, Ball, Linf
 from .core import eval_mode, fitting_threads, generator, logits, randn_like
 from .data import get_data
 from .hypersphere import Hypersphere, margin_ce
@@ -33,284 +40,542 @@ __all__ = ['INK', 'SHIPPED', 'RECIPES', 'ATTACKS', 'BALLS', 'climb', 'axes', 'wi
 
 # %% ../nbs/91_playground.ipynb #bd416692
 def climb(
-    model:Callable, # pixels to logits
-    x:Tensor,       # (1,ch,h,w) one image, pixels in [0,1]
-    y:Tensor,       # (1,) its label
-    attack:Attack,  # one climb
-) -> tuple:         # attacked image (1,ch,h,w); then of all K+1 points: images (K+1,ch,h,w), losses (K+1,), fooled? (K+1,)
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (1,ch,h,w) one image, pixels in [0,1]
+    y: Tensor,  # (1,) its label
+    attack: Attack,  # one climb
+    # attacked image (1,ch,h,w); then of all K+1 points: images (K+1,ch,h,w), losses (K+1,), fooled?
+    # (K+1,)
+) -> tuple:
     "Attack one image and keep every point of the way. ValueError for several images or restarts"
-    if len(x) != 1: raise ValueError(f"there are {len(x)} images; a scene shows one, x[:1].")
-    if attack.restarts != 1: raise ValueError(f"restarts is {attack.restarts}; a scene shows one climb, use replace(attack, restarts=1).")
+    if len(x) != 1:
+        raise ValueError(f"there are {len(x)} images; a scene shows one, x[:1].")
+    if attack.restarts != 1:
+        raise ValueError(
+            f"restarts is {attack.restarts}; a scene shows one climb, use replace(attack,"
+            " restarts=1)."
+        )
     seen = []
     x_adv = replace(attack, recorder=lambda s: seen.append((s.x, s.val, s.won)))(model, x, y)
-    return x_adv,*map(torch.cat, zip(*seen))
+    return x_adv, *map(torch.cat, zip(*seen))
 
 # %% ../nbs/91_playground.ipynb #62dd077a
 def axes(
-    *ds:Tensor, # displacements, of one shape with n >= 2 pixels
-) -> Tensor:    # (2,n) orthonormal rows
-    "Axes of the plane through the first two directions that differ, random ones where they do not (Gram-Schmidt)"
-    es,g = [],generator(0)
+    *ds: Tensor,  # displacements, of one shape with n >= 2 pixels
+) -> Tensor:  # (2,n) orthonormal rows
+    """Axes of the plane through the first two directions that differ, random ones where they do not
+    (Gram-Schmidt)
+    """
+    es, g = [], generator(0)
     for d in (*ds, *(randn_like(ds[0].cpu(), g).to(ds[0]) for _ in range(2))):
-        r,size = d.flatten(),d.norm()
-        for _ in range(2): r = r - sum((r@e)*e for e in es)                             # twice: the first leaves rounding behind
-        if len(es) < 2 and r.norm() > 1e-3*size > 0: es.append(r/r.norm())
+        r, size = d.flatten(), d.norm()
+        # twice: the first leaves rounding behind
+        for _ in range(2):
+            r = r - sum((r @ e) * e for e in es)
+        if len(es) < 2 and r.norm() > 1e-3 * size > 0:
+            es.append(r / r.norm())
     return torch.stack(es)
 
+
 def window(
-    pts:Tensor,    # (k,2) points that must be seen
-    least:float,   # half a side has at least this length
-    grid:int=25,   # points per side
-) -> tuple:        # coordinates to the right (grid,), upwards (grid,)
+    pts: Tensor,  # (k,2) points that must be seen
+    least: float,  # half a side has at least this length
+    grid: int = 25,  # points per side
+) -> tuple:  # coordinates to the right (grid,), upwards (grid,)
     "A square around the points, with a margin"
-    lo,hi = pts.amin(0),pts.amax(0)
-    half = max(.68*(hi-lo).max().item(), least)
-    return tuple(torch.linspace(m-half, m+half, grid, device=pts.device) for m in ((lo+hi)/2).tolist())
+    lo, hi = pts.amin(0), pts.amax(0)
+    half = max(0.68 * (hi - lo).max().item(), least)
+    return tuple(
+        torch.linspace(m - half, m + half, grid, device=pts.device)
+        for m in ((lo + hi) / 2).tolist()
+    )
 
 # %% ../nbs/91_playground.ipynb #6ea13a13
 def towards(
-    ball:Ball, # threat model
+    ball: Ball,  # threat model
 ) -> Attack:
     "Five steps from the clean image towards a wanted class: the second direction of the plane"
     return Attack(ball, 5, loss=targeted(ce), start=at_x)
 
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     "One attack on one image, in numbers"
-    x: Tensor       # (1,ch,h,w) clean image
-    x_adv: Tensor   # (1,ch,h,w) attacked image
-    y: int          # label
+
+    x: Tensor  # (1,ch,h,w) clean image
+    x_adv: Tensor  # (1,ch,h,w) attacked image
+    y: int  # label
     classes: tuple  # c class names
     attack: Attack  # the attack
-    p: Tensor       # (2,c) what the network believes of x and of x_adv
-    path: Tensor    # (K+1,ch,h,w) points of the climb
+    p: Tensor  # (2,c) what the network believes of x and of x_adv
+    path: Tensor  # (K+1,ch,h,w) points of the climb
     losses: Tensor  # (K+1,) the attack's loss there
-    won: Tensor     # (K+1,) bool, is the network fooled there?
-    e: Tensor       # (2,n) axes of the plane
-    track: Tensor   # (K+1,2) the climb in the plane
-    rival: Tensor   # (2,) end of the second attack in the plane
-    aim: int        # class that the second attack was sent to
-    u: Tensor       # (g,) grid to the right: distance along e[0]
-    v: Tensor       # (g,) grid upwards: distance along e[1]
+    won: Tensor  # (K+1,) bool, is the network fooled there?
+    e: Tensor  # (2,n) axes of the plane
+    track: Tensor  # (K+1,2) the climb in the plane
+    rival: Tensor  # (2,) end of the second attack in the plane
+    aim: int  # class that the second attack was sent to
+    u: Tensor  # (g,) grid to the right: distance along e[0]
+    v: Tensor  # (g,) grid upwards: distance along e[1]
     values: Tensor  # (g,g) the attack's loss on the grid
-    lead: Tensor    # (g,g) logit of the best wrong class minus that of y: below 0 the answer is y
-    said: Tensor    # (g,g) answers on the grid
-    norms: Tensor   # (g,g) distance from x in the norm of the ball
+    lead: Tensor  # (g,g) logit of the best wrong class minus that of y: below 0 the answer is y
+    said: Tensor  # (g,g) answers on the grid
+    norms: Tensor  # (g,g) distance from x in the norm of the ball
+
     @property
-    def answers(self): return tuple(self.p.argmax(1).tolist())
+    def answers(self):
+        return tuple(self.p.argmax(1).tolist())
+
     @property
-    def off(self): # (K+1,)
+    def off(self):  # (K+1,)
         "How far each point of the climb lies from the plane (Euclidean)"
-        d = (self.path-self.x).flatten(1)
+        d = (self.path - self.x).flatten(1)
         return (d - self.track @ self.e).norm(dim=1)
+
     def words(self) -> str:
         "The picture in a sentence or two"
-        (a,b),name,(p,q) = self.answers,self.classes,self.p.amax(1).tolist()
-        ball,d = self.attack.ball,self.x_adv-self.x
-        first = self.won.nonzero()[:,0].tolist()
-        ended = (f"still {name[b]} ({q:.0%})" if b == self.y else f"{name[b]} ({q:.0%})" + (f", fooled at step {first[0]} for the first time" if first and a == self.y else ''))
-        begin = f"{name[a]} ({p:.0%})" + ('' if a == self.y else f", which is wrong, it is {name[self.y]}")
-        return f"Clean: {begin}. Attacked: {ended}. The change is {ball.norm(d).item():.3g} of {ball.eps:.3g} long ({type(ball).__name__}), {d.norm().item():.3g} in Euclidean length."
+        (a, b), name, (p, q) = self.answers, self.classes, self.p.amax(1).tolist()
+        ball, d = self.attack.ball, self.x_adv - self.x
+        first = self.won.nonzero()[:, 0].tolist()
+        ended = (
+            f"still {name[b]} ({q:.0%})"
+            if b == self.y
+            else f"{name[b]} ({q:.0%})"
+            + (f", fooled at step {first[0]} for the first time" if first and a == self.y else "")
+        )
+        begin = f"{name[a]} ({p:.0%})" + (
+            "" if a == self.y else f", which is wrong, it is {name[self.y]}"
+        )
+        return (
+            f"Clean: {begin}. Attacked: {ended}. The change is {ball.norm(d).item():.3g} of"
+            f" {ball.eps:.3g} long ({type(ball).__name__}), {d.norm().item():.3g} in Euclidean"
+            " length."
+        )
+
 
 def _other(p, y):
-    "The most likely class but the true one and the answer under attack (of two classes: the wrong one)"
+    """The most likely class but the true one and the answer under attack (of two classes: the wrong
+    one)
+    """
     out = {int(y), int(p[1].argmax())} if p.shape[1] > 2 else {int(y)}
     return p.sum(0).index_fill(0, torch.tensor(sorted(out), device=p.device), -1).argmax()[None]
 
+
 def scene(
-    model:Callable,      # pixels to logits
-    x:Tensor,            # (1,ch,h,w) one image, pixels in [0,1]
-    y:Tensor,            # (1,) its label
-    attack:Attack,       # what climbs, and in which ball
-    classes:tuple=None,  # c class names; default: numbers
-    rival:Attack=None,   # spans the plane, on the way to another class; default: `towards(attack.ball)`
-    grid:int=25,         # points per side of the landscape
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (1,ch,h,w) one image, pixels in [0,1]
+    y: Tensor,  # (1,) its label
+    attack: Attack,  # what climbs, and in which ball
+    classes: tuple = None,  # c class names; default: numbers
+    # spans the plane, on the way to another class; default: `towards(attack.ball)`
+    rival: Attack = None,
+    grid: int = 25,  # points per side of the landscape
 ) -> Scene:
     "One climb, its plane, and the landscape around it. ValueError for several images or restarts"
     ball = attack.ball
-    with eval_mode(model), fitting_threads(model, x.expand(grid*grid, *x.shape[1:])):
-        x_adv,path,losses,won = climb(model, x, y, attack)
+    with eval_mode(model), fitting_threads(model, x.expand(grid * grid, *x.shape[1:])):
+        x_adv, path, losses, won = climb(model, x, y, attack)
         x = x.to(x_adv)
-        with torch.no_grad(): p = logits(model, torch.cat([x, x_adv])).softmax(1)
+        with torch.no_grad():
+            p = logits(model, torch.cat([x, x_adv])).softmax(1)
         aim = _other(p, y)
         end = (rival or towards(ball))(model, x, aim) - x
-        e = axes(x_adv-x, end)
-        track,end = ((d.flatten(1) @ e.T) for d in (path-x, end))
-        u,v = window(torch.cat([track, end, 0*end]), .03*math.sqrt(x.numel()), grid)
+        e = axes(x_adv - x, end)
+        track, end = ((d.flatten(1) @ e.T) for d in (path - x, end))
+        u, v = window(torch.cat([track, end, 0 * end]), 0.03 * math.sqrt(x.numel()), grid)
         d = (torch.cartesian_prod(v, u).flip(1) @ e).view(-1, *x.shape[1:])
-        with torch.no_grad(): z = logits(model, (x+d).clamp(ball.lo, ball.hi))
-    ys,square = y.expand(len(d)),(grid, grid)
-    return Scene(x, x_adv, int(y), classes or tuple(map(str, range(p.shape[1]))), attack, p, path, losses, won, e, track, end[0], int(aim), u, v,
-                 attack.loss(z, ys).view(square), margin(z, ys).view(square), z.argmax(1).view(square), ball.norm(d).view(square))
+        with torch.no_grad():
+            z = logits(model, (x + d).clamp(ball.lo, ball.hi))
+    ys, square = y.expand(len(d)), (grid, grid)
+    return Scene(
+        x,
+        x_adv,
+        int(y),
+        classes or tuple(map(str, range(p.shape[1]))),
+        attack,
+        p,
+        path,
+        losses,
+        won,
+        e,
+        track,
+        end[0],
+        int(aim),
+        u,
+        v,
+        attack.loss(z, ys).view(square),
+        margin(z, ys).view(square),
+        z.argmax(1).view(square),
+        ball.norm(d).view(square),
+    )
 
 # %% ../nbs/91_playground.ipynb #1cb9249c
-INK = '#222222'
+INK = "#222222"
+
 
 class Board:
-    "One figure for many scenes: call it with a scene. What never changes is drawn once and kept as a picture"
-    def __init__(self,
-        classes:int=10,     # bars to draw; of more than 12 classes the most likely are shown
-        colours:bool=False, # images of three channels?
-        dpi:int=100,        # dots per inch; the figure is 10.6 x 5.7 inches
+    """One figure for many scenes: call it with a scene.
+
+    What never changes is drawn once and kept as a picture
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,  # bars to draw; of more than 12 classes the most likely are shown
+        colours: bool = False,  # images of three channels?
+        dpi: int = 100,  # dots per inch; the figure is 10.6 x 5.7 inches
     ):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-        self.fig = Figure((10.6, 5.7), dpi=dpi, facecolor='white'); FigureCanvasAgg(self.fig)
-        self.n,self.lines,self.back = min(classes, 12),[],None
-        self.moving = []                                                                # artists that a scene changes, in the order they are drawn
-        self.pictures = [self._image(.015+.194*k, k == 1, colours) for k in range(3)]
-        self._bars(self.fig.add_axes((.055, .1, .24, .36))); self._loss(self.fig.add_axes((.38, .1, .2, .36))); self._land(self.fig.add_axes((.645, .2, .34, .63)))
-        for a in self.moving: a.set_animated(True)
+
+        self.fig = Figure((10.6, 5.7), dpi=dpi, facecolor="white")
+        FigureCanvasAgg(self.fig)
+        self.n, self.lines, self.back = min(classes, 12), [], None
+        # artists that a scene changes, in the order they are drawn
+        self.moving = []
+        self.pictures = [self._image(0.015 + 0.194 * k, k == 1, colours) for k in range(3)]
+        self._bars(self.fig.add_axes((0.055, 0.1, 0.24, 0.36)))
+        self._loss(self.fig.add_axes((0.38, 0.1, 0.2, 0.36)))
+        self._land(self.fig.add_axes((0.645, 0.2, 0.34, 0.63)))
+        for a in self.moving:
+            a.set_animated(True)
 
     def _axes(self, ax, x, y, **kw):
         "Small print, few ticks, labels that stay where they are"
-        ax.tick_params(labelsize=8); ax.set_axisbelow(True)
-        for axis,label,at in ((ax.xaxis, x, (.5, -.13)), (ax.yaxis, y, (-.14, .5))): axis.set_label_text(label, fontsize=9); axis.set_label_coords(*at)
-        ax.legend(fontsize=8, frameon=False, **{'loc': 'lower right', 'ncols': 2, 'bbox_to_anchor': (1.02, .97), **kw})
+        ax.tick_params(labelsize=8)
+        ax.set_axisbelow(True)
+        for axis, label, at in ((ax.xaxis, x, (0.5, -0.13)), (ax.yaxis, y, (-0.14, 0.5))):
+            axis.set_label_text(label, fontsize=9)
+            axis.set_label_coords(*at)
+        ax.legend(
+            fontsize=8,
+            frameon=False,
+            **{"loc": "lower right", "ncols": 2, "bbox_to_anchor": (1.02, 0.97), **kw},
+        )
 
     def _image(self, left, change, colours):
-        ax = self.fig.add_axes((left, .575, .18, .36)); ax.set_axis_off()
-        look = dict(cmap='RdBu_r') if change else {} if colours else dict(cmap='gray', vmin=0, vmax=1)
-        self.moving += (im := ax.imshow([[0.]], interpolation='nearest', aspect='equal', **look)),(title := ax.text(.5, 1.04, '', transform=ax.transAxes, ha='center', fontsize=10))
-        return im,title
+        ax = self.fig.add_axes((left, 0.575, 0.18, 0.36))
+        ax.set_axis_off()
+        look = (
+            dict(cmap="RdBu_r") if change else {} if colours else dict(cmap="gray", vmin=0, vmax=1)
+        )
+        self.moving += (
+            (im := ax.imshow([[0.0]], interpolation="nearest", aspect="equal", **look)),
+            (title := ax.text(0.5, 1.04, "", transform=ax.transAxes, ha="center", fontsize=10)),
+        )
+        return im, title
 
     def _bars(self, ax):
         at = torch.arange(self.n).tolist()
-        self.band = ax.bar([0], [1.02], .96, color='#e3e8ee', label='true class')[0]
-        self.bars = [ax.bar([k+shift for k in at], [0]*self.n, .4, color=PALETTE[c], label=name) for shift,c,name in ((-.2, 0, 'clean'), (.2, 1, 'attacked'))]
-        ax.set(ylim=(0, 1.02), xlim=(-.6, self.n-.4), yticks=[0, .25, .5, .75, 1]); ax.grid(axis='y', alpha=.3)
-        ax.set_xticks(at, ['']*self.n); self.belief = ax; self.shown = None
-        self._axes(ax, '', "the network's belief", ncols=3, columnspacing=1., handlelength=1.4); self.moving += [self.band, *(b for bs in self.bars for b in bs)]
+        self.band = ax.bar([0], [1.02], 0.96, color="#e3e8ee", label="true class")[0]
+        self.bars = [
+            ax.bar([k + shift for k in at], [0] * self.n, 0.4, color=PALETTE[c], label=name)
+            for shift, c, name in ((-0.2, 0, "clean"), (0.2, 1, "attacked"))
+        ]
+        ax.set(ylim=(0, 1.02), xlim=(-0.6, self.n - 0.4), yticks=[0, 0.25, 0.5, 0.75, 1])
+        ax.grid(axis="y", alpha=0.3)
+        ax.set_xticks(at, [""] * self.n)
+        self.belief = ax
+        self.shown = None
+        self._axes(ax, "", "the network's belief", ncols=3, columnspacing=1.0, handlelength=1.4)
+        self.moving += [self.band, *(b for bs in self.bars for b in bs)]
 
     def _loss(self, ax):
-        dots = lambda mfc, label: ax.plot([], [], 'o', mfc=mfc, mec=PALETTE[1], ms=4.5, label=label)[0]
-        self.curve,self.held,self.fell = ax.plot([], [], color=PALETTE[1], lw=1.5)[0],dots('white', 'holds'),dots(PALETTE[1], 'fooled')
-        ax.grid(alpha=.3); ax.locator_params('both', nbins=5); ax.locator_params('x', integer=True)
-        self._axes(ax, 'step', ''); ax.yaxis.set_label_coords(-.235, .5); self.climbed = ax; self.moving += [ax.xaxis, ax.yaxis, self.curve, self.held, self.fell]
+        def dots(mfc, label):
+            return ax.plot([], [], "o", mfc=mfc, mec=PALETTE[1], ms=4.5, label=label)[0]
+
+        self.curve, self.held, self.fell = (
+            ax.plot([], [], color=PALETTE[1], lw=1.5)[0],
+            dots("white", "holds"),
+            dots(PALETTE[1], "fooled"),
+        )
+        ax.grid(alpha=0.3)
+        ax.locator_params("both", nbins=5)
+        ax.locator_params("x", integer=True)
+        self._axes(ax, "step", "")
+        ax.yaxis.set_label_coords(-0.235, 0.5)
+        self.climbed = ax
+        self.moving += [ax.xaxis, ax.yaxis, self.curve, self.held, self.fell]
 
     def _land(self, ax):
         from matplotlib.colors import PowerNorm
-        self.ground = ax.imshow([[0.]], cmap='Blues', norm=PowerNorm(.5, 0, 1), origin='lower', interpolation='bilinear', aspect='equal')
-        mark = lambda label, **kw: ax.plot([], [], ls='', mec='white', mew=.8, zorder=5, label=label, **kw)[0]
-        self.way, = ax.plot([], [], '.-', color=PALETTE[1], lw=1.5, ms=5)
-        self.ends = mark('clean', marker='o', color='black', ms=8),mark('attacked', marker='*', color=PALETTE[1], ms=14),mark('another attack', marker='D', color=PALETTE[2], ms=7)
-        for ls,label in (('-', 'edge of the ball'), ('--', 'right or wrong')): ax.plot([], [], ls, color=INK, lw=1.2, label=label)
-        self.labels = [ax.text(0, 0, '', ha='center', va='center', fontsize=13, weight='bold', color=INK, alpha=.7, clip_on=True) for _ in range(self.n)]
-        ax.locator_params('both', nbins=5)
-        self._axes(ax, 'along the attack (Euclidean, pixel units)', 'across it', loc='lower center', ncols=3, bbox_to_anchor=(.45, 1.), handletextpad=.4, columnspacing=1.2)
-        ax.xaxis.set_label_coords(.5, -.09)
-        self.scale = self.fig.add_axes((.645, .075, .34, .018), yticks=[]); self.scale.tick_params(labelsize=8)
-        self.strip = self.scale.imshow([[0.]], cmap='Blues', norm=self.ground.norm, aspect='auto')
-        self.land = ax; self.moving += [self.ground, ax.xaxis, ax.yaxis, *ax.spines.values(), self.strip, self.scale.xaxis, self.way, *self.ends, *self.labels]
 
-    def __call__(self,
-        s:Scene,
-    ): # matplotlib Figure, the same every time
+        self.ground = ax.imshow(
+            [[0.0]],
+            cmap="Blues",
+            norm=PowerNorm(0.5, 0, 1),
+            origin="lower",
+            interpolation="bilinear",
+            aspect="equal",
+        )
+
+        def mark(label, **kw):
+            return ax.plot([], [], ls="", mec="white", mew=0.8, zorder=5, label=label, **kw)[0]
+
+        (self.way,) = ax.plot([], [], ".-", color=PALETTE[1], lw=1.5, ms=5)
+        self.ends = (
+            mark("clean", marker="o", color="black", ms=8),
+            mark("attacked", marker="*", color=PALETTE[1], ms=14),
+            mark("another attack", marker="D", color=PALETTE[2], ms=7),
+        )
+        for ls, label in (("-", "edge of the ball"), ("--", "right or wrong")):
+            ax.plot([], [], ls, color=INK, lw=1.2, label=label)
+        self.labels = [
+            ax.text(
+                0,
+                0,
+                "",
+                ha="center",
+                va="center",
+                fontsize=13,
+                weight="bold",
+                color=INK,
+                alpha=0.7,
+                clip_on=True,
+            )
+            for _ in range(self.n)
+        ]
+        ax.locator_params("both", nbins=5)
+        self._axes(
+            ax,
+            "along the attack (Euclidean, pixel units)",
+            "across it",
+            loc="lower center",
+            ncols=3,
+            bbox_to_anchor=(0.45, 1.0),
+            handletextpad=0.4,
+            columnspacing=1.2,
+        )
+        ax.xaxis.set_label_coords(0.5, -0.09)
+        self.scale = self.fig.add_axes((0.645, 0.075, 0.34, 0.018), yticks=[])
+        self.scale.tick_params(labelsize=8)
+        self.strip = self.scale.imshow([[0.0]], cmap="Blues", norm=self.ground.norm, aspect="auto")
+        self.land = ax
+        self.moving += [
+            self.ground,
+            ax.xaxis,
+            ax.yaxis,
+            *ax.spines.values(),
+            self.strip,
+            self.scale.xaxis,
+            self.way,
+            *self.ends,
+            *self.labels,
+        ]
+
+    def __call__(
+        self,
+        s: Scene,
+    ):  # matplotlib Figure, the same every time
         "Show the scene"
-        self._show_images(s); self._show_belief(s); self._show_loss(s); self._show_land(s)
+        self._show_images(s)
+        self._show_belief(s)
+        self._show_loss(s)
+        self._show_land(s)
         return self.fig
 
-    def png(self,
-        level:int=1, # of compression, 0 to 9; 1 is quick
-    ) -> bytes:      # a PNG file
+    def png(
+        self,
+        level: int = 1,  # of compression, 0 to 9; 1 is quick
+    ) -> bytes:  # a PNG file
         "The figure as it stands"
         from PIL import Image
-        canvas,out = self.fig.canvas,io.BytesIO()
-        if self.back is None: canvas.draw(); self.back = canvas.copy_from_bbox(self.fig.bbox)
+
+        canvas, out = self.fig.canvas, io.BytesIO()
+        if self.back is None:
+            canvas.draw()
+            self.back = canvas.copy_from_bbox(self.fig.bbox)
         canvas.restore_region(self.back)
-        for a in sorted(self.moving + self.lines, key=lambda a: a.zorder): a.axes.draw_artist(a)
-        Image.frombuffer('RGBA', canvas.get_width_height(), canvas.buffer_rgba(), 'raw', 'RGBA', 0, 1).convert('RGB').save(out, 'png', compress_level=level)
+        for a in sorted(self.moving + self.lines, key=lambda a: a.zorder):
+            a.axes.draw_artist(a)
+        Image.frombuffer(
+            "RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1
+        ).convert("RGB").save(out, "png", compress_level=level)
         return out.getvalue()
 
     def _show_images(self, s):
-        d,(a,b) = (s.x_adv-s.x)[0].cpu(),s.answers
-        d = d.gather(0, d.abs().argmax(0, keepdim=True))                                # of each pixel's channels, the largest change
-        full = max(s.attack.ball.eps if isinstance(s.attack.ball, Linf) else d.abs().max().item(), 1/255)
+        d, (a, b) = (s.x_adv - s.x)[0].cpu(), s.answers
+        # of each pixel's channels, the largest change
+        d = d.gather(0, d.abs().argmax(0, keepdim=True))
+        full = max(
+            s.attack.ball.eps if isinstance(s.attack.ball, Linf) else d.abs().max().item(), 1 / 255
+        )
         self.pictures[1][0].set_clim(-full, full)
-        said = lambda what, k, p: (f"{what}: {plain(s.classes[k], 24)} ({p:.0%})", PALETTE[0] if k == s.y else PALETTE[1])
-        texts = said('clean', a, s.p[0].max()),(f"change (full colour: {full:.2g})", INK),said('attacked', b, s.p[1].max())
-        for (im,title),v,(text,colour) in zip(self.pictures, (s.x[0].cpu(), d, s.x_adv[0].cpu()), texts):
-            h,w = v.shape[1:]; im.set_data(v[0].numpy() if len(v) == 1 else v.permute(1, 2, 0).numpy()); im.set_extent((-.5, w-.5, h-.5, -.5))
-            im.axes.set(xlim=(-.5, w-.5), ylim=(h-.5, -.5)); title.set(text=text, color=colour)
+
+        def said(what, k, p):
+            return (
+                f"{what}: {plain(s.classes[k], 24)} ({p:.0%})",
+                PALETTE[0] if k == s.y else PALETTE[1],
+            )
+
+        texts = (
+            said("clean", a, s.p[0].max()),
+            (f"change (full colour: {full:.2g})", INK),
+            said("attacked", b, s.p[1].max()),
+        )
+        for (im, title), v, (text, colour) in zip(
+            self.pictures, (s.x[0].cpu(), d, s.x_adv[0].cpu()), texts
+        ):
+            h, w = v.shape[1:]
+            im.set_data(v[0].numpy() if len(v) == 1 else v.permute(1, 2, 0).numpy())
+            im.set_extent((-0.5, w - 0.5, h - 0.5, -0.5))
+            im.axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
+            title.set(text=text, color=colour)
 
     def _show_belief(self, s):
-        p = s.p.cpu(); shown = sorted(p.amax(0).topk(self.n).indices.tolist())
-        for bars,q in zip(self.bars, p):
-            for bar,k in zip(bars, shown): bar.set_height(q[k].item())
-        self.band.set_x((shown.index(s.y) if s.y in shown else -9)-.48)
+        p = s.p.cpu()
+        shown = sorted(p.amax(0).topk(self.n).indices.tolist())
+        for bars, q in zip(self.bars, p):
+            for bar, k in zip(bars, shown):
+                bar.set_height(q[k].item())
+        self.band.set_x((shown.index(s.y) if s.y in shown else -9) - 0.48)
         names = [plain(s.classes[k], 16) for k in shown]
-        if names == self.shown: return
-        self.shown,self.back = names,None                                               # other words below the bars: the background is drawn anew
+        if names == self.shown:
+            return
+        # other words below the bars: the background is drawn anew
+        self.shown, self.back = names, None
         long = max(map(len, names)) > 3
-        self.belief.set_xticks(range(self.n), names, rotation=50*long, ha='right' if long else 'center')
+        self.belief.set_xticks(
+            range(self.n), names, rotation=50 * long, ha="right" if long else "center"
+        )
 
     def _show_loss(self, s):
-        v,won = s.losses.cpu(),s.won.cpu(); i = torch.arange(len(v))
-        for line,k in ((self.curve, won | True), (self.held, ~won), (self.fell, won)): line.set_data(i[k].numpy(), v[k].numpy())
-        lo,hi = v.min().item(),v.max().item(); pad = max(.08*(hi-lo), 1e-3)
-        self.climbed.set(xlim=(-.5, max(len(v)-.5, 1.5)), ylim=(lo-pad, hi+pad)); self.climbed.set_ylabel(f"loss ({s.attack.loss.__name__})")
+        v, won = s.losses.cpu(), s.won.cpu()
+        i = torch.arange(len(v))
+        for line, k in ((self.curve, won | True), (self.held, ~won), (self.fell, won)):
+            line.set_data(i[k].numpy(), v[k].numpy())
+        lo, hi = v.min().item(), v.max().item()
+        pad = max(0.08 * (hi - lo), 1e-3)
+        self.climbed.set(xlim=(-0.5, max(len(v) - 0.5, 1.5)), ylim=(lo - pad, hi + pad))
+        self.climbed.set_ylabel(f"loss ({s.attack.loss.__name__})")
 
     def _show_land(self, s):
-        for c in self.lines: c.remove()
-        u,v,z,lead,norms = (t.cpu().numpy() for t in (s.u, s.v, s.values, s.lead, s.norms)); lo,hi = float(z.min()),max(float(z.max()), float(z.min())+1e-6)
-        self.ground.set_data(z); self.ground.set_extent((u[0], u[-1], v[0], v[-1]))
-        self.ground.norm.gamma = .5 if lo >= 0 else 1.                                  # cross-entropy is flat below and steep above
-        self.ground.set_clim(lo, lo+1.7*(hi-lo))                                        # never so dark that lines drown
-        self.strip.set_data(torch.linspace(lo, hi, 200)[None].numpy()); self.strip.set_extent((lo, hi, 0, 1))
-        digits = min(6, max(0, 1-math.floor(math.log10(hi-lo))))
-        self.scale.set_xticks(ticks := [lo + q*(hi-lo) for q in (0, .25, .5, .75, 1)], [f'{t:.{digits}f}' for t in ticks]); self.scale.set(xlim=(lo, hi), xlabel=f"loss ({s.attack.loss.__name__})")
-        drawn = [(a, l, kw) for a,l,kw in ((lead, 0., dict(linestyles='--', linewidths=1.4)), (norms, s.attack.ball.eps, dict(linewidths=1.))) if a.min() < l < a.max()]
-        self.lines = [self.land.contour(u, v, a, [l], colors=INK, **kw) for a,l,kw in drawn]
-        for c in self.lines: c.set_animated(True)
+        for c in self.lines:
+            c.remove()
+        u, v, z, lead, norms = (t.cpu().numpy() for t in (s.u, s.v, s.values, s.lead, s.norms))
+        lo, hi = float(z.min()), max(float(z.max()), float(z.min()) + 1e-6)
+        self.ground.set_data(z)
+        self.ground.set_extent((u[0], u[-1], v[0], v[-1]))
+        # cross-entropy is flat below and steep above
+        self.ground.norm.gamma = 0.5 if lo >= 0 else 1.0
+        # never so dark that lines drown
+        self.ground.set_clim(lo, lo + 1.7 * (hi - lo))
+        self.strip.set_data(torch.linspace(lo, hi, 200)[None].numpy())
+        self.strip.set_extent((lo, hi, 0, 1))
+        digits = min(6, max(0, 1 - math.floor(math.log10(hi - lo))))
+        self.scale.set_xticks(
+            ticks := [lo + q * (hi - lo) for q in (0, 0.25, 0.5, 0.75, 1)],
+            [f"{t:.{digits}f}" for t in ticks],
+        )
+        self.scale.set(xlim=(lo, hi), xlabel=f"loss ({s.attack.loss.__name__})")
+        drawn = [
+            (a, level, kw)
+            for a, level, kw in (
+                (lead, 0.0, dict(linestyles="--", linewidths=1.4)),
+                (norms, s.attack.ball.eps, dict(linewidths=1.0)),
+            )
+            if a.min() < level < a.max()
+        ]
+        self.lines = [
+            self.land.contour(u, v, a, [level], colors=INK, **kw) for a, level, kw in drawn
+        ]
+        for c in self.lines:
+            c.set_animated(True)
         self.way.set_data(*torch.cat([s.track[:1], s.track]).cpu().numpy().T)
-        for mark,at in zip(self.ends, (torch.zeros(2), (s.x_adv-s.x).flatten().cpu() @ s.e.cpu().T, s.rival.cpu())): mark.set_data(*at[:,None].numpy())
-        said = s.said.cpu(); n = said.flatten().bincount(minlength=len(s.classes))
-        for t,k in zip(self.labels, n.argsort(descending=True).tolist()):
-            t.set_text(plain(s.classes[k], 16) if n[k] > .03*said.numel() else '')
-            if t.get_text(): i,j = _middle(said == k); t.set_position((u[j], v[i]))
+        for mark, at in zip(
+            self.ends,
+            (torch.zeros(2), (s.x_adv - s.x).flatten().cpu() @ s.e.cpu().T, s.rival.cpu()),
+        ):
+            mark.set_data(*at[:, None].numpy())
+        said = s.said.cpu()
+        n = said.flatten().bincount(minlength=len(s.classes))
+        for t, k in zip(self.labels, n.argsort(descending=True).tolist()):
+            t.set_text(plain(s.classes[k], 16) if n[k] > 0.03 * said.numel() else "")
+            if t.get_text():
+                i, j = _middle(said == k)
+                t.set_position((u[j], v[i]))
         self.land.set(xlim=(u[0], u[-1]), ylim=(v[0], v[-1]))
+
 
 def _middle(region):
     "The place of a region (g,g) that is left longest when the region is eaten from its edge"
     r = last = region
-    while r.any(): last,r = r,torch.nn.functional.avg_pool2d(r[None].float(), 3, 1, 1)[0] > .99
+    while r.any():
+        last, r = r, torch.nn.functional.avg_pool2d(r[None].float(), 3, 1, 1)[0] > 0.99
     at = last.nonzero().float()
-    return at[(at-at.mean(0)).norm(dim=1).argmin()].long().tolist()
+    return at[(at - at.mean(0)).norm(dim=1).argmin()].long().tolist()
+
 
 def draw(
-    s:Scene,
-    board:Board=None, # figure to draw on; default: a new one
-): # matplotlib Figure
+    s: Scene,
+    board: Board = None,  # figure to draw on; default: a new one
+):  # matplotlib Figure
     "The scene as a figure"
     return (board or Board(len(s.classes), s.x.shape[1] == 3))(s)
 
 # %% ../nbs/91_playground.ipynb #b628acab
-SHIPPED = {'standard': 'digits/standard/w16', 'PGD-AT': 'digits/pgd_at/w16', 'SPAT': 'digits/spat/w16', 'hypersphere (HE)': 'digits/he/w16', 'prototypes': 'digits/prototypes/w16', 'Sparta': 'digits/sparta/w16'}
-RECIPES = {'standard': (standard, {}), 'PGD-AT': (pgd_at, {}), 'SPAT': (partial(spat, a=.1), {}),
-           'hypersphere (HE)': (partial(pgd_at, loss=margin_ce(.1, 10.)), dict(head=partial(Hypersphere, scale=10.))),
-           'prototypes': (partial(standard, loss=pull), dict(head=partial(Prototypes, points='repulsive', rule='dot', metric='linf', width=100))),
-           'Sparta': (pgd_at, dict(act=Sparta))}
+SHIPPED = {
+    "standard": "digits/standard/w16",
+    "PGD-AT": "digits/pgd_at/w16",
+    "SPAT": "digits/spat/w16",
+    "hypersphere (HE)": "digits/he/w16",
+    "prototypes": "digits/prototypes/w16",
+    "Sparta": "digits/sparta/w16",
+}
+RECIPES = {
+    "standard": (standard, {}),
+    "PGD-AT": (pgd_at, {}),
+    "SPAT": (partial(spat, a=0.1), {}),
+    "hypersphere (HE)": (
+        partial(pgd_at, loss=margin_ce(0.1, 10.0)),
+        dict(head=partial(Hypersphere, scale=10.0)),
+    ),
+    "prototypes": (
+        partial(standard, loss=pull),
+        dict(head=partial(Prototypes, points="repulsive", rule="dot", metric="linf", width=100)),
+    ),
+    "Sparta": (pgd_at, dict(act=Sparta)),
+}
+
 
 def train(
-    name:str,     # key of `RECIPES`
-    epochs:int=8, # over 1,258 digits
-) -> Callable:    # network in eval mode
-    "A digits network by its recipe, seed 0, trained here and now; torch's random state is left alone"
-    objective,slots = RECIPES[name]
+    name: str,  # key of `RECIPES`
+    epochs: int = 8,  # over 1,258 digits
+) -> Callable:  # network in eval mode
+    """A digits network by its recipe, seed 0, trained here and now; torch's random state is left
+    alone
+    """
+    objective, slots = RECIPES[name]
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
-        return Learner(SmallCNN(channels=1, **slots), get_data('digits', device='cpu', batch_size=64).train, objective, pgd(Linf(.15), 5), epochs, .1, seed=0).fit().model.eval()
+        return (
+            Learner(
+                SmallCNN(channels=1, **slots),
+                get_data("digits", device="cpu", batch_size=64).train,
+                objective,
+                pgd(Linf(0.15), 5),
+                epochs,
+                0.1,
+                seed=0,
+            )
+            .fit()
+            .model.eval()
+        )
+
 
 @functools.cache
 def network(
-    name:str, # key of `SHIPPED`
-) -> Callable: # the same one at each call
+    name: str,  # key of `SHIPPED`
+) -> Callable:  # the same one at each call
     "The shipped network, or one that is trained now. ValueError for an unknown name"
-    if name not in SHIPPED: raise ValueError(f"there is no network {name!r}; there are {', '.join(SHIPPED)}.")
+    if name not in SHIPPED:
+        raise ValueError(f"there is no network {name!r}; there are {', '.join(SHIPPED)}.")
     from spat_nb import zoo
-    return zoo.load(SHIPPED[name], 'cpu') if SHIPPED[name] in zoo.names() else train(name)
 
-def networks() -> dict: # name -> function that gives the network
+    return zoo.load(SHIPPED[name], "cpu") if SHIPPED[name] in zoo.names() else train(name)
+
+
+def networks() -> dict:  # name -> function that gives the network
     "The menu, without loading anything"
     return {name: partial(network, name) for name in SHIPPED}
 
@@ -318,165 +583,311 @@ def networks() -> dict: # name -> function that gives the network
 def _ink(img):
     "A grey image, white on black, cropped to the ink and padded to a square"
     from PIL import Image, ImageOps
-    small = torch.frombuffer(bytearray(img.resize((16, 16), Image.Resampling.BOX).tobytes()), dtype=torch.uint8).view(16, 16)
-    rim = torch.cat([small[0], small[-1], small[:,0], small[:,-1]]).float().mean()
+
+    small = torch.frombuffer(
+        bytearray(img.resize((16, 16), Image.Resampling.BOX).tobytes()), dtype=torch.uint8
+    ).view(16, 16)
+    rim = torch.cat([small[0], small[-1], small[:, 0], small[:, -1]]).float().mean()
     img = ImageOps.autocontrast(ImageOps.invert(img) if rim > 127 else img)
-    box = img.point(lambda v: 255*(v > 100)).getbbox()
-    if box is None: return None
-    img = img.crop(box); side = max(img.size)
+    box = img.point(lambda v: 255 * (v > 100)).getbbox()
+    if box is None:
+        return None
+    img = img.crop(box)
+    side = max(img.size)
     return ImageOps.pad(img, (side, side), color=0)
 
+
 def own_image(
-    data:bytes,      # a PNG, JPEG, ... file
-    shape:tuple,     # (ch,h,w) of the network's images
-    name='the file', # for the error
-) -> Tensor:         # (1,ch,h,w) pixels in [0,1]
-    "A file as an image of this shape; with one channel: white ink on black, filling the frame. ValueError where it is no image, or shows nothing"
+    data: bytes,  # a PNG, JPEG, ... file
+    shape: tuple,  # (ch,h,w) of the network's images
+    name="the file",  # for the error
+) -> Tensor:  # (1,ch,h,w) pixels in [0,1]
+    """A file as an image of this shape; with one channel: white ink on black, filling the frame.
+    ValueError where it is no image, or shows nothing
+    """
     from PIL import Image, ImageOps
+
     from spat_nb.images import to_rgb, upright
-    ch,h,w = shape
+
+    ch, h, w = shape
     try:
-        with Image.open(io.BytesIO(data)) as f: img = to_rgb(upright(f))
-    except Exception as e: raise ValueError(f"{name} is no image that can be read ({type(e).__name__}); give a PNG or JPEG file.") from None
-    img = img.convert('L' if ch == 1 else 'RGB')
-    if ch == 1: img = _ink(img)
-    if img is None or img.getextrema() in ((0, 0), (255, 255)): raise ValueError(f"{name} is one even tone; give an image with something on it.")
+        with Image.open(io.BytesIO(data)) as f:
+            img = to_rgb(upright(f))
+    except Exception as e:
+        raise ValueError(
+            f"{name} is no image that can be read ({type(e).__name__}); give a PNG or JPEG file."
+        ) from None
+    img = img.convert("L" if ch == 1 else "RGB")
+    if ch == 1:
+        img = _ink(img)
+    if img is None or img.getextrema() in ((0, 0), (255, 255)):
+        raise ValueError(f"{name} is one even tone; give an image with something on it.")
     img = ImageOps.fit(img, (w, h), Image.Resampling.BOX)
-    return torch.frombuffer(bytearray(img.tobytes()), dtype=torch.uint8).view(1, h, w, -1).permute(0, 3, 1, 2).float()/255
+    return (
+        torch.frombuffer(bytearray(img.tobytes()), dtype=torch.uint8)
+        .view(1, h, w, -1)
+        .permute(0, 3, 1, 2)
+        .float()
+        / 255
+    )
 
 # %% ../nbs/91_playground.ipynb #004f9f5a
 def random_point(ball, steps, **kw):
     "No climb at all: a random point of the ball, for comparison"
     return pgd(ball, 0, **kw)
 
+
 def one_step(ball, steps, **kw):
     "FGSM, whatever the number of steps"
     return fgsm(ball, **kw)
 
-ATTACKS = {'PGD': pgd, 'PGD on the margin (CW)': partial(pgd, loss=margin), 'APGD': apgd, 'MIM (momentum)': mim, 'FGSM (one step)': one_step, 'a random point': random_point}
-BALLS = {'Linf: every pixel by eps': (Linf, 1.), 'L2: Euclidean length eps': (L2, .5), 'L1: sum of changes eps': (L1, .3)}
+
+ATTACKS = {
+    "PGD": pgd,
+    "PGD on the margin (CW)": partial(pgd, loss=margin),
+    "APGD": apgd,
+    "MIM (momentum)": mim,
+    "FGSM (one step)": one_step,
+    "a random point": random_point,
+}
+BALLS = {
+    "Linf: every pixel by eps": (Linf, 1.0),
+    "L2: Euclidean length eps": (L2, 0.5),
+    "L1: sum of changes eps": (L1, 0.3),
+}
+
 
 def reach(
-    name:str,    # key of `BALLS`
-    eps:float,   # radius for Linf
-    pixels:int,  # of an image, all channels
-) -> float:      # a radius of about the same difficulty
-    "eps, .5 eps sqrt(n), .3 eps n: the factors are taken from what papers use side by side (8/255, 0.5 and 12 on CIFAR-10)"
-    kind,factor = BALLS[name]
-    return factor*eps*(math.sqrt(pixels) if kind is L2 else pixels if kind is L1 else 1)
+    name: str,  # key of `BALLS`
+    eps: float,  # radius for Linf
+    pixels: int,  # of an image, all channels
+) -> float:  # a radius of about the same difficulty
+    """eps, .5 eps sqrt(n), .3 eps n: the factors are taken from what papers use side by side
+    (8/255, 0.5 and 12 on CIFAR-10)
+    """
+    kind, factor = BALLS[name]
+    return factor * eps * (math.sqrt(pixels) if kind is L2 else pixels if kind is L1 else 1)
+
 
 def _widgets():
-    try: import ipywidgets
-    except ImportError: raise ImportError('the playground needs ipywidgets; run: pip install "spat_nb[lab]"') from None
+    try:
+        import ipywidgets
+    except ImportError:
+        raise ImportError(
+            'the playground needs ipywidgets; run: pip install "spat_nb[lab]"'
+        ) from None
     return ipywidgets
 
+
 class Playground:
-    "Menus and sliders around a scene; show it as the last line of a cell. ImportError where ipywidgets is missing"
-    def __init__(self,
-        nets:dict=None,    # name -> function that gives a network; default: `networks()`
-        data=None,         # Batches to choose images from; default: the test digits
-        eps:float=.15,     # Linf radius to begin with; the slider goes to 2.5 times as much
-        attacks:dict=None, # name -> function (ball, steps, generator=...) -> Attack; default: `ATTACKS`
+    """Menus and sliders around a scene; show it as the last line of a cell. ImportError where
+    ipywidgets is missing
+    """
+
+    def __init__(
+        self,
+        nets: dict = None,  # name -> function that gives a network; default: `networks()`
+        data=None,  # Batches to choose images from; default: the test digits
+        eps: float = 0.15,  # Linf radius to begin with; the slider goes to 2.5 times as much
+        # name -> function (ball, steps, generator=...) -> Attack; default: `ATTACKS`
+        attacks: dict = None,
     ):
         self.W = _widgets()
-        self.nets,self.attacks = networks() if nets is None else nets,attacks or ATTACKS
-        self.data,self.eps = data or get_data('digits', device='cpu').test,eps
-        self.x,self.y = self.data.tensors()
-        self.models,self.own,self.seconds,self.scene,self._busy = {},None,[],None,False
+        self.nets, self.attacks = networks() if nets is None else nets, attacks or ATTACKS
+        self.data, self.eps = data or get_data("digits", device="cpu").test, eps
+        self.x, self.y = self.data.tensors()
+        self.models, self.own, self.seconds, self.scene, self._busy = {}, None, [], None, False
         self.board = Board(self.data.c, self.x.shape[1] == 3)
-        self._controls(); self._page(); self.update()
+        self._controls()
+        self._page()
+        self.update()
 
     def _controls(self):
-        W = self.W; wide = dict(style={'description_width': '5.5em'}, layout=W.Layout(width='21em'))
-        menu = lambda label, options, tip, **kw: W.Dropdown(description=label, options=options, tooltip=tip, **wide, **kw)
-        slide = lambda kind, label, value, lo, hi, tip, **kw: kind(description=label, value=value, min=lo, max=hi, continuous_update=False, tooltip=tip, **wide, **kw)
+        W = self.W
+        wide = dict(style={"description_width": "5.5em"}, layout=W.Layout(width="21em"))
+
+        def menu(label, options, tip, **kw):
+            return W.Dropdown(description=label, options=options, tooltip=tip, **wide, **kw)
+
+        def slide(kind, label, value, lo, hi, tip, **kw):
+            return kind(
+                description=label,
+                value=value,
+                min=lo,
+                max=hi,
+                continuous_update=False,
+                tooltip=tip,
+                **wide,
+                **kw,
+            )
+
         self.controls = dict(
-            network=menu('network', list(self.nets), 'which network is attacked'),
-            image=slide(W.IntSlider, 'image', 0, 0, len(self.x)-1, 'number of the test image'),
-            file=W.FileUpload(description='or a file of your own', accept='image/*', multiple=False, tooltip='an image file; it is made as small as the images of the data set', layout=W.Layout(width='21em')),
-            label=menu('true class', [('as labelled', -1), *((name, k) for k,name in enumerate(self.data.classes))], 'what the attack leads away from'),
-            ball=menu('ball', list(BALLS), 'how the size of a change is measured'),
-            eps=slide(W.FloatSlider, 'eps', self.eps, 0., 2.5*self.eps, 'radius of the ball, in pixel units (0 black, 1 white)', step=.005, readout_format='.3f'),
-            attack=menu('attack', list(self.attacks), 'how the ball is searched'),
-            steps=slide(W.IntSlider, 'steps', 10, 1, 40, 'steps of the climb'),
-            seed=slide(W.IntSlider, 'start', 0, 0, 20, 'which random start'))
-        for name,c in self.controls.items(): c.add_class('playground-control'); c.add_class(f'playground-{name}'); c.observe(partial(self._changed, name), 'value')
+            network=menu("network", list(self.nets), "which network is attacked"),
+            image=slide(W.IntSlider, "image", 0, 0, len(self.x) - 1, "number of the test image"),
+            file=W.FileUpload(
+                description="or a file of your own",
+                accept="image/*",
+                multiple=False,
+                tooltip="an image file; it is made as small as the images of the data set",
+                layout=W.Layout(width="21em"),
+            ),
+            label=menu(
+                "true class",
+                [("as labelled", -1), *((name, k) for k, name in enumerate(self.data.classes))],
+                "what the attack leads away from",
+            ),
+            ball=menu("ball", list(BALLS), "how the size of a change is measured"),
+            eps=slide(
+                W.FloatSlider,
+                "eps",
+                self.eps,
+                0.0,
+                2.5 * self.eps,
+                "radius of the ball, in pixel units (0 black, 1 white)",
+                step=0.005,
+                readout_format=".3f",
+            ),
+            attack=menu("attack", list(self.attacks), "how the ball is searched"),
+            steps=slide(W.IntSlider, "steps", 10, 1, 40, "steps of the climb"),
+            seed=slide(W.IntSlider, "start", 0, 0, 20, "which random start"),
+        )
+        for name, c in self.controls.items():
+            c.add_class("playground-control")
+            c.add_class(f"playground-{name}")
+            c.observe(partial(self._changed, name), "value")
 
     def _page(self):
         W = self.W
-        self.picture,self.said = W.Image(format='png', layout=W.Layout(width='100%', max_width='1060px')),W.HTML()
-        self.picture.add_class('playground-picture'); self.said.add_class('playground-said')
-        left,right = W.VBox([*self.controls.values()], layout=W.Layout(flex='0 0 auto')),W.VBox([self.picture, self.said], layout=W.Layout(flex='1 1 560px', min_width='300px'))
-        self.page = W.Box([left, right], layout=W.Layout(display='flex', flex_flow='row wrap', align_items='flex-start', width='100%')); self.page.add_class('playground')
+        self.picture, self.said = (
+            W.Image(format="png", layout=W.Layout(width="100%", max_width="1060px")),
+            W.HTML(),
+        )
+        self.picture.add_class("playground-picture")
+        self.said.add_class("playground-said")
+        left, right = (
+            W.VBox([*self.controls.values()], layout=W.Layout(flex="0 0 auto")),
+            W.VBox([self.picture, self.said], layout=W.Layout(flex="1 1 560px", min_width="300px")),
+        )
+        self.page = W.Box(
+            [left, right],
+            layout=W.Layout(
+                display="flex", flex_flow="row wrap", align_items="flex-start", width="100%"
+            ),
+        )
+        self.page.add_class("playground")
 
     def _ipython_display_(self):
         from IPython.display import display
+
         display(self.page)
 
     def close(self):
         "Forget the widgets, the kernel's and the browser's, and the picture in them"
-        self.picture.value = b''
-        for w in (*self.controls.values(), self.picture, self.said, *self.page.children, self.page): w.close()
+        self.picture.value = b""
+        for w in (*self.controls.values(), self.picture, self.said, *self.page.children, self.page):
+            w.close()
 
-    def _value(self, name): return self.controls[name].value
+    def _value(self, name):
+        return self.controls[name].value
 
     def set(self, **values):
         "Change several controls and draw once"
         self._busy = True
         try:
-            for name,v in values.items(): self.controls[name].value = v
-        except ValueError as e: return self._say(str(e), bad=True)
-        finally: self._busy = False
+            for name, v in values.items():
+                self.controls[name].value = v
+        except ValueError as e:
+            return self._say(str(e), bad=True)
+        finally:
+            self._busy = False
         self.update()
 
     def _changed(self, name, change):
         "What follows from a change, then the picture"
-        was,self._busy = self._busy,True
+        was, self._busy = self._busy, True
         try:
-            if name == 'image': self.own = None
-            if name == 'file' and change['new']: self._read(change['new'][0])
-            if name == 'ball': self._radius(change['old'])
+            if name == "image":
+                self.own = None
+            if name == "file" and change["new"]:
+                self._read(change["new"][0])
+            if name == "ball":
+                self._radius(change["old"])
         except ValueError as e:
-            if was: raise
+            if was:
+                raise
             return self._say(str(e), bad=True)
-        finally: self._busy = was
-        if not was: self.update()
+        finally:
+            self._busy = was
+        if not was:
+            self.update()
 
-    def _read(self, f): self.own = own_image(bytes(f['content']), self.data.shape, f['name']),f['name']
+    def _read(self, f):
+        self.own = own_image(bytes(f["content"]), self.data.shape, f["name"]), f["name"]
 
     def _radius(self, old):
         "The slider for another ball: as far to the right as before"
-        c,n = self.controls['eps'],self.x[0].numel(); top = lambda ball: reach(ball, 2.5*self.eps, n)
-        new,share = top(self._value('ball')),c.value/c.max
-        c.min,c.value,c.max,c.step = 0.,0.,new,new/75; c.value = share*new
+        c, n = self.controls["eps"], self.x[0].numel()
+
+        def top(ball):
+            return reach(ball, 2.5 * self.eps, n)
+
+        new, share = top(self._value("ball")), c.value / c.max
+        c.min, c.value, c.max, c.step = 0.0, 0.0, new, new / 75
+        c.value = share * new
 
     def model(self):
         "The chosen network; the first time it may have to be loaded or trained"
-        name = self._value('network')
-        if name not in self.models: self._say(f"Getting the network {name!r} ready ..."); self.models[name] = self.nets[name]()
+        name = self._value("network")
+        if name not in self.models:
+            self._say(f"Getting the network {name!r} ready ...")
+            self.models[name] = self.nets[name]()
         return self.models[name]
 
     def look(self) -> Scene:
         "The scene that the controls ask for"
-        model,k = self.model(),self._value('image')
-        x = self.own[0] if self.own else self.x[k:k+1]
-        given = self._value('label')
+        model, k = self.model(), self._value("image")
+        x = self.own[0] if self.own else self.x[k : k + 1]
+        given = self._value("label")
         if given < 0 and self.own:
-            with eval_mode(model), torch.no_grad(): given = int(logits(model, x).argmax())
-        y = self.y[k:k+1] if given < 0 else torch.tensor([given], device=x.device)
-        ball = BALLS[self._value('ball')][0](self._value('eps'))
-        return scene(model, x, y, self.attacks[self._value('attack')](ball, self._value('steps'), generator=generator(self._value('seed'))), self.data.classes)
+            with eval_mode(model), torch.no_grad():
+                given = int(logits(model, x).argmax())
+        y = self.y[k : k + 1] if given < 0 else torch.tensor([given], device=x.device)
+        ball = BALLS[self._value("ball")][0](self._value("eps"))
+        return scene(
+            model,
+            x,
+            y,
+            self.attacks[self._value("attack")](
+                ball, self._value("steps"), generator=generator(self._value("seed"))
+            ),
+            self.data.classes,
+        )
 
     def update(self):
         "Attack, draw, and say what is seen"
         start = time.perf_counter()
-        try: self.scene = self.look()
-        except (ValueError, TypeError, RuntimeError) as e: return self._say(str(e).splitlines()[0] if str(e) else type(e).__name__, bad=True)
-        draw(self.scene, self.board); self.picture.value = self.board.png()
-        self.seconds.append(time.perf_counter()-start)
-        own = f"Your file {self.own[1]}" + ('' if self._value('label') >= 0 else ", taken for what the network says") + ". " if self.own else ''
-        self._say(f"{own}{self.scene.words()} The other attack is sent to {self.scene.classes[self.scene.aim]}. ({1000*self.seconds[-1]:.0f} ms)")
+        try:
+            self.scene = self.look()
+        except (ValueError, TypeError, RuntimeError) as e:
+            return self._say(str(e).splitlines()[0] if str(e) else type(e).__name__, bad=True)
+        draw(self.scene, self.board)
+        self.picture.value = self.board.png()
+        self.seconds.append(time.perf_counter() - start)
+        own = (
+            f"Your file {self.own[1]}"
+            + ("" if self._value("label") >= 0 else ", taken for what the network says")
+            + ". "
+            if self.own
+            else ""
+        )
+        self._say(
+            f"{own}{self.scene.words()} The other attack is sent to"
+            f" {self.scene.classes[self.scene.aim]}. ({1000 * self.seconds[-1]:.0f} ms)"
+        )
 
     def _say(self, text, bad=False):
-        colour = 'color:#a33b00;font-weight:600' if bad else ''
-        self.said.value = f'<p class="playground-{"error" if bad else "words"}" role="status" aria-live="polite" style="margin:.2em .8em;line-height:1.4;{colour}">{html.escape(text)}</p>'
+        colour = "color:#a33b00;font-weight:600" if bad else ""
+        self.said.value = (
+            f'<p class="playground-{"error" if bad else "words"}" role="status" aria-live="polite"'
+            f' style="margin:.2em .8em;line-height:1.4;{colour}">{html.escape(text)}</p>'
+        )

@@ -6,184 +6,285 @@ Docs: https://spat-nb.github.io/spat_nb/plot.html.md"""
 
 # %% ../nbs/01_plot.ipynb #0eccf161
 from __future__ import annotations
+
 import io
+
 import torch
 from torch import Tensor
+
 from .core import check_images
 
 # %% auto #0
 __all__ = ['PALETTE', 'DASHES', 'plain', 'show_images', 'style', 'curves', 'show_attack', 'class_bars', 'confusion', 'png']
 
 # %% ../nbs/01_plot.ipynb #6732bdc5
-def _numbers(v): return torch.as_tensor(v.tolist() if hasattr(v, 'tolist') else v, dtype=torch.float64).detach().cpu().numpy()
+def _numbers(v):
+    return (
+        torch.as_tensor(v.tolist() if hasattr(v, "tolist") else v, dtype=torch.float64)
+        .detach()
+        .cpu()
+        .numpy()
+    )
+
 
 def _pixels(x):
     "Images (n,h,w) or (n,h,w,3) as matplotlib wants them, from (n,ch,h,w)"
     x = torch.as_tensor(x).detach().cpu()
-    if x.ndim != 4 or x.shape[1] not in (1, 3): raise ValueError(f"the images have shape {tuple(x.shape)}; give (n,ch,h,w), 1 or 3 channels; one image is x[None].")
-    x = check_images(x.float()/255 if x.dtype == torch.uint8 else x.float())
-    return x[:,0].numpy() if x.shape[1] == 1 else x.permute(0, 2, 3, 1).numpy()
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(
+            f"the images have shape {tuple(x.shape)}; give (n,ch,h,w), 1 or 3 channels; one image"
+            " is x[None]."
+        )
+    x = check_images(x.float() / 255 if x.dtype == torch.uint8 else x.float())
+    return x[:, 0].numpy() if x.shape[1] == 1 else x.permute(0, 2, 3, 1).numpy()
 
 # %% ../nbs/01_plot.ipynb #f32e2f97
 def plain(
-    name,          # of a class, an attack, a row: whatever somebody chose
-    width:int=40,  # characters at most
+    name,  # of a class, an attack, a row: whatever somebody chose
+    width: int = 40,  # characters at most
 ) -> str:
-    "A name as matplotlib shall print it: `$` begins no formula, a leading `_` does not hide it from a legend, and it is not longer than the picture"
-    text = ' '.join(str(name).split())
-    text = text if len(text) <= width else text[:width-1] + '…'
-    return ' '*text.startswith('_') + text.replace('$', r'\$')
+    """A name as matplotlib shall print it: `$` begins no formula, a leading `_` does not hide it
+    from a legend, and it is not longer than the picture
+    """
+    text = " ".join(str(name).split())
+    text = text if len(text) <= width else text[: width - 1] + "…"
+    return " " * text.startswith("_") + text.replace("$", r"\$")
+
 
 def _axes(ax, size, rows=None, cols=None):
     "`ax`, or new axes: one, or an array (rows,cols)"
-    if ax is not None: return ax
+    if ax is not None:
+        return ax
     import matplotlib.pyplot as plt
-    new = plt.subplots(rows or 1, cols or 1, figsize=size, dpi=100, layout='constrained', squeeze=False)[1]
-    return new if rows else new[0,0]
+
+    new = plt.subplots(
+        rows or 1, cols or 1, figsize=size, dpi=100, layout="constrained", squeeze=False
+    )[1]
+    return new if rows else new[0, 0]
+
 
 def _bare(a, title=None):
     "Take ticks and frame away"
-    a.set(xticks=[], yticks=[]); a.spines[:].set_visible(False)
-    if title is not None: a.set_title(plain(title), fontsize=8, pad=2)
+    a.set(xticks=[], yticks=[])
+    a.spines[:].set_visible(False)
+    if title is not None:
+        a.set_title(plain(title), fontsize=8, pad=2)
+
 
 def _words(words, n, what):
-    words = [None]*n if words is None else list(words)
-    if len(words) != n: raise ValueError(f"{len(words)} {what} for {n} images; give one for each.")
+    words = [None] * n if words is None else list(words)
+    if len(words) != n:
+        raise ValueError(f"{len(words)} {what} for {n} images; give one for each.")
     return words
 
+
 def show_images(
-    x:Tensor,       # (n,ch,h,w) pixels in [0,1], or bytes; 1 or 3 channels
-    titles=None,    # n texts or numbers that stand above the images
-    cols:int=8,     # images per row
-    scale:float=1., # width of an image, in inches
-    ax=None,        # at least n axes in an array; default: new ones
-):                  # array of axes (rows,cols)
-    "A grid of images on one grey scale: 0 is black, 1 is white, whatever the images hold. ValueError for other shapes and ranges"
+    x: Tensor,  # (n,ch,h,w) pixels in [0,1], or bytes; 1 or 3 channels
+    titles=None,  # n texts or numbers that stand above the images
+    cols: int = 8,  # images per row
+    scale: float = 1.0,  # width of an image, in inches
+    ax=None,  # at least n axes in an array; default: new ones
+):  # array of axes (rows,cols)
+    """A grid of images on one grey scale: 0 is black, 1 is white, whatever the images hold.
+    ValueError for other shapes and ranges
+    """
     x = _pixels(x)
-    n,cols,titles = len(x),min(cols, len(x)),_words(titles, len(x), 'titles')
-    rows,tall = -(-n//cols),x.shape[1]/x.shape[2]
-    axes = _axes(ax, (scale*cols, scale*rows*(tall + .25*(titles[0] is not None))), rows, cols)
-    if axes.size < n: raise ValueError(f"{n} images but {axes.size} axes; give one for each.")
-    for a in axes.flat: _bare(a)
-    for a,image,title in zip(axes.flat, x, titles):
-        a.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest'); _bare(a, title)
+    n, cols, titles = len(x), min(cols, len(x)), _words(titles, len(x), "titles")
+    rows, tall = -(-n // cols), x.shape[1] / x.shape[2]
+    axes = _axes(
+        ax, (scale * cols, scale * rows * (tall + 0.25 * (titles[0] is not None))), rows, cols
+    )
+    if axes.size < n:
+        raise ValueError(f"{n} images but {axes.size} axes; give one for each.")
+    for a in axes.flat:
+        _bare(a)
+    for a, image, title in zip(axes.flat, x, titles):
+        a.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        _bare(a, title)
     return axes
 
 # %% ../nbs/01_plot.ipynb #3562e3a1
-PALETTE = ('#0072B2', '#D55E00', '#009E73', '#E69F00', '#CC79A7', '#56B4E9', '#000000') # Okabe & Ito 2008 without the yellow
-DASHES = ('-', '--', ':', '-.')
+# Okabe & Ito 2008 without the yellow
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.")
+
 
 def style(
-    k:int, # number of the curve, from 0
-) -> dict: # for matplotlib's `plot`
+    k: int,  # number of the curve, from 0
+) -> dict:  # for matplotlib's `plot`
     "Colour and dash of curve `k`; 28 differ"
     return dict(color=PALETTE[k % len(PALETTE)], linestyle=DASHES[k % len(DASHES)])
 
 # %% ../nbs/01_plot.ipynb #f11e9be2
 def curves(
-    series:dict, # name to values, or to a tuple (x, y) or (x, y, lo, hi)
-    xlabel:str,  # what runs to the right, with its unit
-    ylabel:str,  # what runs upwards, with its unit
-    ax=None,     # default: new axes
-    **axis,      # more for `ax.set`: title, ylim, xscale, ...
-):               # the axes
-    "Curves in colours and dashes that differ, with a legend. ValueError where a series has not as many x as y"
+    series: dict,  # name to values, or to a tuple (x, y) or (x, y, lo, hi)
+    xlabel: str,  # what runs to the right, with its unit
+    ylabel: str,  # what runs upwards, with its unit
+    ax=None,  # default: new axes
+    **axis,  # more for `ax.set`: title, ylim, xscale, ...
+):  # the axes
+    """Curves in colours and dashes that differ, with a legend.
+
+    ValueError where a series has not as many x as y
+    """
     ax = _axes(ax, (5, 3.2))
-    for k,(name,v) in enumerate(series.items()):
-        x,y,*band = map(_numbers, v if isinstance(v, tuple) else (range(len(v)), v))
-        if len({len(s) for s in (x, y, *band)}) > 1: raise ValueError(f"the series {name!r} has {len(x)} x but {len(y)} y; give as many of each.")
-        ax.plot(x, y, label=plain(name), marker='o' if len(x) <= 20 else None, markersize=3, **style(k))
-        if band: ax.fill_between(x, *band, color=style(k)['color'], alpha=.2, linewidth=0)
-    ax.set(xlabel=xlabel, ylabel=ylabel, **axis); ax.grid(alpha=.3)
-    if series: ax.legend(fontsize=8)
+    for k, (name, v) in enumerate(series.items()):
+        x, y, *band = map(_numbers, v if isinstance(v, tuple) else (range(len(v)), v))
+        if len({len(s) for s in (x, y, *band)}) > 1:
+            raise ValueError(
+                f"the series {name!r} has {len(x)} x but {len(y)} y; give as many of each."
+            )
+        ax.plot(
+            x, y, label=plain(name), marker="o" if len(x) <= 20 else None, markersize=3, **style(k)
+        )
+        if band:
+            ax.fill_between(x, *band, color=style(k)["color"], alpha=0.2, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, **axis)
+    ax.grid(alpha=0.3)
+    if series:
+        ax.legend(fontsize=8)
     return ax
 
 # %% ../nbs/01_plot.ipynb #10c3fe21
 def _largest(d):
     "(n,h,w): of each pixel's changes (n,ch,h,w), the one of the largest size, with its sign"
-    return d.gather(1, d.abs().argmax(1, keepdim=True))[:,0]
+    return d.gather(1, d.abs().argmax(1, keepdim=True))[:, 0]
+
 
 def _names(labels, classes):
     "Texts for labels that are numbers, tensors or texts already"
-    if labels is None: return None
-    return [str(classes[int(k)] if classes else k.item() if hasattr(k, 'item') else k) for k in labels]
+    if labels is None:
+        return None
+    return [
+        str(classes[int(k)] if classes else k.item() if hasattr(k, "item") else k) for k in labels
+    ]
+
 
 def show_attack(
-    x:Tensor,          # (n,ch,h,w) clean images, pixels in [0,1]
-    x_adv:Tensor,      # (n,ch,h,w) attacked images
-    y=None,            # n labels, written above the clean images
-    pred=None,         # n answers of the network, written above the attacked images; those that differ from `y` in another colour
-    classes=None,      # class names, where `y` and `pred` are numbers
-    limit:float=None,  # change that gets the full colour, in pixels of [0,1]; default: the largest one
-    scale:float=1.,    # width of an image, in inches
-    ax=None,           # array of axes (3,n); default: new ones
-):                     # array of axes (3,n)
-    "Three rows: clean images, what the attack changed (red: brighter, blue: darker), attacked images. ValueError where the shapes differ"
-    if x.shape != x_adv.shape: raise ValueError(f"the clean images have shape {tuple(x.shape)}, the attacked ones {tuple(x_adv.shape)}; give pairs.")
-    n,d = len(x),_largest((x_adv-x).detach().cpu().float())
-    limit = limit or max(d.abs().max().item(), 1/255)
-    y,pred = _names(y, classes),_names(pred, classes)
-    axes = _axes(ax, (scale*n+1., scale*3.5), 3, n)
-    show_images(x, y, ax=axes[0]); show_images(x_adv, pred, ax=axes[2])
-    for a,image in zip(axes[1], d.numpy()): _bare(a); shown = a.imshow(image, cmap='RdBu_r', vmin=-limit, vmax=limit, interpolation='nearest')
-    for a,was,now in zip(axes[2], y or (), pred or ()): a.title.set_color(PALETTE[was != now])
-    for a,text in zip(axes[:,0], ('clean', 'change', 'attacked')): a.set_ylabel(text, fontsize=9)
-    axes[0,0].figure.colorbar(shown, ax=list(axes[1]), label='change of pixel', fraction=.05)
+    x: Tensor,  # (n,ch,h,w) clean images, pixels in [0,1]
+    x_adv: Tensor,  # (n,ch,h,w) attacked images
+    y=None,  # n labels, written above the clean images
+    # n answers of the network, written above the attacked images; those that differ from `y` in
+    # another colour
+    pred=None,
+    classes=None,  # class names, where `y` and `pred` are numbers
+    # change that gets the full colour, in pixels of [0,1]; default: the largest one
+    limit: float = None,
+    scale: float = 1.0,  # width of an image, in inches
+    ax=None,  # array of axes (3,n); default: new ones
+):  # array of axes (3,n)
+    """Three rows: clean images, what the attack changed (red: brighter, blue: darker), attacked
+    images. ValueError where the shapes differ
+    """
+    if x.shape != x_adv.shape:
+        raise ValueError(
+            f"the clean images have shape {tuple(x.shape)}, the attacked ones {tuple(x_adv.shape)};"
+            " give pairs."
+        )
+    n, d = len(x), _largest((x_adv - x).detach().cpu().float())
+    limit = limit or max(d.abs().max().item(), 1 / 255)
+    y, pred = _names(y, classes), _names(pred, classes)
+    axes = _axes(ax, (scale * n + 1.0, scale * 3.5), 3, n)
+    show_images(x, y, ax=axes[0])
+    show_images(x_adv, pred, ax=axes[2])
+    for a, image in zip(axes[1], d.numpy()):
+        _bare(a)
+        shown = a.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    for a, was, now in zip(axes[2], y or (), pred or ()):
+        a.title.set_color(PALETTE[was != now])
+    for a, text in zip(axes[:, 0], ("clean", "change", "attacked")):
+        a.set_ylabel(text, fontsize=9)
+    axes[0, 0].figure.colorbar(shown, ax=list(axes[1]), label="change of pixel", fraction=0.05)
     return axes
 
 # %% ../nbs/01_plot.ipynb #5c6d8151
 def class_bars(
-    names,             # c class names
-    values,            # (c,) one value per class
-    lo=None,           # (c,) lower ends of the intervals
-    hi=None,           # (c,) upper ends
-    xlabel='accuracy', # what the values are, with its unit
-    ax=None,           # default: new axes
-    **axis,            # more for `ax.set`
-):                     # the axes
-    "One bar per class, the lowest on top and marked, with intervals. ValueError where numbers and names do not match or a value lies outside its interval"
+    names,  # c class names
+    values,  # (c,) one value per class
+    lo=None,  # (c,) lower ends of the intervals
+    hi=None,  # (c,) upper ends
+    xlabel="accuracy",  # what the values are, with its unit
+    ax=None,  # default: new axes
+    **axis,  # more for `ax.set`
+):  # the axes
+    """One bar per class, the lowest on top and marked, with intervals.
+
+    ValueError where numbers and names do not match or a value lies outside its interval
+    """
     v = _numbers(values)
-    lo,hi = (v if e is None else _numbers(e) for e in (lo, hi))
+    lo, hi = (v if e is None else _numbers(e) for e in (lo, hi))
     if not len(names) == len(v) == len(lo) == len(hi):
-        raise ValueError(f"{len(names)} names, {len(v)} values, {len(lo)} and {len(hi)} interval ends; give one of each per class.")
-    if (lo > v+1e-9).any() or (hi < v-1e-9).any(): raise ValueError("a value lies outside its interval; lo and hi are the interval's ends, not its lengths.")
-    o = v.argsort(kind='stable')
-    ax = _axes(ax, (5, .6+.26*len(v)))
-    ax.barh(range(len(o)), v[o], xerr=[(v-lo)[o].clip(0), (hi-v)[o].clip(0)] if (hi > lo).any() else None, capsize=2,
-            color=[PALETTE[1]]*(v == v.min()).sum() + [PALETTE[0]]*(v > v.min()).sum(), error_kw=dict(elinewidth=1))
-    ax.set_yticks(range(len(o)), [plain(names[i]) for i in o]); ax.invert_yaxis()
-    ax.set(xlabel=xlabel, **axis); ax.grid(axis='x', alpha=.3); ax.set_axisbelow(True)
+        raise ValueError(
+            f"{len(names)} names, {len(v)} values, {len(lo)} and {len(hi)} interval ends; give one"
+            " of each per class."
+        )
+    if (lo > v + 1e-9).any() or (hi < v - 1e-9).any():
+        raise ValueError(
+            "a value lies outside its interval; lo and hi are the interval's ends, not its lengths."
+        )
+    o = v.argsort(kind="stable")
+    ax = _axes(ax, (5, 0.6 + 0.26 * len(v)))
+    ax.barh(
+        range(len(o)),
+        v[o],
+        xerr=[(v - lo)[o].clip(0), (hi - v)[o].clip(0)] if (hi > lo).any() else None,
+        capsize=2,
+        color=[PALETTE[1]] * (v == v.min()).sum() + [PALETTE[0]] * (v > v.min()).sum(),
+        error_kw=dict(elinewidth=1),
+    )
+    ax.set_yticks(range(len(o)), [plain(names[i]) for i in o])
+    ax.invert_yaxis()
+    ax.set(xlabel=xlabel, **axis)
+    ax.grid(axis="x", alpha=0.3)
+    ax.set_axisbelow(True)
     return ax
 
 # %% ../nbs/01_plot.ipynb #468841df
 def confusion(
-    matrix,      # (c,c) counts or shares: row is the true class, column what the network said
-    classes,     # c class names
-    ax=None,     # default: new axes
-    labels=('true class', 'predicted class'), # of rows and columns
-):               # the axes
-    "Each class's row in percent of its images; a class without images stays 0. ValueError where the matrix does not fit the names"
-    m = _numbers(matrix); c = len(classes)
-    if m.shape != (c, c): raise ValueError(f"the matrix has shape {m.shape} but there are {c} classes; give ({c},{c}).")
-    m = 100*m/m.sum(1, keepdims=True).clip(1e-12)
-    ax = _axes(ax, (1.6+.36*c, 1.2+.36*c))
-    shown = ax.imshow(m, cmap='Blues', vmin=0, vmax=100)
-    for i,j in zip(*m.nonzero()) if c <= 20 else ():
-        ax.text(j, i, f'{m[i,j]:.0f}', ha='center', va='center', fontsize=7, color='white' if m[i,j] > 50 else 'black')
+    matrix,  # (c,c) counts or shares: row is the true class, column what the network said
+    classes,  # c class names
+    ax=None,  # default: new axes
+    labels=("true class", "predicted class"),  # of rows and columns
+):  # the axes
+    """Each class's row in percent of its images; a class without images stays 0. ValueError where
+    the matrix does not fit the names
+    """
+    m = _numbers(matrix)
+    c = len(classes)
+    if m.shape != (c, c):
+        raise ValueError(
+            f"the matrix has shape {m.shape} but there are {c} classes; give ({c},{c})."
+        )
+    m = 100 * m / m.sum(1, keepdims=True).clip(1e-12)
+    ax = _axes(ax, (1.6 + 0.36 * c, 1.2 + 0.36 * c))
+    shown = ax.imshow(m, cmap="Blues", vmin=0, vmax=100)
+    for i, j in zip(*m.nonzero()) if c <= 20 else ():
+        ax.text(
+            j,
+            i,
+            f"{m[i, j]:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if m[i, j] > 50 else "black",
+        )
     names = [plain(k) for k in classes]
-    ax.set_xticks(range(c), names, rotation=90); ax.set_yticks(range(c), names)
+    ax.set_xticks(range(c), names, rotation=90)
+    ax.set_yticks(range(c), names)
     ax.set(ylabel=labels[0], xlabel=labels[1])
-    ax.figure.colorbar(shown, ax=ax, label='% of the row', fraction=.046)
+    ax.figure.colorbar(shown, ax=ax, label="% of the row", fraction=0.046)
     return ax
 
 # %% ../nbs/01_plot.ipynb #def2c04e
 def png(
-    ax,          # axes, or an array of axes, of one figure
-    dpi:int=100, # dots per inch
-) -> bytes:      # a PNG file
+    ax,  # axes, or an array of axes, of one figure
+    dpi: int = 100,  # dots per inch
+) -> bytes:  # a PNG file
     "The figure of `ax` as PNG; closes the figure"
     import matplotlib.pyplot as plt
-    fig = getattr(ax, 'flat', [ax])[0].figure
+
+    fig = getattr(ax, "flat", [ax])[0].figure
     out = io.BytesIO()
-    fig.savefig(out, dpi=dpi, format='png'); plt.close(fig)
+    fig.savefig(out, dpi=dpi, format="png")
+    plt.close(fig)
     return out.getvalue()

@@ -6,14 +6,18 @@ Docs: https://spat-nb.github.io/spat_nb/prototypes.html.md"""
 
 # %% ../nbs/60_prototypes.ipynb #9b97e2c6
 from __future__ import annotations
-import functools, math
+
+import functools
+import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from .attack import Attack, at_x, pgd
 from .autoattack import Cascade
 from .balls import Ball
@@ -27,235 +31,396 @@ __all__ = ['RULES', 'POINTS', 'dot', 'linf', 'l2', 'cosine', 'drawn', 'repulsive
 
 # %% ../nbs/60_prototypes.ipynb #212ff974
 def dot(
-    h:Tensor, # (b,width) outputs
-    P:Tensor, # (c,width) prototypes
+    h: Tensor,  # (b,width) outputs
+    P: Tensor,  # (c,width) prototypes
 ) -> Tensor:  # (b,c)
-    "<h,P_j>, the rule of `NullConvergence/repulsive_proto` (which also divides h by its largest entry: no answer changes)"
+    """<h,P_j>, the rule of `NullConvergence/repulsive_proto` (which also divides h by its largest
+    entry: no answer changes)
+    """
     return h @ P.T
 
+
 def linf(h, P):
-    "-max_i |h_i - P_ji|: the nearest prototype in L_inf wins, the rule that fits the paper's training loss"
-    return -(h[:,None]-P).abs().amax(2)
+    """-max_i |h_i - P_ji|: the nearest prototype in L_inf wins, the rule that fits the paper's
+    training loss
+    """
+    return -(h[:, None] - P).abs().amax(2)
+
 
 def l2(h, P):
     "-||h - P_j||^2: the nearest prototype wins (`P2333/Max-Mahalanobis-Training`)"
-    return -(h[:,None]-P).square().sum(2)
+    return -(h[:, None] - P).square().sum(2)
+
 
 def cosine(h, P):
     "cos(h,P_j) (`psmmettes/hpn`)"
     return F.normalize(h, dim=1) @ F.normalize(P, dim=1).T
 
+
 RULES = dict(dot=dot, linf=linf, l2=l2, cosine=cosine)
 
 # %% ../nbs/60_prototypes.ipynb #5bf42548
 def drawn(
-    classes:int, # K >= 1
-    d:int,       # width of a prototype, >= 1
-    seed:int=0,  # of the draw
-) -> Tensor:     # (K,d)
+    classes: int,  # K >= 1
+    d: int,  # width of a prototype, >= 1
+    seed: int = 0,  # of the draw
+) -> Tensor:  # (K,d)
     "Random prototypes U(-1,1): the start of `repulsive`, and its control"
-    return rand_like(torch.empty(classes, d), -1., 1., generator(seed))
+    return rand_like(torch.empty(classes, d), -1.0, 1.0, generator(seed))
+
 
 def repulsive(
-    classes:int,       # K >= 2
-    d:int,             # width of a prototype
-    seed:int=0,        # of the first draw; the same seed gives the same prototypes
-    mean:bool=False,   # mean over pairs (our reading of an unpublished variant) instead of the sum
-    epochs:int=100,    # steps of SGD, >= 0; the sum grows with them without bound
-    lr:float=.01,      # their size
-    momentum:float=.9, # share of the last step that is kept
-) -> Tensor:           # (K,d)
-    "Descend -sum_{i<j} ||P_i - P_j||_inf from random prototypes (`NullConvergence/repulsive_proto`). ValueError where there is no pair"
-    if classes < 2: raise ValueError(f"classes is {classes}; to repel takes at least 2 prototypes.")
+    classes: int,  # K >= 2
+    d: int,  # width of a prototype
+    seed: int = 0,  # of the first draw; the same seed gives the same prototypes
+    # mean over pairs (our reading of an unpublished variant) instead of the sum
+    mean: bool = False,
+    epochs: int = 100,  # steps of SGD, >= 0; the sum grows with them without bound
+    lr: float = 0.01,  # their size
+    momentum: float = 0.9,  # share of the last step that is kept
+) -> Tensor:  # (K,d)
+    """Descend -sum_{i<j} ||P_i - P_j||_inf from random prototypes
+    (`NullConvergence/repulsive_proto`). ValueError where there is no pair
+    """
+    if classes < 2:
+        raise ValueError(f"classes is {classes}; to repel takes at least 2 prototypes.")
     P = drawn(classes, d, seed).requires_grad_()
     opt = torch.optim.SGD([P], lr, momentum)
     with torch.enable_grad():
         for _ in range(epochs):
             far = F.pdist(P, math.inf)
-            opt.zero_grad(); (-far.mean() if mean else -far.sum()).backward(); opt.step()
+            opt.zero_grad()
+            (-far.mean() if mean else -far.sum()).backward()
+            opt.step()
     return P.detach()
 
 # %% ../nbs/60_prototypes.ipynb #6634a6df
 def hyperspherical(
-    classes:int,    # K >= 2
-    d:int,          # width of a prototype
-    seed:int=0,     # of the first draw
-    steps:int=1000, # 10,000 in the official code
-    lr:float=.1,    # step size
-) -> Tensor:        # (K,d) of length 1
-    "Descend mean_i max_{j!=i} cos(P_i,P_j) on the sphere (`psmmettes/hpn`). ValueError where there is no pair"
-    if classes < 2: raise ValueError(f"classes is {classes}; to repel takes at least 2 prototypes.")
+    classes: int,  # K >= 2
+    d: int,  # width of a prototype
+    seed: int = 0,  # of the first draw
+    steps: int = 1000,  # 10,000 in the official code
+    lr: float = 0.1,  # step size
+) -> Tensor:  # (K,d) of length 1
+    """Descend mean_i max_{j!=i} cos(P_i,P_j) on the sphere (`psmmettes/hpn`).
+
+    ValueError where there is no pair
+    """
+    if classes < 2:
+        raise ValueError(f"classes is {classes}; to repel takes at least 2 prototypes.")
     P = F.normalize(randn_like(torch.empty(classes, d), generator(seed)), dim=1)
     for _ in range(steps):
         P.requires_grad_()
-        with torch.enable_grad(): near = (P @ P.T - 2*torch.eye(classes)).amax(1).mean()
-        P = F.normalize(P.detach() - lr*torch.autograd.grad(near, P)[0], dim=1)
+        with torch.enable_grad():
+            near = (P @ P.T - 2 * torch.eye(classes)).amax(1).mean()
+        P = F.normalize(P.detach() - lr * torch.autograd.grad(near, P)[0], dim=1)
     return P
 
+
 def simplex(
-    classes:int,     # K, 2 <= K <= d+1
-    d:int,           # width of a prototype
-    seed:int=None,   # of a random rotation; default: as the recursion gives it, e_1 first
-) -> Tensor:         # (K,d) of length 1, inner products -1/(K-1)
-    "The corners of a regular simplex: Max-Mahalanobis centres (`P2333/Max-Mahalanobis-Training`), up to scale the simplex ETF. ValueError where K > d+1"
-    if classes < 2: raise ValueError(f"classes is {classes}; a simplex of prototypes has at least 2 corners.")
-    if classes > d+1: raise ValueError(f"{classes} classes in {d} dimensions: a simplex has at most d+1 = {d+1} corners; give d >= {classes-1}, or take `hyperspherical`.")
+    classes: int,  # K, 2 <= K <= d+1
+    d: int,  # width of a prototype
+    seed: int = None,  # of a random rotation; default: as the recursion gives it, e_1 first
+) -> Tensor:  # (K,d) of length 1, inner products -1/(K-1)
+    """The corners of a regular simplex: Max-Mahalanobis centres (`P2333/Max-Mahalanobis-Training`),
+    up to scale the simplex ETF. ValueError where K > d+1
+    """
+    if classes < 2:
+        raise ValueError(f"classes is {classes}; a simplex of prototypes has at least 2 corners.")
+    if classes > d + 1:
+        raise ValueError(
+            f"{classes} classes in {d} dimensions: a simplex has at most d+1 = {d + 1} corners;"
+            f" give d >= {classes - 1}, or take `hyperspherical`."
+        )
     P = torch.zeros(classes, d, dtype=torch.float64)
     for k in range(classes):
-        for j in range(k): P[k,j] = -(1/(classes-1) + P[k] @ P[j])/P[j,j]
-        if k < classes-1: P[k,k] = (1-P[k] @ P[k]).sqrt()                 # the last corner has no free coordinate left
-    if seed is not None: P = P @ torch.linalg.qr(torch.randn(d, d, generator=generator(seed), dtype=torch.float64)).Q
+        for j in range(k):
+            P[k, j] = -(1 / (classes - 1) + P[k] @ P[j]) / P[j, j]
+        # the last corner has no free coordinate left
+        if k < classes - 1:
+            P[k, k] = (1 - P[k] @ P[k]).sqrt()
+    if seed is not None:
+        P = P @ torch.linalg.qr(torch.randn(d, d, generator=generator(seed), dtype=torch.float64)).Q
     return P.float()
 
 # %% ../nbs/60_prototypes.ipynb #7b2ebe2f
-POINTS = dict(random=drawn, repulsive=repulsive, repulsive_mean=partial(repulsive, mean=True), hyperspherical=hyperspherical, simplex=simplex)
+POINTS = dict(
+    random=drawn,
+    repulsive=repulsive,
+    repulsive_mean=partial(repulsive, mean=True),
+    hyperspherical=hyperspherical,
+    simplex=simplex,
+)
+
 
 def separation(
-    P:Tensor, # (c,width) prototypes, c >= 2
-) -> dict:    # name -> number
-    "Smallest and mean distance, range of the cosines, largest entry; under each rule the share of prototypes that are decided as their own class"
+    P: Tensor,  # (c,width) prototypes, c >= 2
+) -> dict:  # name -> number
+    """Smallest and mean distance, range of the cosines, largest entry; under each rule the share of
+    prototypes that are decided as their own class
+    """
     own = torch.arange(len(P), device=P.device)
-    cos = cosine(P, P)[own[:,None] != own]
-    far = {f'{kind} {k}': getattr(F.pdist(P, p), kind)().item() for k,p in (('Linf', math.inf), ('L2', 2.)) for kind in ('min', 'mean')}
-    return {**far, 'cos min': cos.min().item(), 'cos max': cos.max().item(), 'max |P|': P.abs().max().item()} | {f'self {k}': (r(P, P).argmax(1) == own).double().mean().item() for k,r in RULES.items()}
+    cos = cosine(P, P)[own[:, None] != own]
+    far = {
+        f"{kind} {k}": getattr(F.pdist(P, p), kind)().item()
+        for k, p in (("Linf", math.inf), ("L2", 2.0))
+        for kind in ("min", "mean")
+    }
+    return {
+        **far,
+        "cos min": cos.min().item(),
+        "cos max": cos.max().item(),
+        "max |P|": P.abs().max().item(),
+    } | {f"self {k}": (r(P, P).argmax(1) == own).double().mean().item() for k, r in RULES.items()}
 
 # %% ../nbs/60_prototypes.ipynb #ec027d10
 @functools.cache
-def _placed(points, classes, width, seed): return points(classes, width, seed)
+def _placed(points, classes, width, seed):
+    return points(classes, width, seed)
+
 
 def _named(table, v, what):
     "The function that `v` names, or `v` itself where it is one"
-    if callable(v): return v
-    if v in table: return table[v]
+    if callable(v):
+        return v
+    if v in table:
+        return table[v]
     raise ValueError(f"{what} is {v!r}; give a function, or one of {', '.join(table)}.")
 
+
 class Prototypes(nn.Module):
-    "h = A f + b, then one logit for each fixed prototype: by `rule` in eval mode, by `metric` in train mode; computed in float32 at least. ValueError on an unknown name or where the prototypes do not fit"
-    def __init__(self,
-        d:int,              # length of a feature f
-        classes:int,        # number of logits
-        points='simplex',   # how the prototypes are placed: a name in `POINTS`, or (classes, width, seed) -> (classes,width)
-        rule='l2',          # who decides: a name in `RULES`, or (h, P) -> (b,classes), larger is nearer
-        metric=None,        # what training sees, likewise; default: `rule`
-        width:int=None,     # entries of h and of each prototype; default: d
-        scale:float=1.,     # factor of the prototypes, > 0
-        seed:int=0,         # of the prototypes
+    """h = A f + b, then one logit for each fixed prototype: by `rule` in eval mode, by `metric` in
+    train mode; computed in float32 at least. ValueError on an unknown name or where the
+    prototypes do not fit
+    """
+
+    def __init__(
+        self,
+        d: int,  # length of a feature f
+        classes: int,  # number of logits
+        # how the prototypes are placed: a name in `POINTS`, or (classes, width, seed) ->
+        # (classes,width)
+        points="simplex",
+        # who decides: a name in `RULES`, or (h, P) -> (b,classes), larger is nearer
+        rule="l2",
+        metric=None,  # what training sees, likewise; default: `rule`
+        width: int = None,  # entries of h and of each prototype; default: d
+        scale: float = 1.0,  # factor of the prototypes, > 0
+        seed: int = 0,  # of the prototypes
     ):
         super().__init__()
-        if not 0 < scale < math.inf: raise ValueError(f"scale is {scale}; it multiplies the prototypes and must be a finite number > 0.")
-        self.embed,self.rule = nn.Linear(d, width or d),_named(RULES, rule, 'rule')
-        self.metric = self.rule if metric is None else _named(RULES, metric, 'metric')
-        P = _placed(_named(POINTS, points, 'points'), classes, width or d, seed)
-        if P.shape != (classes, width or d): raise ValueError(f"points gives prototypes of shape {tuple(P.shape)}; the head needs ({classes},{width or d}).")
-        self.register_buffer('P', scale*P)
+        if not 0 < scale < math.inf:
+            raise ValueError(
+                f"scale is {scale}; it multiplies the prototypes and must be a finite number > 0."
+            )
+        self.embed, self.rule = nn.Linear(d, width or d), _named(RULES, rule, "rule")
+        self.metric = self.rule if metric is None else _named(RULES, metric, "metric")
+        P = _placed(_named(POINTS, points, "points"), classes, width or d, seed)
+        if P.shape != (classes, width or d):
+            raise ValueError(
+                f"points gives prototypes of shape {tuple(P.shape)}; the head needs"
+                f" ({classes},{width or d})."
+            )
+        self.register_buffer("P", scale * P)
+
     def forward(self, f):
         h = self.embed(f)
-        with torch.autocast(h.device.type, enabled=False):                # distances of half-precision numbers are rough
-            return (self.metric if self.training else self.rule)(h.to(torch.promote_types(h.dtype, torch.float32)), self.P)
-    def extra_repr(self): return f"rule={self.rule.__name__}, metric={self.metric.__name__}, prototypes {tuple(self.P.shape)}"
+        # distances of half-precision numbers are rough
+        with torch.autocast(h.device.type, enabled=False):
+            return (self.metric if self.training else self.rule)(
+                h.to(torch.promote_types(h.dtype, torch.float32)), self.P
+            )
+
+    def extra_repr(self):
+        return (
+            f"rule={self.rule.__name__}, metric={self.metric.__name__}, prototypes"
+            f" {tuple(self.P.shape)}"
+        )
 
 # %% ../nbs/60_prototypes.ipynb #9c6d4e19
 def _own(z, y, who):
-    if y.ndim == 1: return z.gather(1, y[:,None])[:,0]
-    raise ValueError(f"{who} needs labels (b,), but y has shape {tuple(y.shape)}; soft targets have no prototype of their own, use ce.")
+    if y.ndim == 1:
+        return z.gather(1, y[:, None])[:, 0]
+    raise ValueError(
+        f"{who} needs labels (b,), but y has shape {tuple(y.shape)}; soft targets have no prototype"
+        " of their own, use ce."
+    )
+
 
 def pull(
-    z:Tensor, # (b,c) logits that are minus distances: metric 'linf' or 'l2'
-    y:Tensor, # (b,) labels
+    z: Tensor,  # (b,c) logits that are minus distances: metric 'linf' or 'l2'
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,)
-    "-z_y, the distance to the own prototype; with metric 'linf' the loss of `NullConvergence/repulsive_proto`. ValueError for soft targets"
-    return -_own(z, y, 'pull')
+    """-z_y, the distance to the own prototype; with metric 'linf' the loss of
+    `NullConvergence/repulsive_proto`. ValueError for soft targets
+    """
+    return -_own(z, y, "pull")
+
 
 def pull_cos(
-    z:Tensor, # (b,c) cosines
-    y:Tensor, # (b,) labels
+    z: Tensor,  # (b,c) cosines
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,)
     "(1-z_y)^2, one value for each sample (`psmmettes/hpn`). ValueError for soft targets"
-    return (1-_own(z, y, 'pull_cos')).square()
+    return (1 - _own(z, y, "pull_cos")).square()
 
 # %% ../nbs/60_prototypes.ipynb #08a7c6a9
 def _head(model):
-    head = next((m for m in model.modules() if isinstance(m, Prototypes)), None) if isinstance(model, nn.Module) else None
-    if head is None: raise TypeError(f"a {type(model).__name__} has no Prototypes head; only there can the rule be changed.")
+    head = (
+        next((m for m in model.modules() if isinstance(m, Prototypes)), None)
+        if isinstance(model, nn.Module)
+        else None
+    )
+    if head is None:
+        raise TypeError(
+            f"a {type(model).__name__} has no Prototypes head; only there can the rule be changed."
+        )
     return head
+
 
 @contextmanager
 def ruled(
-    model:nn.Module, # with a Prototypes head somewhere
-    rule=None,       # a name in `RULES` or a function; default: leave it as it is
+    model: nn.Module,  # with a Prototypes head somewhere
+    rule=None,  # a name in `RULES` or a function; default: leave it as it is
 ):
     "Let `model` decide by another rule for a while. TypeError where it has no Prototypes head"
-    if rule is None: yield model; return
-    head = _head(model); was = head.rule
-    head.rule = _named(RULES, rule, 'rule')
-    try: yield model
-    finally: head.rule = was
+    if rule is None:
+        yield model
+        return
+    head = _head(model)
+    was = head.rule
+    head.rule = _named(RULES, rule, "rule")
+    try:
+        yield model
+    finally:
+        head.rule = was
+
 
 @dataclass(frozen=True)
 class Through:
-    "An attack that sees the model's output through another rule. TypeError where the model has no Prototypes head"
-    attack: Callable # attack(model, x, y)
-    rule: str        # a name in `RULES`
+    """An attack that sees the model's output through another rule.
+
+    TypeError where the model has no Prototypes head
+    """
+
+    attack: Callable  # attack(model, x, y)
+    rule: str  # a name in `RULES`
+
     @property
-    def ball(self): return getattr(self.attack, 'ball', None)
+    def ball(self):
+        return getattr(self.attack, "ball", None)
+
     def __call__(self, model, x, y):
         "Attack `x` (b,ch,h,w) with labels `y` (b,)"
-        with ruled(model, self.rule): return self.attack(model, x, y)
+        with ruled(model, self.rule):
+            return self.attack(model, x, y)
+
 
 @dataclass(frozen=True)
 class Transfer:
     "The images that `attack` makes for another network, whatever model is asked"
+
     attack: Callable  # attack(model, x, y)
-    source: nn.Module # for which they are made
+    source: nn.Module  # for which they are made
+
     @property
-    def ball(self): return getattr(self.attack, 'ball', None)
-    def __call__(self, model, x, y): return self.attack(self.source, x, y)
+    def ball(self):
+        return getattr(self.attack, "ball", None)
+
+    def __call__(self, model, x, y):
+        return self.attack(self.source, x, y)
 
 # %% ../nbs/60_prototypes.ipynb #bb277dae
 def towards(
-    t:Tensor,    # (b,) wanted classes: the loss is good for this batch only
-) -> Callable:   # loss(z, y)
+    t: Tensor,  # (b,) wanted classes: the loss is good for this batch only
+) -> Callable:  # loss(z, y)
     "z_t - z_y; through 'l2' the dense surrogate ||h-P_y||^2 - ||h-P_t||^2"
-    def towards(z, y): return _own(z, t, 'towards') - _own(z, y, 'towards')
+
+    def towards(z, y):
+        return _own(z, t, "towards") - _own(z, y, "towards")
+
     return towards
 
+
 def arrive(
-    t:Tensor,    # (b,) wanted classes: the loss is good for this batch only
-) -> Callable:   # loss(z, y)
+    t: Tensor,  # (b,) wanted classes: the loss is good for this batch only
+) -> Callable:  # loss(z, y)
     "z_t alone; through 'l2' feature matching, -||h-P_t||^2"
-    def arrive(z, y): return _own(z, t, 'arrive')
+
+    def arrive(z, y):
+        return _own(z, t, "arrive")
+
     return arrive
+
 
 @dataclass(frozen=True)
 class Aimed:
-    "`attack` towards one wrong class after another, the likeliest first, each on the images that still stand by the model's own rule"
-    attack: Attack             # its loss is replaced
-    loss: Callable = towards   # t (b,) -> loss(z, y)
-    rule: str = None           # through which the loss is seen, a name in `RULES`; default: the model's own
-    targets: int = 9           # wrong classes to try
+    """`attack` towards one wrong class after another, the likeliest first, each on the images that
+    still stand by the model's own rule
+    """
+
+    attack: Attack  # its loss is replaced
+    loss: Callable = towards  # t (b,) -> loss(z, y)
+    # through which the loss is seen, a name in `RULES`; default: the model's own
+    rule: str = None
+    targets: int = 9  # wrong classes to try
+
     @property
-    def ball(self): return self.attack.ball
+    def ball(self):
+        return self.attack.ball
+
     def at(self, rank, model, x, y):
         "Towards the class that the model ranks so (0: first), as it answers now"
-        with torch.no_grad(): t = logits(model, x).topk(rank+1, 1).indices[:,rank]
-        with ruled(model, self.rule): return replace(self.attack, loss=self.loss(t))(model, x, y)
+        with torch.no_grad():
+            t = logits(model, x).topk(rank + 1, 1).indices[:, rank]
+        with ruled(model, self.rule):
+            return replace(self.attack, loss=self.loss(t))(model, x, y)
+
     def __call__(self, model, x, y):
-        "Attack `x` (b,ch,h,w) with labels `y` (b,); where nothing fools, the clean image comes back"
-        with eval_mode(model), torch.no_grad(): last = min(self.targets, logits(model, x[:1]).shape[1]-1)
-        return Cascade({f'rank {k}': partial(self.at, k) for k in range(1, last+1)}, self.ball)(model, x, y)
+        """Attack `x` (b,ch,h,w) with labels `y` (b,); where nothing fools, the clean image comes
+        back
+        """
+        with eval_mode(model), torch.no_grad():
+            last = min(self.targets, logits(model, x[:1]).shape[1] - 1)
+        return Cascade({f"rank {k}": partial(self.at, k) for k in range(1, last + 1)}, self.ball)(
+            model, x, y
+        )
+
 
 def refutation(
-    ball:Ball,         # Linf or L2
-    metric:str=None,   # what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and what needs one is left out
-    loss:Callable=pull, # the training loss (z, y) -> (b,) on the metric's logits
-    steps:int=20,      # of each climb, a quarter of eps long; five times as many for the training loss
-    queries:int=1000,  # of Square
-    draws:int=100,     # random images of the ball
-    source:nn.Module=None, # a network to transfer from; None: no transfer
-) -> dict:             # name -> attack(model, x, y)
+    ball: Ball,  # Linf or L2
+    # what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and what
+    # needs one is left out
+    metric: str = None,
+    loss: Callable = pull,  # the training loss (z, y) -> (b,) on the metric's logits
+    # of each climb, a quarter of eps long; five times as many for the training loss
+    steps: int = 20,
+    queries: int = 1000,  # of Square
+    draws: int = 100,  # random images of the ball
+    source: nn.Module = None,  # a network to transfer from; None: no transfer
+) -> dict:  # name -> attack(model, x, y)
     "The attacks that a claim of prototype robustness has to stand"
-    climb = partial(pgd, ball, steps, ball.eps/4)
-    own = {} if metric is None else {'training loss': Through(pgd(ball, 5*steps, ball.eps/4, start=at_x, loss=loss), metric)}
-    seen = {} if metric is None else {'surrogate': Aimed(climb(), towards, 'l2'), 'features': Aimed(climb(), arrive, 'l2')}
-    other = {} if source is None else {'transfer': Transfer(climb(loss=margin), source)}
-    return own | dict(ce=climb(), margin=climb(loss=margin)) | {'each class': Aimed(climb())} | seen | other | dict(square=square(ball, queries), noise=pgd(ball, 0, restarts=draws, loss=margin))
+    climb = partial(pgd, ball, steps, ball.eps / 4)
+    own = (
+        {}
+        if metric is None
+        else {
+            "training loss": Through(
+                pgd(ball, 5 * steps, ball.eps / 4, start=at_x, loss=loss), metric
+            )
+        }
+    )
+    seen = (
+        {}
+        if metric is None
+        else {"surrogate": Aimed(climb(), towards, "l2"), "features": Aimed(climb(), arrive, "l2")}
+    )
+    other = {} if source is None else {"transfer": Transfer(climb(loss=margin), source)}
+    return (
+        own
+        | dict(ce=climb(), margin=climb(loss=margin))
+        | {"each class": Aimed(climb())}
+        | seen
+        | other
+        | dict(square=square(ball, queries), noise=pgd(ball, 0, restarts=draws, loss=margin))
+    )

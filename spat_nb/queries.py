@@ -6,14 +6,17 @@ Docs: https://spat-nb.github.io/spat_nb/queries.html.md"""
 
 # %% ../nbs/15_queries.ipynb #fad5183b
 from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
 from .attack import Attack, State, door, uniform
-from .balls import a_ball, Ball, L2, Linf
+from .balls import L2, Ball, Linf, a_ball
 from .core import alike, bview, check_labels, check_logits, logits, rand_like
 from .losses import margin, missed
 
@@ -23,321 +26,480 @@ __all__ = ['those', 'Oracle', 'BlackBox', 'side', 'stripes', 'blot', 'bump', 'ti
 
 # %% ../nbs/15_queries.ipynb #3438afd0
 def those(
-    v:Tensor, # (b,...)
-    i:Tensor, # (k,) int64, rising numbers
+    v: Tensor,  # (b,...)
+    i: Tensor,  # (k,) int64, rising numbers
 ) -> Tensor:  # (k,...); `v` itself where these are all
     "v[i], without a copy where nobody is missing"
     return v if len(i) == len(v) else v[i]
 
+
 class Oracle:
-    "Answers questions about the images of one batch. It counts them per image, and keeps of each image the best attempt. The first question is the clean image"
-    def __init__(self,
-        model:Callable, # pixels (b,ch,h,w) to logits (b,c), in eval mode
-        x:Tensor,       # (b,ch,h,w) clean images
-        y:Tensor,       # (b,) labels or (b,c) probabilities
-        loss:Callable,  # (z, y) -> (b,), up is worse for the model
-        queries:int,    # questions allowed per image, >= 1
+    """Answers questions about the images of one batch.
+
+    It counts them per image, and keeps of each image the best attempt. The first question is the
+    clean image
+    """
+
+    def __init__(
+        self,
+        model: Callable,  # pixels (b,ch,h,w) to logits (b,c), in eval mode
+        x: Tensor,  # (b,ch,h,w) clean images
+        y: Tensor,  # (b,) labels or (b,c) probabilities
+        loss: Callable,  # (z, y) -> (b,), up is worse for the model
+        queries: int,  # questions allowed per image, >= 1
     ):
-        self.model,self.x,self.y,self.loss,self.queries = model,x,y,loss,queries
+        self.model, self.x, self.y, self.loss, self.queries = model, x, y, loss, queries
         self.used = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        self.best,self.val = x.clone(),x.new_full((len(x),), -torch.inf)
-        z,_,self.won = self.look(x, torch.arange(len(x), device=x.device))
-        self.z = z.clone()                                             # the model may want its own tensor back as it was
+        self.best, self.val = x.clone(), x.new_full((len(x),), -torch.inf)
+        z, _, self.won = self.look(x, torch.arange(len(x), device=x.device))
+        # the model may want its own tensor back as it was
+        self.z = z.clone()
+
     @property
-    def live(self) -> Tensor: # (k,) int64, numbers of the images that may still be asked about
+    def live(self) -> Tensor:  # (k,) int64, numbers of the images that may still be asked about
         "Not fooled yet, and questions left"
-        return (~self.won & (self.used < self.queries)).nonzero()[:,0]
-    def look(self,
-        z:Tensor, # (k,ch,h,w) images to show
-        i:Tensor, # (k,) int64, rising numbers: which images of the batch they belong to
-    ) -> tuple:   # logits (k,c), loss (k,), won (k,) bool
+        return (~self.won & (self.used < self.queries)).nonzero()[:, 0]
+
+    def look(
+        self,
+        z: Tensor,  # (k,ch,h,w) images to show
+        i: Tensor,  # (k,) int64, rising numbers: which images of the batch they belong to
+    ) -> tuple:  # logits (k,c), loss (k,), won (k,) bool
         "One question each: what does the model say? Nothing is kept"
         self.used[i] += 1
-        a,y = alike(logits(self.model, z), z),those(self.y, i)
-        if not hasattr(self, 'z'): check_labels(y, c=check_logits(a, len(z)).shape[1])
-        return a,self.loss(a, y),getattr(self.loss, 'won', missed)(a, y)
-    def __call__(self,
-        z:Tensor, # (k,ch,h,w) attempts, inside ball and box
-        i:Tensor, # (k,) int64, rising numbers: which images of the batch they belong to
+        a, y = alike(logits(self.model, z), z), those(self.y, i)
+        if not hasattr(self, "z"):
+            check_labels(y, c=check_logits(a, len(z)).shape[1])
+        return a, self.loss(a, y), getattr(self.loss, "won", missed)(a, y)
+
+    def __call__(
+        self,
+        z: Tensor,  # (k,ch,h,w) attempts, inside ball and box
+        i: Tensor,  # (k,) int64, rising numbers: which images of the batch they belong to
     ):
         "One question each; keep the attempts that fool the model or raise the loss"
-        self.z[i],v,won = self.look(z, i)
-        up = (won | (v > those(self.val, i))).nonzero()[:,0]
-        for old,new in ((self.best, z), (self.val, v), (self.won, won)): old[i[up]] = new[up]
+        self.z[i], v, won = self.look(z, i)
+        up = (won | (v > those(self.val, i))).nonzero()[:, 0]
+        for old, new in ((self.best, z), (self.val, v), (self.won, won)):
+            old[i[up]] = new[up]
 
 # %% ../nbs/15_queries.ipynb #7ef055b0
 @dataclass(frozen=True)
 class BlackBox:
     "A search in `ball` that only asks the model for its answers; call it as `attack(model, x, y)`"
-    ball: Ball                # how far: Linf(8/255), L2(.5)
-    search: Callable          # (ask, x, ball, generator): puts its questions to the `Oracle`
-    queries: int = 5000       # questions per image at most, the clean image included
-    loss: Callable = margin   # (z, y) -> (b,), up is worse for the model
-    generator: torch.Generator = None # random stream; default: torch's own
+
+    ball: Ball  # how far: Linf(8/255), L2(.5)
+    search: Callable  # (ask, x, ball, generator): puts its questions to the `Oracle`
+    queries: int = 5000  # questions per image at most, the clean image included
+    loss: Callable = margin  # (z, y) -> (b,), up is worse for the model
+    generator: torch.Generator = None  # random stream; default: torch's own
 
     def __post_init__(self):
         a_ball(self.ball)
-        known = getattr(self.search, 'balls', Ball)
-        if not isinstance(self.ball, known): raise TypeError(f"ball is {self.ball!r}; {self.search!r} knows {' and '.join(k.__name__ for k in known)} only.")
-        if self.queries < 1 or self.queries != int(self.queries): raise ValueError(f"queries is {self.queries}; give a whole number >= 1, the clean image is the first.")
+        known = getattr(self.search, "balls", Ball)
+        if not isinstance(self.ball, known):
+            raise TypeError(
+                f"ball is {self.ball!r}; {self.search!r} knows"
+                f" {' and '.join(k.__name__ for k in known)} only."
+            )
+        if self.queries < 1 or self.queries != int(self.queries):
+            raise ValueError(
+                f"queries is {self.queries}; give a whole number >= 1, the clean image is the"
+                " first."
+            )
 
-    def __call__(self, model, x, y) -> Tensor: # (b,ch,h,w) attacked images, inside ball and box
+    def __call__(self, model, x, y) -> Tensor:  # (b,ch,h,w) attacked images, inside ball and box
         "Attack `x`. TypeError or ValueError where model, images and labels do not fit"
         return self.run(model, x, y)[0]
-    def run(self,
-        model:Callable, # pixels (b,ch,h,w) to logits (b,c); no gradient is asked of it, its mode is left as it was
-        x:Tensor,       # (b,ch,h,w) pixels in [0,1]; kept in float32 or float64 whatever the model's precision
-        y:Tensor,       # (b,) labels or (b,c) probabilities
-    ) -> tuple:         # attacked images (b,ch,h,w), inside ball and box; questions used (b,) int64
-        "Attack `x` and say what it cost. TypeError or ValueError where model, images and labels do not fit"
+
+    def run(
+        self,
+        # pixels (b,ch,h,w) to logits (b,c); no gradient is asked of it, its mode is left as it was
+        model: Callable,
+        # (b,ch,h,w) pixels in [0,1]; kept in float32 or float64 whatever the model's precision
+        x: Tensor,
+        y: Tensor,  # (b,) labels or (b,c) probabilities
+    ) -> tuple:  # attacked images (b,ch,h,w), inside ball and box; questions used (b,) int64
+        """Attack `x` and say what it cost.
+
+        TypeError or ValueError where model, images and labels do not fit
+        """
         with door(model, x, y) as (_, x, y), torch.no_grad():
             self.fits(x)
             ask = Oracle(model, x, y, self.loss, self.queries)
             self.search(ask, x, self.ball, self.generator)
-        return ask.best,ask.used
+        return ask.best, ask.used
+
     def fits(self, x):
         "ValueError where the search needs images and `x` is none"
-        if getattr(self.search, 'images', False) and x.ndim != 4:
-            raise ValueError(f"{type(self.search).__name__} paints on images (b,ch,h,w), but x has shape {tuple(x.shape)}; use rays or spsa, or of AutoAttack all but that: autoattack(ball).without('square').")
+        if getattr(self.search, "images", False) and x.ndim != 4:
+            raise ValueError(
+                f"{type(self.search).__name__} paints on images (b,ch,h,w), but x has shape"
+                f" {tuple(x.shape)}; use rays or spsa, or of AutoAttack all but that:"
+                " autoattack(ball).without('square')."
+            )
 
 # %% ../nbs/15_queries.ipynb #2cea718c
 def side(
-    t:int,       # number of the proposal, from 0
-    horizon:int, # number of proposals that the schedule is spread over
-    p:float,     # share of the image that the first squares cover, in (0,1]
-    x:Tensor,    # (b,ch,h,w) gives height and width
-) -> int:        # side of the square, in pixels
-    "sqrt(p h w), where p is halved after 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of 10,000 proposals (Andriushchenko et al. 2020)"
-    t,(h,w) = int(t/horizon*10_000),x.shape[2:]
-    p /= 2**sum(t > k for k in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
-    return min(max(round((p*h*w)**.5), 1), h, w)
+    t: int,  # number of the proposal, from 0
+    horizon: int,  # number of proposals that the schedule is spread over
+    p: float,  # share of the image that the first squares cover, in (0,1]
+    x: Tensor,  # (b,ch,h,w) gives height and width
+) -> int:  # side of the square, in pixels
+    """sqrt(p h w), where p is halved after 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of
+    10,000 proposals (Andriushchenko et al. 2020)
+    """
+    t, (h, w) = int(t / horizon * 10_000), x.shape[2:]
+    p /= 2 ** sum(t > k for k in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
+    return min(max(round((p * h * w) ** 0.5), 1), h, w)
 
 # %% ../nbs/15_queries.ipynb #c9bc9e51
 def _coin(x, generator):
     "-1 or +1 in the shape of `x`"
-    return torch.where(rand_like(x, generator=generator) < .5, -1., 1.).to(x.dtype)
+    return torch.where(rand_like(x, generator=generator) < 0.5, -1.0, 1.0).to(x.dtype)
+
 
 @lru_cache
 def _corner(s, w, device):
     "Numbers (s*s,) of the pixels in the first window of side `s` of an image that is `w` wide"
     k = torch.arange(s, device=device)
-    return (k[:,None]*w + k).flatten()
+    return (k[:, None] * w + k).flatten()
+
 
 def _pixels(x, s, generator):
-    "Numbers (b,1,s*s) of the pixels in a random window of side `s`, every place equally likely, counted row by row"
-    one,(h,w) = x[:,0,0,0],x.shape[2:]
-    top,left = ((rand_like(one, generator=generator)*(n-s+1)).long() for n in (h, w))
-    return (top*w + left)[:,None,None] + _corner(s, w, x.device)
+    """Numbers (b,1,s*s) of the pixels in a random window of side `s`, every place equally likely,
+    counted row by row
+    """
+    one, (h, w) = x[:, 0, 0, 0], x.shape[2:]
+    top, left = ((rand_like(one, generator=generator) * (n - s + 1)).long() for n in (h, w))
+    return (top * w + left)[:, None, None] + _corner(s, w, x.device)
 
 # %% ../nbs/15_queries.ipynb #cd31c4e0
 def stripes(x, ball, generator=None):
     "Start at vertical stripes: every column of every channel at +eps or -eps"
-    return x + ball.eps*_coin(x[:,:,:1], generator)
+    return x + ball.eps * _coin(x[:, :, :1], generator)
+
 
 def blot(
-    best:Tensor, # (b,ch,h,w) best points so far
-    x:Tensor,    # (b,ch,h,w) clean images
-    s:int,       # side of the square
-    ball:Linf,   # threat model
-    generator:torch.Generator=None, # random stream
-) -> Tensor:     # (b,ch,h,w) proposals
+    best: Tensor,  # (b,ch,h,w) best points so far
+    x: Tensor,  # (b,ch,h,w) clean images
+    s: int,  # side of the square
+    ball: Linf,  # threat model
+    generator: torch.Generator = None,  # random stream
+) -> Tensor:  # (b,ch,h,w) proposals
     "Linf (algorithm 2): put one square at +eps or -eps, one sign for each channel"
-    window,flat = _pixels(x, s, generator).expand(-1, x.shape[1], -1),x.flatten(2)
-    paint = flat.gather(2, window) + ball.eps*_coin(flat[:,:,:1], generator)
+    window, flat = _pixels(x, s, generator).expand(-1, x.shape[1], -1), x.flatten(2)
+    paint = flat.gather(2, window) + ball.eps * _coin(flat[:, :, :1], generator)
     return best.flatten(2).scatter(2, window, paint).view_as(x)
 
 # %% ../nbs/15_queries.ipynb #4890f5ca
-def _unit(v): return v / v.square().sum((-2,-1), keepdim=True).sqrt().clamp_min(1e-12)
+def _unit(v):
+    return v / v.square().sum((-2, -1), keepdim=True).sqrt().clamp_min(1e-12)
+
 
 def _hill(h, w, like):
-    "sum_{j=d+1}^{n+1} 1/j^2 at distance d (in the sup norm) from the middle of an h x w window, n the largest distance; of length 1"
-    rows,cols = (abs(torch.arange(n, device=like.device)-n//2) for n in (h, w))
-    tail = (1/torch.arange(max(h, w)//2+1, 0, -1, device=like.device, dtype=like.dtype)**2).cumsum(0).flip(0)
-    return _unit(tail[torch.maximum(rows[:,None], cols)])
+    """sum_{j=d+1}^{n+1} 1/j^2 at distance d (in the sup norm) from the middle of an h x w window, n
+    the largest distance; of length 1
+    """
+    rows, cols = (abs(torch.arange(n, device=like.device) - n // 2) for n in (h, w))
+    tail = (
+        (1 / torch.arange(max(h, w) // 2 + 1, 0, -1, device=like.device, dtype=like.dtype) ** 2)
+        .cumsum(0)
+        .flip(0)
+    )
+    return _unit(tail[torch.maximum(rows[:, None], cols)])
+
 
 def bump(
-    s:int,       # side of the window
-    like:Tensor, # gives dtype and device
-) -> Tensor:     # (s,s), of length 1
+    s: int,  # side of the window
+    like: Tensor,  # gives dtype and device
+) -> Tensor:  # (s,s), of length 1
     "A hill above a valley, the pattern of the L2 attack (Andriushchenko et al. 2020)"
-    return _unit(torch.cat([_hill(s//2, s, like), -_hill(s-s//2, s, like)]))
+    return _unit(torch.cat([_hill(s // 2, s, like), -_hill(s - s // 2, s, like)]))
 
 # %% ../nbs/15_queries.ipynb #d3547a5b
 def tiles(x, ball, generator=None):
-    "Start at a quilt of bumps, lying or standing, with a sign for each channel, of length eps in all"
-    s = max(min(x.shape[2:])//5, 1)
-    rows,cols = (n//s for n in x.shape[2:])
-    spread = lambda v: v.repeat_interleave(s, 2).repeat_interleave(s, 3)
-    b,coins = bump(s, x),[_coin(x[:,:k,:rows,:cols], generator) for k in (1, x.shape[1])]
-    quilt = spread(coins[1]) * torch.where(spread(coins[0]) > 0, b.repeat(rows, cols), b.T.repeat(rows, cols))
-    top,left = ((n-s*k)//2 for n,k in zip(x.shape[2:], (rows, cols)))
-    quilt = F.pad(quilt, (left, x.shape[3]-s*cols-left, top, x.shape[2]-s*rows-top))
-    return x + ball.eps*ball.ascent(quilt)
+    """Start at a quilt of bumps, lying or standing, with a sign for each channel, of length eps in
+    all
+    """
+    s = max(min(x.shape[2:]) // 5, 1)
+    rows, cols = (n // s for n in x.shape[2:])
+
+    def spread(v):
+        return v.repeat_interleave(s, 2).repeat_interleave(s, 3)
+
+    b, coins = bump(s, x), [_coin(x[:, :k, :rows, :cols], generator) for k in (1, x.shape[1])]
+    quilt = spread(coins[1]) * torch.where(
+        spread(coins[0]) > 0, b.repeat(rows, cols), b.T.repeat(rows, cols)
+    )
+    top, left = ((n - s * k) // 2 for n, k in zip(x.shape[2:], (rows, cols)))
+    quilt = F.pad(quilt, (left, x.shape[3] - s * cols - left, top, x.shape[2] - s * rows - top))
+    return x + ball.eps * ball.ascent(quilt)
+
 
 def shift(
-    best:Tensor, # (b,ch,h,w) best points so far
-    x:Tensor,    # (b,ch,h,w) clean images
-    s:int,       # side of the square
-    ball:L2,     # threat model
-    generator:torch.Generator=None, # random stream
-) -> Tensor:     # (b,ch,h,w) proposals
-    "L2 (algorithm 3): empty one window, and spend what it held, and what the box had left over, on a bump in another"
-    s = min(max(s, 3) + (max(s, 3)+1)%2, *x.shape[2:])
-    d,here,there,b = (best-x).flatten(2),_pixels(x, s, generator),_pixels(x, s, generator),bump(s, x)
-    size = lambda v: v.square().sum(2, keepdim=True)
-    new = _coin(d[:,:,:1], generator) * torch.where(_coin(d[:,:1,:1], generator) > 0, b.flatten(), b.T.flatten())
+    best: Tensor,  # (b,ch,h,w) best points so far
+    x: Tensor,  # (b,ch,h,w) clean images
+    s: int,  # side of the square
+    ball: L2,  # threat model
+    generator: torch.Generator = None,  # random stream
+) -> Tensor:  # (b,ch,h,w) proposals
+    """L2 (algorithm 3): empty one window, and spend what it held, and what the box had left over,
+    on a bump in another
+    """
+    s = min(max(s, 3) + (max(s, 3) + 1) % 2, *x.shape[2:])
+    d, here, there, b = (
+        (best - x).flatten(2),
+        _pixels(x, s, generator),
+        _pixels(x, s, generator),
+        bump(s, x),
+    )
+
+    def size(v):
+        return v.square().sum(2, keepdim=True)
+
+    new = _coin(d[:, :, :1], generator) * torch.where(
+        _coin(d[:, :1, :1], generator) > 0, b.flatten(), b.T.flatten()
+    )
     held = d.gather(2, here.expand(-1, d.shape[1], -1))
-    new = new + held/size(held).sqrt().clamp_min(1e-12)
+    new = new + held / size(held).sqrt().clamp_min(1e-12)
     empty = torch.zeros_like(here, dtype=d.dtype).expand_as(held)
     rest = d.scatter(2, here.expand_as(held), empty).scatter(2, there.expand_as(held), empty)
-    spare = (ball.eps**2 - size(d).sum(1, keepdim=True)).clamp_min(0)/d.shape[1] + size(d-rest)
-    d = rest.scatter(2, here.expand_as(held), new/size(new).sqrt().clamp_min(1e-12)*spare.sqrt())
-    return x + ball.eps*ball.ascent(d).view_as(x)
+    spare = (ball.eps**2 - size(d).sum(1, keepdim=True)).clamp_min(0) / d.shape[1] + size(d - rest)
+    d = rest.scatter(
+        2, here.expand_as(held), new / size(new).sqrt().clamp_min(1e-12) * spare.sqrt()
+    )
+    return x + ball.eps * ball.ascent(d).view_as(x)
 
 # %% ../nbs/15_queries.ipynb #42217b67
 @dataclass(frozen=True)
 class Squares:
-    "Random search with square proposals, smaller and smaller ones (Andriushchenko et al. 2020, algorithm 1)"
-    p: float = .8       # share of the image that the first squares cover
-    horizon: int = None # proposals that the schedule is spread over; default: what the queries allow
+    """Random search with square proposals, smaller and smaller ones (Andriushchenko et al.
+
+    2020, algorithm 1)
+    """
+
+    p: float = 0.8  # share of the image that the first squares cover
+    # proposals that the schedule is spread over; default: what the queries allow
+    horizon: int = None
     balls = (Linf, L2)
-    images = True       # it knows height and width
+    images = True  # it knows height and width
+
     def __call__(self, ask, x, ball, generator):
-        start,propose = (stripes, blot) if isinstance(ball, Linf) else (tiles, shift)
-        i,t = ask.live,0
-        if len(i): ask(ball.project(start(x[i], ball, generator), x[i]), i)
+        start, propose = (stripes, blot) if isinstance(ball, Linf) else (tiles, shift)
+        i, t = ask.live, 0
+        if len(i):
+            ask(ball.project(start(x[i], ball, generator), x[i]), i)
         while len(i := ask.live):
-            s,x0 = side(t, self.horizon or ask.queries-2, self.p, x),those(x, i)
-            ask(ball.project(propose(those(ask.best, i), x0, s, ball, generator), x0), i); t += 1
+            s, x0 = side(t, self.horizon or ask.queries - 2, self.p, x), those(x, i)
+            ask(ball.project(propose(those(ask.best, i), x0, s, ball, generator), x0), i)
+            t += 1
+
 
 def square(
-    ball:Ball,         # Linf or L2
-    queries:int=5000,  # questions per image at most
-    p:float=.8,        # share of the image that the first squares cover, in (0,1]; .8 in AutoAttack
-    horizon:int=None,  # proposals that the schedule of square sizes is spread over; default: all of them
-    **kw,              # loss, generator
+    ball: Ball,  # Linf or L2
+    queries: int = 5000,  # questions per image at most
+    p: float = 0.8,  # share of the image that the first squares cover, in (0,1]; .8 in AutoAttack
+    # proposals that the schedule of square sizes is spread over; default: all of them
+    horizon: int = None,
+    **kw,  # loss, generator
 ) -> BlackBox:
-    "The Square attack (Andriushchenko et al. 2020). TypeError for another ball, ValueError where p or horizon is out of range"
-    if not 0 < p <= 1: raise ValueError(f"p is {p}; it is a share of the image, in (0,1].")
-    if horizon is not None and horizon < 1: raise ValueError(f"horizon is {horizon}; a schedule is spread over at least one proposal.")
+    """The Square attack (Andriushchenko et al.
+
+    2020). TypeError for another ball, ValueError where p or horizon is out of range
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"p is {p}; it is a share of the image, in (0,1].")
+    if horizon is not None and horizon < 1:
+        raise ValueError(f"horizon is {horizon}; a schedule is spread over at least one proposal.")
     return BlackBox(ball, Squares(p, horizon), queries, **kw)
 
 # %% ../nbs/15_queries.ipynb #82fa372c
 def estimate(
-    f:Callable,  # x -> (b,) values
-    x:Tensor,    # (b,...) points in the box
-    delta:float, # how far a probe moves each pixel
-    samples:int, # pairs of probes
-    generator:torch.Generator=None, # random stream
-    lo:float=0., # darkest pixel
-    hi:float=1., # brightest pixel
-) -> Tensor:     # (b,...) estimate of the gradient of `f`
-    "Mean of (f(x+) - f(x-)) / (x+ - x-), where every pixel goes up or down at random (SPSA: Spall 1992; Uesato et al. 2018, algorithm 1); the probes stay in the box"
+    f: Callable,  # x -> (b,) values
+    x: Tensor,  # (b,...) points in the box
+    delta: float,  # how far a probe moves each pixel
+    samples: int,  # pairs of probes
+    generator: torch.Generator = None,  # random stream
+    lo: float = 0.0,  # darkest pixel
+    hi: float = 1.0,  # brightest pixel
+) -> Tensor:  # (b,...) estimate of the gradient of `f`
+    """Mean of (f(x+) - f(x-)) / (x+ - x-), where every pixel goes up or down at random (SPSA: Spall
+    1992; Uesato et al. 2018, algorithm 1); the probes stay in the box
+    """
     g = torch.zeros_like(x)
     for _ in range(samples):
-        v = delta*_coin(x, generator)
-        up,down = (x+v).clamp(lo, hi),(x-v).clamp(lo, hi)
-        g += bview(f(up)-f(down), x)/(up-down)
-    return g/samples
+        v = delta * _coin(x, generator)
+        up, down = (x + v).clamp(lo, hi), (x - v).clamp(lo, hi)
+        g += bview(f(up) - f(down), x) / (up - down)
+    return g / samples
 
 # %% ../nbs/15_queries.ipynb #7ba4a3ae
 class _Sloped(torch.autograd.Function):
-    "A function of x whose value is `answers(x)` and whose vector-Jacobian product is `slope(x, gz)`"
+    """A function of x whose value is `answers(x)` and whose vector-Jacobian product is `slope(x,
+    gz)`
+    """
+
     @staticmethod
     def forward(ctx, x, answers, slope):
-        ctx.slope = slope; ctx.save_for_backward(x)
+        ctx.slope = slope
+        ctx.save_for_backward(x)
         return answers(x)
+
     @staticmethod
-    def backward(ctx, gz): return ctx.slope(*ctx.saved_tensors, gz),None,None
+    def backward(ctx, gz):
+        return ctx.slope(*ctx.saved_tensors, gz), None, None
 
 # %% ../nbs/15_queries.ipynb #f99e2f08
 def adam(
-    s:State,
-) -> Tensor: # (b,...) proposal
-    "x + lr m/sqrt(v), the running means of the gradient and of its square without their bias (Kingma & Ba 2015, algorithm 1)"
-    m,v = s.own.get('adam', (0, 0))
-    s.own['adam'] = m,v = .9*m + .1*s.g,.999*v + .001*s.g**2
-    return s.x + s.lr*m/(1-.9**(s.i+1))/((v/(1-.999**(s.i+1))).sqrt()+1e-8)
+    s: State,
+) -> Tensor:  # (b,...) proposal
+    """x + lr m/sqrt(v), the running means of the gradient and of its square without their bias
+    (Kingma & Ba 2015, algorithm 1)
+    """
+    m, v = s.own.get("adam", (0, 0))
+    s.own["adam"] = m, v = 0.9 * m + 0.1 * s.g, 0.999 * v + 0.001 * s.g**2
+    return s.x + s.lr * m / (1 - 0.9 ** (s.i + 1)) / ((v / (1 - 0.999 ** (s.i + 1))).sqrt() + 1e-8)
+
 
 @dataclass(frozen=True)
 class Climb:
-    "The engine's climb, on a slope that is estimated from answers (Uesato et al. 2018, algorithm 1)"
-    samples: int = 16     # pairs of probes per step
-    delta: float = .01    # how far a probe moves each pixel
-    lr: float = None      # step size in the ball's norm; default 2.5 eps/steps
-    step: Callable = adam # State -> proposal
+    """The engine's climb, on a slope that is estimated from answers (Uesato et al.
+
+    2018, algorithm 1)
+    """
+
+    samples: int = 16  # pairs of probes per step
+    delta: float = 0.01  # how far a probe moves each pixel
+    lr: float = None  # step size in the ball's norm; default 2.5 eps/steps
+    step: Callable = adam  # State -> proposal
+
     def __call__(self, ask, x, ball, generator):
         def answers(x_):
-            if len(i := ask.live): ask(x_[i], i)
+            if len(i := ask.live):
+                ask(x_[i], i)
             return ask.z.clone()
+
         def slope(x_, gz):
-            i,g = ask.live,torch.zeros_like(x_)
-            if len(i): g[i] = estimate(lambda z: (ask.look(z, i)[0]*gz[i]).sum(1), x_[i], self.delta, self.samples, generator, ball.lo, ball.hi)
+            i, g = ask.live, torch.zeros_like(x_)
+            if len(i):
+                g[i] = estimate(
+                    lambda z: (ask.look(z, i)[0] * gz[i]).sum(1),
+                    x_[i],
+                    self.delta,
+                    self.samples,
+                    generator,
+                    ball.lo,
+                    ball.hi,
+                )
             return g
-        steps = (ask.queries-2)//(2*self.samples+1)               # the clean image and the last point are asked about too
-        climb = Attack(ball, steps, self.lr, loss=ask.loss, start=uniform, step=self.step, generator=generator)
+
+        # the clean image and the last point are asked about too
+        steps = (ask.queries - 2) // (2 * self.samples + 1)
+        climb = Attack(
+            ball, steps, self.lr, loss=ask.loss, start=uniform, step=self.step, generator=generator
+        )
         answers(climb(lambda x_: _Sloped.apply(x_, answers, slope), x, ask.y))
 
+
 def spsa(
-    ball:Ball,        # threat model
-    queries:int=5000, # questions per image at most
-    samples:int=16,   # pairs of probes per step
-    delta:float=.01,  # how far a probe moves each pixel
-    lr:float=None,    # step size in the ball's norm; default 2.5 eps/steps
-    step:Callable=adam, # State -> proposal
-    **kw,             # loss, generator
+    ball: Ball,  # threat model
+    queries: int = 5000,  # questions per image at most
+    samples: int = 16,  # pairs of probes per step
+    delta: float = 0.01,  # how far a probe moves each pixel
+    lr: float = None,  # step size in the ball's norm; default 2.5 eps/steps
+    step: Callable = adam,  # State -> proposal
+    **kw,  # loss, generator
 ) -> BlackBox:
-    "SPSA (Uesato et al. 2018). ValueError where the queries do not pay for one step, or delta or samples is not > 0"
-    if samples < 1 or not delta > 0: raise ValueError(f"samples is {samples} and delta is {delta}; give at least one pair of probes, and a distance > 0.")
-    if queries < 2*samples+3: raise ValueError(f"queries is {queries}; one step of {samples} pairs, with the clean image and the last point, costs {2*samples+3}.")
+    """SPSA (Uesato et al.
+
+    2018). ValueError where the queries do not pay for one step, or delta or samples is not > 0
+    """
+    if samples < 1 or not delta > 0:
+        raise ValueError(
+            f"samples is {samples} and delta is {delta}; give at least one pair of probes, and a"
+            " distance > 0."
+        )
+    if queries < 2 * samples + 3:
+        raise ValueError(
+            f"queries is {queries}; one step of {samples} pairs, with the clean image and the last"
+            f" point, costs {2 * samples + 3}."
+        )
     return BlackBox(ball, Climb(samples, delta, lr, step), queries, **kw)
 
 # %% ../nbs/15_queries.ipynb #81643912
 def blocks(
-    x:Tensor, # (1,ch,h,w) gives the shape
-):            # yields (1,ch,h,w) signs without end: -1 in one block
-    "Flip nothing, then all pixels, each half of them in reading order, each quarter, ..., each pixel, and again each pixel"
+    x: Tensor,  # (1,ch,h,w) gives the shape
+):  # yields (1,ch,h,w) signs without end: -1 in one block
+    """Flip nothing, then all pixels, each half of them in reading order, each quarter, ..., each
+    pixel, and again each pixel
+    """
     n = size = x.numel()
     pixel = torch.arange(n, device=x.device).view(x.shape)
     yield torch.ones_like(x)
     while True:
-        for k in range(-(-n//size)): yield 1 - 2*(pixel//size == k).to(x.dtype)
-        size = -(-size//2)
+        for k in range(-(-n // size)):
+            yield 1 - 2 * (pixel // size == k).to(x.dtype)
+        size = -(-size // 2)
 
 # %% ../nbs/15_queries.ipynb #1301783c
 @dataclass(frozen=True)
 class Rays:
-    "Shorten the ray to the border by flipping blocks of its signs (Chen & Gu 2020); reads nothing but who wins"
-    tol: float = 1e-4 # how exactly a radius is measured, in pixels of [0,1]
-    stop: bool = True # ask no more about an image that is fooled inside the ball; False: go on for the smallest radius
+    """Shorten the ray to the border by flipping blocks of its signs (Chen & Gu 2020); reads nothing
+    but who wins
+    """
+
+    tol: float = 1e-4  # how exactly a radius is measured, in pixels of [0,1]
+    # ask no more about an image that is fooled inside the ball; False: go on for the smallest
+    # radius
+    stop: bool = True
     balls = (Linf,)
+
     def __call__(self, ask, x, ball, generator):
-        sign,r = torch.ones_like(x),x.new_full((len(x),), torch.inf)
-        def open_(r): return ~ask.won & (ask.used < ask.queries) & ~((r <= ball.eps) & self.stop)
-        def point(r, s): return (x + bview(r, x)*s).clamp(ball.lo, ball.hi)
-        def fools(r, s, which): # (b,) bool, one question for each of `which`
-            i,won = which.nonzero()[:,0],torch.zeros_like(which)
-            if len(i): won[i] = ask.look(point(r, s)[i], i)[2]
+        sign, r = torch.ones_like(x), x.new_full((len(x),), torch.inf)
+
+        def open_(r):
+            return ~ask.won & (ask.used < ask.queries) & ~((r <= ball.eps) & self.stop)
+
+        def point(r, s):
+            return (x + bview(r, x) * s).clamp(ball.lo, ball.hi)
+
+        def fools(r, s, which):  # (b,) bool, one question for each of `which`
+            i, won = which.nonzero()[:, 0], torch.zeros_like(which)
+            if len(i):
+                won[i] = ask.look(point(r, s)[i], i)[2]
             return won
+
         for flip in blocks(x[:1]):
-            if not open_(r).any(): break
-            lo,hi,s = torch.zeros_like(r),r.clamp_max(ball.hi-ball.lo),sign*flip
+            if not open_(r).any():
+                break
+            lo, hi, s = torch.zeros_like(r), r.clamp_max(ball.hi - ball.lo), sign * flip
             good = fools(hi, s, open_(r))
-            while (k := good & open_(hi) & (hi-lo > self.tol)).any():
-                mid = (lo+hi)/2; won = fools(mid, s, k)
-                lo,hi = torch.where(k & ~won, mid, lo),torch.where(won, mid, hi)
+            while (k := good & open_(hi) & (hi - lo > self.tol)).any():
+                mid = (lo + hi) / 2
+                won = fools(mid, s, k)
+                lo, hi = torch.where(k & ~won, mid, lo), torch.where(won, mid, hi)
             good &= hi < r
-            r,sign = torch.where(good, hi, r),torch.where(bview(good, x), s, sign)
+            r, sign = torch.where(good, hi, r), torch.where(bview(good, x), s, sign)
         inside = ~ask.won & (r <= ball.eps)
-        ask.best,ask.won = torch.where(bview(inside, x), point(r, sign), x),ask.won | inside
+        ask.best, ask.won = torch.where(bview(inside, x), point(r, sign), x), ask.won | inside
+
 
 def rays(
-    ball:Linf,        # threat model; Linf(1.) with stop=False looks for the smallest perturbation of all
-    queries:int=5000, # questions per image at most
-    tol:float=1e-4,   # how exactly a radius is measured, in pixels of [0,1]
-    stop:bool=True,   # ask no more about an image that is fooled inside the ball; False: go on for the smallest radius
-    **kw,             # loss: only its `won` is read
-) -> BlackBox:        # gives `x` itself back where it found nothing inside the ball; draws no random number
-    "RayS (Chen & Gu 2020), for models that show their answer only. ValueError where tol is no number > 0"
-    if not tol > 0: raise ValueError(f"tol is {tol}; a radius is measured to some tolerance > 0.")
+    # threat model; Linf(1.) with stop=False looks for the smallest perturbation of all
+    ball: Linf,
+    queries: int = 5000,  # questions per image at most
+    tol: float = 1e-4,  # how exactly a radius is measured, in pixels of [0,1]
+    # ask no more about an image that is fooled inside the ball; False: go on for the smallest
+    # radius
+    stop: bool = True,
+    **kw,  # loss: only its `won` is read
+    # gives `x` itself back where it found nothing inside the ball; draws no random number
+) -> BlackBox:
+    """RayS (Chen & Gu 2020), for models that show their answer only.
+
+    ValueError where tol is no number > 0
+    """
+    if not tol > 0:
+        raise ValueError(f"tol is {tol}; a radius is measured to some tolerance > 0.")
     return BlackBox(ball, Rays(tol, stop), queries, **kw)

@@ -6,11 +6,15 @@ Docs: https://spat-nb.github.io/spat_nb/sparta.html.md"""
 
 # %% ../nbs/70_sparta.ipynb #df19b6d8
 from __future__ import annotations
-import copy, time
+
+import copy
+import time
 from collections.abc import Callable
 from functools import partial
+
 import torch
 from torch import Tensor, nn
+
 from .attack import value_and_grad
 from .core import eval_mode, logits
 from .models import activation, count
@@ -22,250 +26,434 @@ __all__ = ['ACTIVATIONS', 'Gate', 'SmoothReLU', 'PSSiLU', 'FReLU', 'DYReLU', 'el
 
 # %% ../nbs/70_sparta.ipynb #c7eec019
 class Gate(nn.Module):
-    "An activation with weights. What it has seen of its surroundings passes `wire`; a frozen one stays in eval mode"
-    frozen,wire = False,None
-    def train(self, mode:bool=True): return super().train(mode and not self.frozen)
-    def seen(self, v): return v if self.wire is None else self.wire(v)
+    """An activation with weights.
+
+    What it has seen of its surroundings passes `wire`; a frozen one stays in eval mode
+    """
+
+    frozen, wire = False, None
+
+    def train(self, mode: bool = True):
+        return super().train(mode and not self.frozen)
+
+    def seen(self, v):
+        return v if self.wire is None else self.wire(v)
+
 
 class SmoothReLU(Gate):
-    "x - log(1 + beta x)/beta for x > 0, else 0; beta = root^2 is learned (Xie et al. 2020, `cihangxie/SmoothAdversarialTraining`). ValueError where root is 0"
-    def __init__(self,
-        root:float=20., # beta is its square, > 0; the larger, the nearer to ReLU
+    """x - log(1 + beta x)/beta for x > 0, else 0; beta = root^2 is learned (Xie et al. 2020,
+    `cihangxie/SmoothAdversarialTraining`). ValueError where root is 0
+    """
+
+    def __init__(
+        self,
+        root: float = 20.0,  # beta is its square, > 0; the larger, the nearer to ReLU
     ):
         super().__init__()
-        if not root: raise ValueError("root is 0; beta = root^2 divides, so give another number: 20 is near ReLU.")
+        if not root:
+            raise ValueError(
+                "root is 0; beta = root^2 divides, so give another number: 20 is near ReLU."
+            )
         self.root = nn.Parameter(torch.tensor(float(root)))
+
     def forward(self, x):
         beta = self.root**2
-        return (x - (beta*x.abs()).log1p()/beta).relu()
+        return (x - (beta * x.abs()).log1p() / beta).relu()
+
 
 class PSSiLU(Gate):
-    "x (sigmoid(c x) - b)/(1 - b), b and c learned (Dai et al. 2021, 2110.05626, from memory). ValueError where b is 1 or more"
-    def __init__(self,
-        b:float=0., # < 1; 0 is Swish
-        c:float=1., # steepness; with b = 0 and c = 1 it is SiLU
+    """x (sigmoid(c x) - b)/(1 - b), b and c learned (Dai et al.
+
+    2021, 2110.05626, from memory). ValueError where b is 1 or more
+    """
+
+    def __init__(
+        self,
+        b: float = 0.0,  # < 1; 0 is Swish
+        c: float = 1.0,  # steepness; with b = 0 and c = 1 it is SiLU
     ):
         super().__init__()
-        if not b < 1: raise ValueError(f"b is {b}; it must be below 1, where the activation has a pole.")
-        self.b,self.c = nn.Parameter(torch.tensor(float(b))),nn.Parameter(torch.tensor(float(c)))
-    def forward(self, x): return x*(torch.sigmoid(self.c*x)-self.b)/(1-self.b)
+        if not b < 1:
+            raise ValueError(f"b is {b}; it must be below 1, where the activation has a pole.")
+        self.b, self.c = nn.Parameter(torch.tensor(float(b))), nn.Parameter(torch.tensor(float(c)))
+
+    def forward(self, x):
+        return x * (torch.sigmoid(self.c * x) - self.b) / (1 - self.b)
+
 
 def _around(channels, k, groups):
     "Convolution of k x k and batch norm that begin as the identity"
-    if not (k > 0 and k % 2): raise ValueError(f"k is {k}; a kernel with a centre has an odd side: 1, 3, 5, 7.")
-    conv = nn.Conv2d(channels, channels, k, padding=k//2, groups=groups, bias=False)
+    if not (k > 0 and k % 2):
+        raise ValueError(f"k is {k}; a kernel with a centre has an odd side: 1, 3, 5, 7.")
+    conv = nn.Conv2d(channels, channels, k, padding=k // 2, groups=groups, bias=False)
     nn.init.dirac_(conv.weight, groups)
     return nn.Sequential(conv, nn.BatchNorm2d(channels))
 
+
 class FReLU(Gate):
-    "max(x, T(x)), T a depthwise convolution and batch norm (Ma et al. 2020). Begins as ReLU; also candidate V3 of our reconstruction of Sparta. ValueError for an even k"
-    def __init__(self,
-        channels:int, # of the map
-        k:int=3,      # side of the kernel, odd
+    """max(x, T(x)), T a depthwise convolution and batch norm (Ma et al.
+
+    2020). Begins as ReLU; also candidate V3 of our reconstruction of Sparta. ValueError for an even
+    k
+    """
+
+    def __init__(
+        self,
+        channels: int,  # of the map
+        k: int = 3,  # side of the kernel, odd
     ):
         super().__init__()
         self.around = _around(channels, k, channels)
         nn.init.zeros_(self.around[1].weight)
-    def forward(self, x): return torch.maximum(x, self.seen(self.around(x)))
+
+    def forward(self, x):
+        return torch.maximum(x, self.seen(self.around(x)))
+
 
 class DYReLU(Gate):
-    "max_j a_j x + b_j, two lines for each channel, drawn from the mean of the whole map (Chen et al. 2020, variant B). Begins as ReLU"
-    def __init__(self,
-        channels:int,    # of the map
-        reduction:int=4, # the hidden layer has channels/reduction units, at least 1
+    """max_j a_j x + b_j, two lines for each channel, drawn from the mean of the whole map (Chen et
+    al. 2020, variant B). Begins as ReLU
+    """
+
+    def __init__(
+        self,
+        channels: int,  # of the map
+        reduction: int = 4,  # the hidden layer has channels/reduction units, at least 1
     ):
         super().__init__()
-        hidden = max(1, channels//reduction)
-        self.coef = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 4*channels))
-        nn.init.zeros_(self.coef[2].weight); nn.init.zeros_(self.coef[2].bias)
+        hidden = max(1, channels // reduction)
+        self.coef = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 4 * channels)
+        )
+        nn.init.zeros_(self.coef[2].weight)
+        nn.init.zeros_(self.coef[2].bias)
+
     def forward(self, x):
-        t = self.seen(2*torch.sigmoid(self.coef(x.mean((2, 3)))) - 1).view(*x.shape[:2], 4, 1, 1)
-        return torch.maximum((1+t[:,:,0])*x + t[:,:,2]/2, t[:,:,1]*x + t[:,:,3]/2)
+        t = self.seen(2 * torch.sigmoid(self.coef(x.mean((2, 3)))) - 1).view(*x.shape[:2], 4, 1, 1)
+        return torch.maximum((1 + t[:, :, 0]) * x + t[:, :, 2] / 2, t[:, :, 1] * x + t[:, :, 3] / 2)
 
 # %% ../nbs/70_sparta.ipynb #cf7ef0d4
 def elsewhere(
-    v:Tensor, # (b,c,h,w) gates
+    v: Tensor,  # (b,c,h,w) gates
 ) -> Tensor:  # (b,c,h,w)
     "Every place gets the value of the place half a map away in both directions"
-    return v.roll((v.shape[2]//2, v.shape[3]//2), (2, 3))
+    return v.roll((v.shape[2] // 2, v.shape[3] // 2), (2, 3))
+
 
 class Sparta(Gate):
-    "x sigmoid(BN(T(x))): the gate sees k x k places around. **Our reconstruction from the abstract** of 2105.08269, candidate V2; begins as SiLU, with `rectify` as ReLU. ValueError for an even k"
-    def __init__(self,
-        channels:int,       # of the map
-        k:int=3,            # side of what a gate sees, odd; 1 is Swish
-        rectify:bool=False, # 2 max(x, 0) sigmoid(...): candidate V1
-        full:bool=False,    # each gate also sees all other channels
-        shuffle:bool=False, # the control: gates at the wrong places
+    """x sigmoid(BN(T(x))): the gate sees k x k places around. **Our reconstruction from the
+    abstract** of 2105.08269, candidate V2; begins as SiLU, with `rectify` as ReLU. ValueError
+    for an even k
+    """
+
+    def __init__(
+        self,
+        channels: int,  # of the map
+        k: int = 3,  # side of what a gate sees, odd; 1 is Swish
+        rectify: bool = False,  # 2 max(x, 0) sigmoid(...): candidate V1
+        full: bool = False,  # each gate also sees all other channels
+        shuffle: bool = False,  # the control: gates at the wrong places
     ):
         super().__init__()
-        self.around,self.rectify,self.shuffle = _around(channels, k, 1 if full else channels),rectify,shuffle
-        if rectify: nn.init.zeros_(self.around[1].weight)     # gate 1/2 everywhere; without `rectify` that would be a linear network
-    def gate(self,
-        x:Tensor, # (b,channels,h,w)
+        self.around, self.rectify, self.shuffle = (
+            _around(channels, k, 1 if full else channels),
+            rectify,
+            shuffle,
+        )
+        # gate 1/2 everywhere; without `rectify` that would be a linear network
+        if rectify:
+            nn.init.zeros_(self.around[1].weight)
+
+    def gate(
+        self,
+        x: Tensor,  # (b,channels,h,w)
     ) -> Tensor:  # (b,channels,h,w) in (0,1)
         "What share of each value may pass"
         v = torch.sigmoid(self.around(x))
         return self.seen(elsewhere(v) if self.shuffle else v)
-    def forward(self, x): return (2*x.relu() if self.rectify else x)*self.gate(x)
+
+    def forward(self, x):
+        return (2 * x.relu() if self.rectify else x) * self.gate(x)
+
 
 class PooledSparta(Gate):
-    "2 max(x, 0) sigmoid(conv([mean_c x; max_c x])): one gate for all channels, so that it fits any width. **Our reconstruction**, candidate V4; begins as ReLU. ValueError for an even k"
-    def __init__(self,
-        k:int=7, # side of what a gate sees, odd
+    """2 max(x, 0) sigmoid(conv([mean_c x; max_c x])): one gate for all channels, so that it fits
+    any width. **Our reconstruction**, candidate V4; begins as ReLU. ValueError for an even k
+    """
+
+    def __init__(
+        self,
+        k: int = 7,  # side of what a gate sees, odd
     ):
         super().__init__()
-        if not (k > 0 and k % 2): raise ValueError(f"k is {k}; a kernel with a centre has an odd side: 1, 3, 5, 7.")
-        self.conv = nn.Conv2d(2, 1, k, padding=k//2, bias=False)
+        if not (k > 0 and k % 2):
+            raise ValueError(f"k is {k}; a kernel with a centre has an odd side: 1, 3, 5, 7.")
+        self.conv = nn.Conv2d(2, 1, k, padding=k // 2, bias=False)
         nn.init.zeros_(self.conv.weight)
-    def gate(self, x): return self.seen(torch.sigmoid(self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1))))
-    def forward(self, x): return 2*x.relu()*self.gate(x)
 
-ACTIVATIONS = {'ReLU': nn.ReLU, 'LeakyReLU': nn.LeakyReLU, 'PReLU': nn.PReLU, 'ELU': nn.ELU, 'SELU': nn.SELU, 'GELU': nn.GELU, 'SiLU': nn.SiLU, 'Mish': nn.Mish, 'Softplus': nn.Softplus,
-               'SmoothReLU': SmoothReLU, 'PSSiLU': PSSiLU, 'FReLU (V3)': FReLU, 'DY-ReLU': DYReLU, 'Sparta (V2)': Sparta, 'Sparta 1x1': partial(Sparta, k=1),
-               'Sparta gate-ReLU (V1d)': partial(Sparta, rectify=True), 'Sparta full (V1)': partial(Sparta, rectify=True, full=True), 'Sparta pooled (V4)': PooledSparta}
+    def gate(self, x):
+        return self.seen(
+            torch.sigmoid(
+                self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1))
+            )
+        )
+
+    def forward(self, x):
+        return 2 * x.relu() * self.gate(x)
+
+
+ACTIVATIONS = {
+    "ReLU": nn.ReLU,
+    "LeakyReLU": nn.LeakyReLU,
+    "PReLU": nn.PReLU,
+    "ELU": nn.ELU,
+    "SELU": nn.SELU,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
+    "Mish": nn.Mish,
+    "Softplus": nn.Softplus,
+    "SmoothReLU": SmoothReLU,
+    "PSSiLU": PSSiLU,
+    "FReLU (V3)": FReLU,
+    "DY-ReLU": DYReLU,
+    "Sparta (V2)": Sparta,
+    "Sparta 1x1": partial(Sparta, k=1),
+    "Sparta gate-ReLU (V1d)": partial(Sparta, rectify=True),
+    "Sparta full (V1)": partial(Sparta, rectify=True, full=True),
+    "Sparta pooled (V4)": PooledSparta,
+}
 
 # %% ../nbs/70_sparta.ipynb #4640bb4a
 def _seconds(f, x):
     "Processor time of a call on the CPU, clock time elsewhere"
-    if x.is_cuda: torch.cuda.synchronize(x.device)
-    clock = time.perf_counter if x.device.type != 'cpu' else time.process_time
-    start = clock(); f()
-    if x.is_cuda: torch.cuda.synchronize(x.device)
-    return clock()-start
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    clock = time.perf_counter if x.device.type != "cpu" else time.process_time
+    start = clock()
+    f()
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    return clock() - start
+
 
 def overhead(
-    build:Callable,   # build(act=...) -> network
-    x:Tensor=None,    # (b,ch,h,w) pixels to time it on; None: parameters only
-    acts:dict=ACTIVATIONS, # name -> factory; the first one is what the others are compared with
-    rounds:int=5,     # the least time of so many counts
-):                    # pandas.DataFrame, a row per activation: parameters, more_% and, with `x`, ms and times
+    build: Callable,  # build(act=...) -> network
+    x: Tensor = None,  # (b,ch,h,w) pixels to time it on; None: parameters only
+    acts: dict = ACTIVATIONS,  # name -> factory; the first one is what the others are compared with
+    rounds: int = 5,  # the least time of so many counts
+    # pandas.DataFrame, a row per activation: parameters, more_% and, with `x`, ms and times
+):
     "Parameters and time of one pass forward and back to the pixels"
     import pandas as pd
-    with torch.device('meta' if x is None else x.device): nets = {k: build(act=a).eval() for k,a in acts.items()}
-    n = {k: count(m) for k,m in nets.items()}; first = next(iter(n.values()))
-    table = pd.DataFrame({'parameters': n, 'more_%': {k: 100*(v-first)/first for k,v in n.items()}})
-    if x is None: return table.rename_axis('activation')
-    one = lambda m: _seconds(lambda: value_and_grad(lambda v: (m(v).sum(1),), x), x)
-    took = [{k: one(m) for k,m in nets.items()} for _ in range(rounds+1)][1:]                # the first round warms up
-    table['ms'] = pd.Series({k: 1000*min(t[k] for t in took) for k in nets})
-    table['times'] = table.ms/table.ms.iloc[0]
-    return table.rename_axis('activation')
+
+    with torch.device("meta" if x is None else x.device):
+        nets = {k: build(act=a).eval() for k, a in acts.items()}
+    n = {k: count(m) for k, m in nets.items()}
+    first = next(iter(n.values()))
+    table = pd.DataFrame(
+        {"parameters": n, "more_%": {k: 100 * (v - first) / first for k, v in n.items()}}
+    )
+    if x is None:
+        return table.rename_axis("activation")
+
+    def one(m):
+        return _seconds(lambda: value_and_grad(lambda v: (m(v).sum(1),), x), x)
+
+    # the first round warms up
+    took = [{k: one(m) for k, m in nets.items()} for _ in range(rounds + 1)][1:]
+    table["ms"] = pd.Series({k: 1000 * min(t[k] for t in took) for k in nets})
+    table["times"] = table.ms / table.ms.iloc[0]
+    return table.rename_axis("activation")
 
 # %% ../nbs/70_sparta.ipynb #80e84270
 def context(
-    x:Tensor, # (b,c,h,w) values in front of an activation
-    y:Tensor, # (b,c,h,w) what comes out, or its gate
-) -> float:   # 0: y is a function of x alone; 1: x says nothing of y
-    "Share of the variance of `y` that a place's own value does not tell (von Neumann's ratio after sorting by `x`), over all channels; 0 where `y` never varies"
-    x,y = (v.detach().transpose(0, 1).flatten(1).double() for v in (x, y))
+    x: Tensor,  # (b,c,h,w) values in front of an activation
+    y: Tensor,  # (b,c,h,w) what comes out, or its gate
+) -> float:  # 0: y is a function of x alone; 1: x says nothing of y
+    """Share of the variance of `y` that a place's own value does not tell (von Neumann's ratio
+    after sorting by `x`), over all channels; 0 where `y` never varies
+    """
+    x, y = (v.detach().transpose(0, 1).flatten(1).double() for v in (x, y))
     y = y.gather(1, x.argsort(1))
-    var = (y-y.mean(1, keepdim=True)).square().mean(1).sum()
-    return (y.diff(dim=1).square().mean(1).sum()/(2*var)).item() if var > 0 else 0.
+    var = (y - y.mean(1, keepdim=True)).square().mean(1).sum()
+    return (y.diff(dim=1).square().mean(1).sum() / (2 * var)).item() if var > 0 else 0.0
 
 # %% ../nbs/70_sparta.ipynb #c58bd251
 def by_width(
-    make:Callable=Sparta, # factory of the gates
-) -> Callable:            # factory `act(channels)` for ONE network
-    "One gate for all maps of the same width, so that it fits a network with another number of activations"
+    make: Callable = Sparta,  # factory of the gates
+) -> Callable:  # factory `act(channels)` for ONE network
+    """One gate for all maps of the same width, so that it fits a network with another number of
+    activations
+    """
     made = {}
+
     def act(channels):
-        if channels not in made: made[channels] = activation(make, channels)
+        if channels not in made:
+            made[channels] = activation(make, channels)
         return made[channels]
+
     return act
 
+
 def gates(
-    net:nn.Module, # any network
-) -> dict:         # name -> activation with weights; a shared one counts once
-    "The activations of a network that can learn, from the pixels up. ValueError where there are none"
-    found = {k: m for k,m in net.named_modules() if isinstance(m, (Gate, nn.PReLU))}
-    if found: return found
-    raise ValueError(f"this {type(net).__name__} has no activation with weights; build it with act=Sparta, say.")
+    net: nn.Module,  # any network
+) -> dict:  # name -> activation with weights; a shared one counts once
+    """The activations of a network that can learn, from the pixels up.
+
+    ValueError where there are none
+    """
+    found = {k: m for k, m in net.named_modules() if isinstance(m, (Gate, nn.PReLU))}
+    if found:
+        return found
+    raise ValueError(
+        f"this {type(net).__name__} has no activation with weights; build it with act=Sparta, say."
+    )
+
 
 def freeze(
-    net:nn.Module, # changed in place
-) -> nn.Module:    # `net`
-    "Fix all gates: no gradient, and batch norms that stay in eval mode. ValueError where there are none"
+    net: nn.Module,  # changed in place
+) -> nn.Module:  # `net`
+    """Fix all gates: no gradient, and batch norms that stay in eval mode.
+
+    ValueError where there are none
+    """
     for m in gates(net).values():
-        m.frozen = True; m.eval()
-        for p in m.parameters(): p.requires_grad_(False); p.grad = None
+        m.frozen = True
+        m.eval()
+        for p in m.parameters():
+            p.requires_grad_(False)
+            p.grad = None
     return net
 
+
 def move(
-    source:nn.Module, # whose gates are copied
-    target:nn.Module, # changed in place
-) -> nn.Module:       # `target`
-    "Copy weights and statistics of all gates, first to first and so on. ValueError where they do not fit, or there are none"
-    a,b = gates(source),gates(target)
-    if len(a) != len(b): raise ValueError(f"the source has {len(a)} gates but the target {len(b)}; share them by width in both: act=by_width(Sparta).")
-    for (_,m),(k,t) in zip(a.items(), b.items()):
-        try: t.load_state_dict(m.state_dict())
-        except RuntimeError as e: raise ValueError(f"the gate {k} does not fit: {' '.join(str(e).split())[:160]}") from None
+    source: nn.Module,  # whose gates are copied
+    target: nn.Module,  # changed in place
+) -> nn.Module:  # `target`
+    """Copy weights and statistics of all gates, first to first and so on.
+
+    ValueError where they do not fit, or there are none
+    """
+    a, b = gates(source), gates(target)
+    if len(a) != len(b):
+        raise ValueError(
+            f"the source has {len(a)} gates but the target {len(b)}; share them by width in both:"
+            " act=by_width(Sparta)."
+        )
+    for (_, m), (k, t) in zip(a.items(), b.items()):
+        try:
+            t.load_state_dict(m.state_dict())
+        except RuntimeError as e:
+            raise ValueError(
+                f"the gate {k} does not fit: {' '.join(str(e).split())[:160]}"
+            ) from None
     return target
 
 # %% ../nbs/70_sparta.ipynb #d73b9ebd
 def wired(
-    model:nn.Module, # a network with gates
-    wire:Callable,   # wire() -> what each gate's values pass through, a new one for each
-) -> nn.Module:      # a copy
+    model: nn.Module,  # a network with gates
+    wire: Callable,  # wire() -> what each gate's values pass through, a new one for each
+) -> nn.Module:  # a copy
     "A twin whose gates are tapped"
     twin = copy.deepcopy(model)
-    for m in gates(twin).values(): m.wire = wire()
+    for m in gates(twin).values():
+        m.wire = wire()
     return twin
+
 
 class _Hold:
     "Keeps the gates of a first pass, then plays them back"
-    def __init__(self): self.kept,self.i,self.full = [],0,False
+
+    def __init__(self):
+        self.kept, self.i, self.full = [], 0, False
+
     def __call__(self, v):
-        if not self.full: self.kept.append(v.detach()); return v
+        if not self.full:
+            self.kept.append(v.detach())
+            return v
         self.i += 1
-        return self.kept[(self.i-1) % len(self.kept)]          # a shared gate is asked several times in a pass
+        # a shared gate is asked several times in a pass
+        return self.kept[(self.i - 1) % len(self.kept)]
+
 
 def _watched(model, x):
     twin = wired(model, _Hold)
-    with torch.no_grad(), eval_mode(twin): logits(twin, x)
+    with torch.no_grad(), eval_mode(twin):
+        logits(twin, x)
     return twin
 
+
 def gate_values(
-    model:nn.Module, # a network with gates
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-) -> dict:           # name -> list of (b,c,h,w) in (0,1), one for each place where the gate stands
+    model: nn.Module,  # a network with gates
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+) -> dict:  # name -> list of (b,c,h,w) in (0,1), one for each place where the gate stands
     "What every Sparta gate says to these images. ValueError where there are none"
-    found = {k: m.wire.kept for k,m in gates(_watched(model, x)).items() if isinstance(m, (Sparta, PooledSparta))}
-    if found: return found
-    raise ValueError("this network has activations with weights but no gate in (0,1); build it with act=Sparta.")
+    found = {
+        k: m.wire.kept
+        for k, m in gates(_watched(model, x)).items()
+        if isinstance(m, (Sparta, PooledSparta))
+    }
+    if found:
+        return found
+    raise ValueError(
+        "this network has activations with weights but no gate in (0,1); build it with act=Sparta."
+    )
+
 
 def saturated(
-    model:nn.Module,  # a network with gates
-    x:Tensor,         # (b,ch,h,w) pixels in [0,1]
-    edge:float=.01,   # in (0,.5)
-) -> dict:            # name -> share in [0,1]
+    model: nn.Module,  # a network with gates
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    edge: float = 0.01,  # in (0,.5)
+) -> dict:  # name -> share in [0,1]
     "Share of each gate's values below `edge` or above 1-`edge`"
-    far = lambda v: ((v < edge) | (v > 1-edge)).double().flatten()
-    return {k: torch.cat([far(v) for v in vs]).mean().item() for k,vs in gate_values(model, x).items()}
+
+    def far(v):
+        return ((v < edge) | (v > 1 - edge)).double().flatten()
+
+    return {
+        k: torch.cat([far(v) for v in vs]).mean().item() for k, vs in gate_values(model, x).items()
+    }
+
 
 def off_centre(
-    model:nn.Module, # a network with gates
-) -> dict:           # name -> share in [0,1]; 0 where a gate sees its own place only
-    "Does it look around at all? Share of the squared taps of each gate's kernel that is not at the centre"
-    w = {k: m.around[0].weight.detach().square() for k,m in gates(model).items() if hasattr(m, 'around')}
-    return {k: 1-(v[...,v.shape[2]//2,v.shape[3]//2].sum()/v.sum()).item() for k,v in w.items()}
+    model: nn.Module,  # a network with gates
+) -> dict:  # name -> share in [0,1]; 0 where a gate sees its own place only
+    """Does it look around at all? Share of the squared taps of each gate's kernel that is not at
+    the centre
+    """
+    w = {
+        k: m.around[0].weight.detach().square()
+        for k, m in gates(model).items()
+        if hasattr(m, "around")
+    }
+    return {
+        k: 1 - (v[..., v.shape[2] // 2, v.shape[3] // 2].sum() / v.sum()).item()
+        for k, v in w.items()
+    }
+
 
 def cut(
-    attack:Callable, # (model, x, y) -> x_adv
-) -> Callable:       # likewise
+    attack: Callable,  # (model, x, y) -> x_adv
+) -> Callable:  # likewise
     "The attack, on a twin whose gates have no slope"
-    def cut(model, x, y): return attack(wired(model, lambda: Tensor.detach), x, y)
-    cut.ball = getattr(attack, 'ball', None)
+
+    def cut(model, x, y):
+        return attack(wired(model, lambda: Tensor.detach), x, y)
+
+    cut.ball = getattr(attack, "ball", None)
     return cut
 
+
 def held(
-    attack:Callable, # (model, x, y) -> x_adv
-) -> Callable:       # likewise
+    attack: Callable,  # (model, x, y) -> x_adv
+) -> Callable:  # likewise
     "The attack, on a twin whose gates stay as the clean image set them"
+
     def held(model, x, y):
         twin = _watched(model, x)
-        for m in gates(twin).values(): m.wire.full = True
+        for m in gates(twin).values():
+            m.wire.full = True
         return attack(twin, x, y)
-    held.ball = getattr(attack, 'ball', None)
+
+    held.ball = getattr(attack, "ball", None)
     return held

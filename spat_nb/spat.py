@@ -6,13 +6,25 @@ Docs: https://spat-nb.github.io/spat_nb/spat.html.md"""
 
 # %% ../nbs/40_spat.ipynb #043f4c6d
 from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
+
 import torch
 from torch import Tensor
+
 from .attack import Attack, NoGradient, State
-from .core import attack_mode, check_images, check_logits, eval_mode, generator, logits, own, rand_like
+from spat_nb.core import (
+    attack_mode,
+    check_images,
+    check_logits,
+    eval_mode,
+    generator,
+    logits,
+    own,
+    rand_like,
+)
 from .evaluate import Flight
 from .losses import ce, hard_labels, smoothed
 from .objectives import pgd_at
@@ -23,207 +35,296 @@ __all__ = ['log_p', 'blurred', 'preserving', 'spat', 'flips', 'Watch', 'flip_rat
 
 # %% ../nbs/40_spat.ipynb #9ff0251a
 def blurred(
-    loss:Callable, # loss(z, t) that takes probabilities, such as `ce`
-    a:float,       # in [0,1]
-) -> Callable:     # loss(z, (1-a) t + a/K)
-    "`smoothed(loss, a)` that takes probabilities t as well as labels. ValueError where a is outside [0,1]"
+    loss: Callable,  # loss(z, t) that takes probabilities, such as `ce`
+    a: float,  # in [0,1]
+) -> Callable:  # loss(z, (1-a) t + a/K)
+    """`smoothed(loss, a)` that takes probabilities t as well as labels.
+
+    ValueError where a is outside [0,1]
+    """
     hard = smoothed(loss, a)
-    def blurred(z, y): return hard(z, y) if y.ndim == 1 else loss(z, (1-a)*y + a/z.shape[1])
+
+    def blurred(z, y):
+        return hard(z, y) if y.ndim == 1 else loss(z, (1 - a) * y + a / z.shape[1])
+
     return wraps(hard)(blurred)
 
 # %% ../nbs/40_spat.ipynb #dc86018b
 def preserving(
-    attack:Attack, # climbs `ce`
-    a:float,       # in [0,1]
-) -> Attack:       # climbs `smoothed(ce, a)`; for a = 0 it is `attack` itself
+    attack: Attack,  # climbs `ce`
+    a: float,  # in [0,1]
+) -> Attack:  # climbs `smoothed(ce, a)`; for a = 0 it is `attack` itself
     "The one slot that SPAT changes. TypeError where `attack` has no such slot"
-    if not isinstance(attack, Attack): raise TypeError(f"attack is a {type(attack).__name__}; give an Attack, whose loss can be changed, such as pgd(Linf(8/255)); AWP goes inside, partial(spat, objective=awp(pgd_at)).")
+    if not isinstance(attack, Attack):
+        raise TypeError(
+            f"attack is a {type(attack).__name__}; give an Attack, whose loss can be changed, such"
+            " as pgd(Linf(8/255)); AWP goes inside, partial(spat, objective=awp(pgd_at))."
+        )
     return replace(attack, loss=blurred(attack.loss, a)) if a else attack
 
+
 def spat(
-    model:Callable,  # pixels to logits, in train mode
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,        # (b,) labels
-    attack:Attack,   # the inner maximisation; its loss, `ce`, is smoothed here
-    a:float=.1,      # in [0,1]; 0 is `objective` itself
-    objective:Callable=pgd_at, # what is done with the examples: `pgd_at`, `trades`, `mart`, `awp(pgd_at)`
-) -> Tensor:         # ()
-    "Semantics-preserving adversarial training, our reading of the abstract of arXiv 2009.10978: smooth the label where the examples are made"
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Attack,  # the inner maximisation; its loss, `ce`, is smoothed here
+    a: float = 0.1,  # in [0,1]; 0 is `objective` itself
+    # what is done with the examples: `pgd_at`, `trades`, `mart`, `awp(pgd_at)`
+    objective: Callable = pgd_at,
+) -> Tensor:  # ()
+    """Semantics-preserving adversarial training, our reading of the abstract of arXiv 2009.10978:
+    smooth the label where the examples are made
+    """
     return objective(model, x, y, preserving(attack, a))
 
 # %% ../nbs/40_spat.ipynb #5200aad2
 def flips(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels
-    a:float,  # in [0,1]
-) -> dict:    # 'margin flip', 'probability flip', 'coefficient flip' -> (b,) bool
-    "Where does a logit step of the smoothed attack help the model? w + (largest | self-weighted mean | plain mean) of the wrong p < a, w their sum (our algebra)"
-    wrong = z.softmax(1).scatter(1, hard_labels(y, 'flips')[:,None], 0.)
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
+    a: float,  # in [0,1]
+) -> dict:  # 'margin flip', 'probability flip', 'coefficient flip' -> (b,) bool
+    """Where does a logit step of the smoothed attack help the model? w + (largest | self-weighted
+    mean | plain mean) of the wrong p < a, w their sum (our algebra)
+    """
+    wrong = z.softmax(1).scatter(1, hard_labels(y, "flips")[:, None], 0.0)
     w = wrong.sum(1)
-    sizes = dict(margin=wrong.amax(1), probability=(wrong*wrong).sum(1)/w.clamp_min(1e-30), coefficient=w/(z.shape[1]-1))
-    return {f'{k} flip': w+v < a for k,v in sizes.items()}
+    sizes = dict(
+        margin=wrong.amax(1),
+        probability=(wrong * wrong).sum(1) / w.clamp_min(1e-30),
+        coefficient=w / (z.shape[1] - 1),
+    )
+    return {f"{k} flip": w + v < a for k, v in sizes.items()}
 
 # %% ../nbs/40_spat.ipynb #02b59d85
 class Watch(Flight):
-    "A `Flight` that also notes, at every point, the cross-entropy to the label and which flips hold there"
-    def __init__(self,
-        y:Tensor, # (b,) labels
-        a:float,  # in [0,1], of the flips
-    ): super().__init__(y); self.a = a
-    def __call__(self, s:State):
+    """A `Flight` that also notes, at every point, the cross-entropy to the label and which flips
+    hold there
+    """
+
+    def __init__(
+        self,
+        y: Tensor,  # (b,) labels
+        a: float,  # in [0,1], of the flips
+    ):
+        super().__init__(y)
+        self.a = a
+
+    def __call__(self, s: State):
         super().__call__(s)
-        self.rows[-1].update(ce=ce(s.z, self.y).cpu(), **{k: v.cpu() for k,v in flips(s.z, self.y, self.a).items()})
-    def steps(self) -> dict: # name -> (steps,b) bool
-        "Of each step: did a flip hold where it began, and what was seen: did p_y rise, did the margin widen?"
-        col = lambda k: torch.stack([r[k] for r in self.rows])
-        return {**{k: col(k)[:-1] for k in self.rows[0] if k.endswith(' flip')}, 'p_y rose': col('ce').diff(dim=0) < 0, 'margin widened': col('margin').diff(dim=0) < 0}
+        self.rows[-1].update(
+            ce=ce(s.z, self.y).cpu(), **{k: v.cpu() for k, v in flips(s.z, self.y, self.a).items()}
+        )
+
+    def steps(self) -> dict:  # name -> (steps,b) bool
+        """Of each step: did a flip hold where it began, and what was seen: did p_y rise, did the
+        margin widen?
+        """
+
+        def col(k):
+            return torch.stack([r[k] for r in self.rows])
+
+        return {
+            **{k: col(k)[:-1] for k in self.rows[0] if k.endswith(" flip")},
+            "p_y rose": col("ce").diff(dim=0) < 0,
+            "margin widened": col("margin").diff(dim=0) < 0,
+        }
+
 
 def flip_rates(
-    model:Callable, # pixels to logits
-    x:Tensor,       # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,       # (b,) labels
-    attack:Attack,  # a plain one; it is smoothed here
-    a:float,        # in [0,1]
-    classes=None,   # names; default: numbers
-):                  # pandas.DataFrame, a row per class and one for all
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Attack,  # a plain one; it is smoothed here
+    a: float,  # in [0,1]
+    classes=None,  # names; default: numbers
+):  # pandas.DataFrame, a row per class and one for all
     "Share of the attack's steps that help the model: by the three conditions, and as observed"
     import pandas as pd
+
     watch = Watch(y, a)
     preserving(replace(attack, recorder=watch), a)(model, x, y)
-    each = pd.DataFrame({k: v.double().mean(0) for k,v in watch.steps().items()})
+    each = pd.DataFrame({k: v.double().mean(0) for k, v in watch.steps().items()})
     names = [classes[k] if classes else k for k in y.tolist()]
-    return pd.concat([each.groupby(names).mean(), each.mean().to_frame('all').T])
+    return pd.concat([each.groupby(names).mean(), each.mean().to_frame("all").T])
 
 # %% ../nbs/40_spat.ipynb #4b820fa9
 log_p = partial(torch.log_softmax, dim=1)
 
+
 def class_grads(
-    model:Callable,  # pixels to logits; run in eval mode
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    of:Callable=log_p, # logits -> (b,c): the log probabilities, or something else of which the slope is wanted
-) -> Tensor:         # (c,b,ch,h,w)
+    model: Callable,  # pixels to logits; run in eval mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    # logits -> (b,c): the log probabilities, or something else of which the slope is wanted
+    of: Callable = log_p,
+) -> Tensor:  # (c,b,ch,h,w)
     "grad_x log p_k for every class k, in one vectorised call: the work of K backward passes"
     check_images(x)
     with attack_mode(model) as m, torch.enable_grad():
         x = own(x).requires_grad_()
         v = of(check_logits(logits(m, x), len(x)))
-        each = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)[:,None].expand(-1, len(x), -1)
-        g = torch.autograd.grad(v, x, each, is_grads_batched=True, allow_unused=True)[0] if v.requires_grad else None
-        if g is None: raise NoGradient("no gradient flows from the logits back to x: the model cuts the graph, so that there is none to show.")
+        each = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)[:, None].expand(-1, len(x), -1)
+        g = (
+            torch.autograd.grad(v, x, each, is_grads_batched=True, allow_unused=True)[0]
+            if v.requires_grad
+            else None
+        )
+        if g is None:
+            raise NoGradient(
+                "no gradient flows from the logits back to x: the model cuts the graph, so that"
+                " there is none to show."
+            )
         return g
 
+
 def agreement(
-    model:Callable,  # pixels to logits
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    of:Callable=log_p, # as in `class_grads`
-) -> Tensor:         # (b,ch,h,w) in [0,1]; of log p at most 1 - 2/K
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    of: Callable = log_p,  # as in `class_grads`
+) -> Tensor:  # (b,ch,h,w) in [0,1]; of log p at most 1 - 2/K
     "A = |mean_k sign(g_k)|: how far the classes agree on the direction of each pixel"
     return class_grads(model, x, of).sign().mean(0).abs()
 
 # %% ../nbs/40_spat.ipynb #c0aebafb
 def shared(
-    s:State,
-    model:Callable,     # the attacked model
-    t:float=None,       # moves only the pixels with A >= t; default: weighs each pixel's step by A
-    random:bool=False,  # deals the weights out to random pixels: the control of the same density
-) -> Tensor:            # (b,...) proposal
+    s: State,
+    model: Callable,  # the attacked model
+    t: float = None,  # moves only the pixels with A >= t; default: weighs each pixel's step by A
+    random: bool = False,  # deals the weights out to random pixels: the control of the same density
+) -> Tensor:  # (b,...) proposal
     "S3, the literal reading: a step on the pixels that the classes share"
     A = agreement(model, s.x)
     keep = A if t is None else (A >= t).to(s.x.dtype)
-    if random: keep = keep.flatten(1)[:,rand_like(keep[0].flatten(), generator=s.generator).argsort()].view_as(keep)
-    return s.x + s.lr*keep*s.ball.ascent(s.g)
+    if random:
+        keep = keep.flatten(1)[
+            :, rand_like(keep[0].flatten(), generator=s.generator).argsort()
+        ].view_as(keep)
+    return s.x + s.lr * keep * s.ball.ascent(s.g)
+
 
 def spat_shared(
-    model:Callable,  # pixels to logits, in train mode
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,        # (b,) labels
-    attack:Attack,   # its step is replaced by `shared`
-    t:float=.5,      # pixels with A >= t move; 0 is `objective` itself
-    random:bool=False, # the control, see `shared`
-    objective:Callable=pgd_at, # what is done with the examples
-) -> Tensor:         # ()
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Attack,  # its step is replaced by `shared`
+    t: float = 0.5,  # pixels with A >= t move; 0 is `objective` itself
+    random: bool = False,  # the control, see `shared`
+    objective: Callable = pgd_at,  # what is done with the examples
+) -> Tensor:  # ()
     "The falsification arm: adversarial training on shared pixels taken by the word (S3, ours)"
-    return objective(model, x, y, replace(attack, step=partial(shared, model=model, t=t, random=random)))
+    return objective(
+        model, x, y, replace(attack, step=partial(shared, model=model, t=t, random=random))
+    )
 
 # %% ../nbs/40_spat.ipynb #d37ac078
 def strength(
-    model:Callable,  # pixels to logits
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,        # (b,) labels
-    attack:Callable, # whose images are judged
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Callable,  # whose images are judged
 ) -> float:
     "Mean cross-entropy to the hard labels on the attacked images, in eval mode"
-    with torch.no_grad(), eval_mode(model): return ce(logits(model, attack(model, x, y)), y).mean().item()
+    with torch.no_grad(), eval_mode(model):
+        return ce(logits(model, attack(model, x, y)), y).mean().item()
+
 
 def matched(
-    model:Callable,  # pixels to logits
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,        # (b,) labels
-    attack:Attack,   # the plain attack that is to be weakened
-    want:float,      # strength that it shall have
-    halvings:int=6,  # of the interval: eps is right up to eps/2^(halvings+1)
-) -> Attack:         # with smaller eps and lr, in proportion
-    "The same attack with eps so small that its `strength` is `want`: bisection between 0 and its own eps, with one starting noise"
-    small = lambda s,g: replace(attack, ball=replace(attack.ball, eps=s*attack.ball.eps), lr=s*attack.lr, generator=g)
-    lo,hi = 0.,1.
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Attack,  # the plain attack that is to be weakened
+    want: float,  # strength that it shall have
+    halvings: int = 6,  # of the interval: eps is right up to eps/2^(halvings+1)
+) -> Attack:  # with smaller eps and lr, in proportion
+    """The same attack with eps so small that its `strength` is `want`: bisection between 0 and its
+    own eps, with one starting noise
+    """
+
+    def small(s, g):
+        return replace(
+            attack,
+            ball=replace(attack.ball, eps=s * attack.ball.eps),
+            lr=s * attack.lr,
+            generator=g,
+        )
+
+    lo, hi = 0.0, 1.0
     for _ in range(halvings):
-        s = (lo+hi)/2
-        lo,hi = (lo,s) if strength(model, x, y, small(s, generator(0, x.device))) > want else (s,hi)
-    return small((lo+hi)/2, attack.generator)
+        s = (lo + hi) / 2
+        lo, hi = (
+            (lo, s) if strength(model, x, y, small(s, generator(0, x.device))) > want else (s, hi)
+        )
+    return small((lo + hi) / 2, attack.generator)
+
 
 def at_strength(
-    model:Callable,  # pixels to logits, in train mode
-    x:Tensor,        # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,        # (b,) labels
-    attack:Attack,   # a plain attack
-    a:float=.1,      # of the SPAT whose strength is matched
-    n:int=32,        # images of the batch on which it is matched
-    halvings:int=5,  # see `matched`
-) -> Tensor:         # ()
-    "The control: PGD-AT whose eps is set for every batch such that the mean cross-entropy is that of SPAT's examples on the same network"
-    want = strength(model, x[:n], y[:n], replace(preserving(attack, a), generator=generator(0, x.device)))
+    model: Callable,  # pixels to logits, in train mode
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Attack,  # a plain attack
+    a: float = 0.1,  # of the SPAT whose strength is matched
+    n: int = 32,  # images of the batch on which it is matched
+    halvings: int = 5,  # see `matched`
+) -> Tensor:  # ()
+    """The control: PGD-AT whose eps is set for every batch such that the mean cross-entropy is that
+    of SPAT's examples on the same network
+    """
+    want = strength(
+        model, x[:n], y[:n], replace(preserving(attack, a), generator=generator(0, x.device))
+    )
     return pgd_at(model, x, y, matched(model, x[:n], y[:n], attack, want, halvings))
 
 # %% ../nbs/40_spat.ipynb #98fb4e77
 @torch.no_grad()
 def oracle(
-    judges:dict,    # name -> a network that had no part in making the images
-    model:Callable, # the attacked network
-    x_adv:Tensor,   # (b,ch,h,w) attacked images
-    y:Tensor,       # (b,) labels
-):                  # pandas.DataFrame, a row per judge and image: judge, y, kept, same
-    "M1: does an independent network still see y (`kept`), or the wrong label that the attacked network sees (`same`)?"
+    judges: dict,  # name -> a network that had no part in making the images
+    model: Callable,  # the attacked network
+    x_adv: Tensor,  # (b,ch,h,w) attacked images
+    y: Tensor,  # (b,) labels
+):  # pandas.DataFrame, a row per judge and image: judge, y, kept, same
+    """M1: does an independent network still see y (`kept`), or the wrong label that the attacked
+    network sees (`same`)?
+    """
     import pandas as pd
+
     def said(m):
-        with eval_mode(m): return logits(m, x_adv).argmax(1)
+        with eval_mode(m):
+            return logits(m, x_adv).argmax(1)
+
     own = said(model)
-    rows = [dict(judge=k, y=y.cpu(), kept=(v == y).cpu(), same=((v == own) & (v != y)).cpu()) for k,v in ((k, said(m)) for k,m in judges.items())]
+    rows = [
+        dict(judge=k, y=y.cpu(), kept=(v == y).cpu(), same=((v == own) & (v != y)).cpu())
+        for k, v in ((k, said(m)) for k, m in judges.items())
+    ]
     return pd.concat(map(pd.DataFrame, rows), ignore_index=True)
+
 
 @torch.no_grad()
 def ambiguity(
-    model:Callable, # an independent network: pixels to logits
-    x:Tensor,       # (b,ch,h,w) pixels in [0,1]
-) -> tuple:         # entropy (b,) in nats, first minus second probability (b,)
+    model: Callable,  # an independent network: pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+) -> tuple:  # entropy (b,) in nats, first minus second probability (b,)
     "M2: how undecided is the network?"
-    with eval_mode(model): p = logits(model, x).softmax(1)
+    with eval_mode(model):
+        p = logits(model, x).softmax(1)
     top = p.topk(2, 1).values
-    return torch.special.entr(p).sum(1),top[:,0]-top[:,1]
+    return torch.special.entr(p).sum(1), top[:, 0] - top[:, 1]
+
 
 def shared_index(
-    model:Callable, # the attacked network
-    x:Tensor,       # (b,ch,h,w) clean images, where the agreement is taken
-    x_adv:Tensor,   # (b,ch,h,w) attacked images
-) -> Tensor:        # (b,) in [0,1]; NaN where nothing was changed
+    model: Callable,  # the attacked network
+    x: Tensor,  # (b,ch,h,w) clean images, where the agreement is taken
+    x_adv: Tensor,  # (b,ch,h,w) attacked images
+) -> Tensor:  # (b,) in [0,1]; NaN where nothing was changed
     "M3: mean of the agreement A, weighted by the squared change of each pixel"
-    d = (x_adv-x).square().flatten(1)
-    return (agreement(model, x).flatten(1)*d).sum(1)/d.sum(1)
+    d = (x_adv - x).square().flatten(1)
+    return (agreement(model, x).flatten(1) * d).sum(1) / d.sum(1)
+
 
 def class_directed(
-    model:Callable, # the attacked network
-    x:Tensor,       # (b,ch,h,w) clean images
-    x_adv:Tensor,   # (b,ch,h,w) attacked images
-) -> Tensor:        # (b,) in [-1,1]
+    model: Callable,  # the attacked network
+    x: Tensor,  # (b,ch,h,w) clean images
+    x_adv: Tensor,  # (b,ch,h,w) attacked images
+) -> Tensor:  # (b,) in [-1,1]
     "M4: max_k cos(delta, grad z_k - mean grad z): does the change draw one class?"
-    g = class_grads(model, x, of=lambda z: z-z.mean(1, keepdim=True))
-    return torch.cosine_similarity(g.flatten(2), (x_adv-x).flatten(1)[None], dim=2).amax(0)
+    g = class_grads(model, x, of=lambda z: z - z.mean(1, keepdim=True))
+    return torch.cosine_similarity(g.flatten(2), (x_adv - x).flatten(1)[None], dim=2).amax(0)

@@ -6,14 +6,17 @@ Docs: https://spat-nb.github.io/spat_nb/steps.html.md"""
 
 # %% ../nbs/13_steps.ipynb #42267233
 from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
+
 import torch
 from torch import Tensor
+
 from .attack import Attack, State, at_x, door, pick, worst
-from .balls import a_ball, Ball, L1
+from .balls import L1, Ball, a_ball
 from .core import bview, check_labels, check_logits, logits
 from .losses import ce, dlr_targeted, margin_targeted, missed
 
@@ -22,124 +25,214 @@ __all__ = ['TOGETHER', 'momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apg
 
 # %% ../nbs/13_steps.ipynb #1e88d092
 def momentum(
-    s:State,
-    mu:float=1., # share of the old direction that is kept; 1 adds up all slopes, 0 forgets
-) -> Tensor:     # (b,...) proposal
-    "m = mu m + g/mean|g|, then a step of length `lr` in the ball's steepest direction for m (Dong et al. 2018, eq. 6-7)"
-    size = s.g.flatten(1).abs().mean(1).clamp_min(torch.finfo(s.g.dtype).tiny)         # no slope: no vote
-    s.own['m'] = mu*s.own.get('m', 0) + s.g/bview(size, s.g)
-    return s.x + s.lr*s.ball.ascent(s.own['m'])
+    s: State,
+    mu: float = 1.0,  # share of the old direction that is kept; 1 adds up all slopes, 0 forgets
+) -> Tensor:  # (b,...) proposal
+    """m = mu m + g/mean|g|, then a step of length `lr` in the ball's steepest direction for m (Dong
+    et al. 2018, eq. 6-7)
+    """
+    # no slope: no vote
+    size = s.g.flatten(1).abs().mean(1).clamp_min(torch.finfo(s.g.dtype).tiny)
+    s.own["m"] = mu * s.own.get("m", 0) + s.g / bview(size, s.g)
+    return s.x + s.lr * s.ball.ascent(s.own["m"])
+
 
 def mim(
-    ball:Ball,     # threat model
-    steps:int=10,  # number of steps
-    mu:float=1.,   # momentum
-    **kw,          # other slots of `Attack`
+    ball: Ball,  # threat model
+    steps: int = 10,  # number of steps
+    mu: float = 1.0,  # momentum
+    **kw,  # other slots of `Attack`
 ) -> Attack:
-    "The momentum iterative method, MI-FGSM (Dong et al. 2018): from the clean image, steps of eps/steps"
-    return Attack(ball, steps, **{'lr': a_ball(ball).eps/max(steps, 1), 'start': at_x, 'step': partial(momentum, mu=mu), **kw})
+    """The momentum iterative method, MI-FGSM (Dong et al.
+
+    2018): from the clean image, steps of eps/steps
+    """
+    return Attack(
+        ball,
+        steps,
+        **{
+            "lr": a_ball(ball).eps / max(steps, 1),
+            "start": at_x,
+            "step": partial(momentum, mu=mu),
+            **kw,
+        },
+    )
 
 # %% ../nbs/13_steps.ipynb #42d68a05
 def rim(x, ball, generator=None):
-    "A random point at the distance eps exactly, then cut at the box: x + eps u/||u|| in the ball's own norm (Croce & Hein's official code)"
+    """A random point at the distance eps exactly, then cut at the box: x + eps u/||u|| in the
+    ball's own norm (Croce & Hein's official code)
+    """
     u = ball.noise(x, generator)
-    return (x + u*bview(ball.eps/ball.norm(u).clamp_min(1e-12), u)).clamp(ball.lo, ball.hi)
+    return (x + u * bview(ball.eps / ball.norm(u).clamp_min(1e-12), u)).clamp(ball.lo, ball.hi)
 
 # %% ../nbs/13_steps.ipynb #710ee625
 def checkpoints(
-    n:int, # steps in all
-) -> list: # of int, rising, at most n
-    "Steps after which APGD looks back: the first interval has .22 n steps, each next one .03 n fewer, but at least .06 n (Croce & Hein 2020, sec. 3)"
-    first,less,least = (max(int(share*n), 1) for share in (.22, .03, .06))
-    ends,k = [],first
-    while sum(ends[-1:]) + k <= n: ends.append(sum(ends[-1:]) + k); k = max(k-less, least)
+    n: int,  # steps in all
+) -> list:  # of int, rising, at most n
+    """Steps after which APGD looks back: the first interval has .22 n steps, each next one .03 n
+    fewer, but at least .06 n (Croce & Hein 2020, sec. 3)
+    """
+    first, less, least = (max(int(share * n), 1) for share in (0.22, 0.03, 0.06))
+    ends, k = [], first
+    while sum(ends[-1:]) + k <= n:
+        ends.append(sum(ends[-1:]) + k)
+        k = max(k - less, least)
     return ends
 
 # %% ../nbs/13_steps.ipynb #e4eea0e9
 def _look_back(s, o, k, rho):
-    "After an interval of `k` steps: halve the step size where it went badly, and go on from the best point"
-    few   = o.rises <= rho*k                             # condition 1: too few steps went up
-    stuck = ~o.cut & (o.top >= o.best[2])                # condition 2: not halved last time, and nothing better since
-    o.cut,o.top,o.rises = few | stuck, o.best[2], torch.zeros_like(o.rises)
-    o.eta = torch.where(o.cut, o.eta/2, o.eta)
+    """After an interval of `k` steps: halve the step size where it went badly, and go on from the
+    best point
+    """
+    few = o.rises <= rho * k  # condition 1: too few steps went up
+    # condition 2: not halved last time, and nothing better since
+    stuck = ~o.cut & (o.top >= o.best[2])
+    o.cut, o.top, o.rises = few | stuck, o.best[2], torch.zeros_like(o.rises)
+    o.eta = torch.where(o.cut, o.eta / 2, o.eta)
     return pick(o.cut, o.best[:2], (s.x, s.g))
 
+
 def adaptive(
-    s:State,
-    rho:float=.75, # share of an interval's steps that must go up, or the step size is halved
-    a:float=.75,   # how much of the step is new; 1-a is momentum
-) -> Tensor:       # (b,...) proposal
-    "APGD's step (Croce & Hein 2020, alg. 1): momentum, and a step size for each sample that begins at `lr` and is halved where the climb stalls"
-    if s.i == 0: s.own['apgd'] = SimpleNamespace(eta=torch.full_like(s.val, s.lr), old=s.x, val=s.val, best=(s.x, s.g, s.val), top=s.val,
-        rises=torch.zeros_like(s.val), cut=torch.ones_like(s.won), ends=checkpoints(s.steps))
-    o,(x,g) = s.own['apgd'],(s.x, s.g)
+    s: State,
+    rho: float = 0.75,  # share of an interval's steps that must go up, or the step size is halved
+    a: float = 0.75,  # how much of the step is new; 1-a is momentum
+) -> Tensor:  # (b,...) proposal
+    """APGD's step (Croce & Hein 2020, alg.
+
+    1): momentum, and a step size for each sample that begins at `lr` and is halved where the climb
+    stalls
+    """
+    if s.i == 0:
+        s.own["apgd"] = SimpleNamespace(
+            eta=torch.full_like(s.val, s.lr),
+            old=s.x,
+            val=s.val,
+            best=(s.x, s.g, s.val),
+            top=s.val,
+            rises=torch.zeros_like(s.val),
+            cut=torch.ones_like(s.won),
+            ends=checkpoints(s.steps),
+        )
+    o, (x, g) = s.own["apgd"], (s.x, s.g)
     o.rises = o.rises + (s.val > o.val)
-    o.best,o.val = pick(s.val > o.best[2], (s.x, s.g, s.val), o.best),s.val
-    if s.i in o.ends: x,g = _look_back(s, o, s.i - max([e for e in o.ends if e < s.i], default=0), rho)
-    z = s.ball.project(x + bview(o.eta, x)*s.ball.ascent(g), s.x0)
-    new = x + a*(z-x) + (1-a)*(x-o.old) if s.i else z
+    o.best, o.val = pick(s.val > o.best[2], (s.x, s.g, s.val), o.best), s.val
+    if s.i in o.ends:
+        x, g = _look_back(s, o, s.i - max([e for e in o.ends if e < s.i], default=0), rho)
+    z = s.ball.project(x + bview(o.eta, x) * s.ball.ascent(g), s.x0)
+    new = x + a * (z - x) + (1 - a) * (x - o.old) if s.i else z
     o.old = x
     return new
 
 # %% ../nbs/13_steps.ipynb #7f2dbf15
 def apgd(
-    ball:Ball,        # Linf or L2
-    steps:int=100,    # number of steps
-    loss:Callable=ce, # `ce` or `dlr`
-    rho:float=.75,    # share of an interval's steps that must go up
-    **kw,             # other slots of `Attack`; `lr` is the first step size
+    ball: Ball,  # Linf or L2
+    steps: int = 100,  # number of steps
+    loss: Callable = ce,  # `ce` or `dlr`
+    rho: float = 0.75,  # share of an interval's steps that must go up
+    **kw,  # other slots of `Attack`; `lr` is the first step size
 ) -> Attack:
-    "Auto-PGD (Croce & Hein 2020): no step size to choose. It returns the worst point of the way. ValueError for L1"
-    if isinstance(ball, L1): raise ValueError(f"ball is {ball}; APGD for L1 is another algorithm (Croce & Hein 2021), which is not here; use pgd(L1({ball.eps:g}), steps, restarts=5).")
-    return Attack(ball, steps, **{'lr': 2*a_ball(ball).eps, 'loss': loss, 'start': rim, 'step': partial(adaptive, rho=rho), 'best': True, **kw})
+    """Auto-PGD (Croce & Hein 2020): no step size to choose.
+
+    It returns the worst point of the way. ValueError for L1
+    """
+    if isinstance(ball, L1):
+        raise ValueError(
+            f"ball is {ball}; APGD for L1 is another algorithm (Croce & Hein 2021), which is not"
+            f" here; use pgd(L1({ball.eps:g}), steps, restarts=5)."
+        )
+    return Attack(
+        ball,
+        steps,
+        **{
+            "lr": 2 * a_ball(ball).eps,
+            "loss": loss,
+            "start": rim,
+            "step": partial(adaptive, rho=rho),
+            "best": True,
+            **kw,
+        },
+    )
 
 # %% ../nbs/13_steps.ipynb #e5ac9fdb
-TOGETHER = 2**18 # numbers that the images of one pass over several targets may hold: 4096 digits, 85 images of CIFAR-10
+# numbers that the images of one pass over several targets may hold: 4096 digits, 85 images of
+# CIFAR-10
+TOGETHER = 2**18
+
 
 def in_turn(
-    ks:Tensor,         # (b,m) targets of each image in the order in which they are tried; (b,m,w) if one try has w of them
-    x:Tensor,          # (b,...) images
-    standing:Callable, # () -> (n,) numbers of the images that still stand; asked anew before each deal
-):                     # yields i (n,), j (n*r,): i repeated r times, and k (n*r,) or (n*r,w): the targets of j
-    "Deal out the targets column by column to the images that still stand, several columns at once where these images are few"
+    # (b,m) targets of each image in the order in which they are tried; (b,m,w) if one try has w of
+    # them
+    ks: Tensor,
+    x: Tensor,  # (b,...) images
+    # () -> (n,) numbers of the images that still stand; asked anew before each deal
+    standing: Callable,
+    # yields i (n,), j (n*r,): i repeated r times, and k (n*r,) or (n*r,w): the targets of j
+):
+    """Deal out the targets column by column to the images that still stand, several columns at once
+    where these images are few
+    """
     while ks.shape[1] and len(i := standing()):
-        r = min(max(1, TOGETHER//(len(i)*x[0].numel())), ks.shape[1])
-        yield i,i.repeat(r),ks[i,:r].transpose(0, 1).flatten(0, 1)
-        ks = ks[:,r:]
+        r = min(max(1, TOGETHER // (len(i) * x[0].numel())), ks.shape[1])
+        yield i, i.repeat(r), ks[i, :r].transpose(0, 1).flatten(0, 1)
+        ks = ks[:, r:]
 
 # %% ../nbs/13_steps.ipynb #f4d94336
 @dataclass(frozen=True)
 class Targeted:
-    "`attack` towards one wrong class after another (`in_turn`), the most likely first, each only on the samples that still stand; keeps each sample's worst point"
-    attack: Attack                # its loss is replaced
-    targets: int = 9              # wrong classes to try, from the 2nd ranked on
-    loss: Callable = dlr_targeted # t (b,) -> loss(z, y); with fewer than 4 classes `margin_targeted` takes its place
+    """`attack` towards one wrong class after another (`in_turn`), the most likely first, each only
+    on the samples that still stand; keeps each sample's worst point
+    """
+
+    attack: Attack  # its loss is replaced
+    targets: int = 9  # wrong classes to try, from the 2nd ranked on
+    # t (b,) -> loss(z, y); with fewer than 4 classes `margin_targeted` takes its place
+    loss: Callable = dlr_targeted
+
     def __post_init__(self):
-        if self.targets < 1: raise ValueError(f"targets is {self.targets}; give the number of wrong classes to try, 9 for ten classes.")
+        if self.targets < 1:
+            raise ValueError(
+                f"targets is {self.targets}; give the number of wrong classes to try, 9 for ten"
+                " classes."
+            )
+
     @property
-    def ball(self): return self.attack.ball
+    def ball(self):
+        return self.attack.ball
+
     def __call__(self, model, x, y):
-        "Attack `x` (b,ch,h,w) with labels `y` (b,); samples that are wrong already come back as they are"
+        """Attack `x` (b,ch,h,w) with labels `y` (b,); samples that are wrong already come back as
+        they are
+        """
         return self.run(model, x, y)[0]
-    def run(self, model, x, y) -> tuple: # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
+
+    # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
+    def run(self, model, x, y) -> tuple:
         "The same, with the loss towards its target, and whether the model is fooled"
         with door(model, x, y) as (m, x, y):
-            with torch.no_grad(): z = check_logits(logits(m, x), len(x))
+            with torch.no_grad():
+                z = check_logits(logits(m, x), len(x))
             check_labels(y, c=z.shape[1])
-            kept = x,x.new_full((len(x),), -torch.inf),missed(z, y)
-            ranked = z.topk(min(self.targets+1, z.shape[1]), 1).indices[:,1:]
+            kept = x, x.new_full((len(x),), -torch.inf), missed(z, y)
+            ranked = z.topk(min(self.targets + 1, z.shape[1]), 1).indices[:, 1:]
             loss = margin_targeted if self.loss is dlr_targeted and z.shape[1] < 4 else self.loss
-            for i,j,t in in_turn(ranked, x, lambda: (~kept[2]).nonzero()[:,0]):
+            for i, j, t in in_turn(ranked, x, lambda: (~kept[2]).nonzero()[:, 0]):
                 new = replace(self.attack, loss=loss(t)).run(model, x[j], y[j])
                 for one in zip(*(v.split(len(i)) for v in new)):
-                    kept = tuple(k.index_put((i,), n) for k,n in zip(kept, worst(one, tuple(k[i] for k in kept))))
+                    kept = tuple(
+                        k.index_put((i,), n)
+                        for k, n in zip(kept, worst(one, tuple(k[i] for k in kept)))
+                    )
             return kept
 
+
 def apgd_t(
-    ball:Ball,      # Linf or L2
-    steps:int=100,  # number of steps, per target
-    targets:int=9,  # wrong classes to try
-    **kw,           # other slots of `apgd`
+    ball: Ball,  # Linf or L2
+    steps: int = 100,  # number of steps, per target
+    targets: int = 9,  # wrong classes to try
+    **kw,  # other slots of `apgd`
 ) -> Targeted:
-    "Targeted APGD (Croce & Hein 2020): `dlr_targeted` towards the 2nd to (targets+1)th ranked class"
+    """Targeted APGD (Croce & Hein 2020): `dlr_targeted` towards the 2nd to (targets+1)th ranked
+    class
+    """
     return Targeted(apgd(ball, steps, **kw), targets)

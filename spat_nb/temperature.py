@@ -6,12 +6,15 @@ Docs: https://spat-nb.github.io/spat_nb/temperature.html.md"""
 
 # %% ../nbs/31_temperature.ipynb #61c68015
 from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+
 import torch
 from torch import Tensor
+
 from .attack import Attack, Recorder, pgd, value_and_grad
 from .autoattack import autoattack
 from .balls import Ball
@@ -25,94 +28,125 @@ __all__ = ['TAUS', 'log_odds', 'm_tau', 'slopeless', 'safe_ce', 'temperature_pgd
 
 # %% ../nbs/31_temperature.ipynb #c2fbe6bb
 def log_odds(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,) any sign; 0 where p_y is one half
-    "log (1-p_y)/p_y = logsumexp_{j!=y} z_j - z_y: the odds against the label. ValueError for soft targets"
-    if y.ndim != 1: raise ValueError(f"log_odds needs labels (b,), but y has shape {tuple(y.shape)}; use y.argmax(1).")
-    return z.scatter(1, y[:,None], -math.inf).logsumexp(1) - z.gather(1, y[:,None])[:,0]
+    """log (1-p_y)/p_y = logsumexp_{j!=y} z_j - z_y: the odds against the label.
+
+    ValueError for soft targets
+    """
+    if y.ndim != 1:
+        raise ValueError(
+            f"log_odds needs labels (b,), but y has shape {tuple(y.shape)}; use y.argmax(1)."
+        )
+    return z.scatter(1, y[:, None], -math.inf).logsumexp(1) - z.gather(1, y[:, None])[:, 0]
+
 
 def m_tau(
-    tau:float,  # > 0; it multiplies the logits
+    tau: float,  # > 0; it multiplies the logits
 ) -> Callable:  # loss(z, y) -> (b,)
-    "M_tau = logsumexp_{j!=y}(tau z_j)/tau - z_y (our algebra): climbs as CE(tau z, y) does, and its slope never fades. ValueError where tau is no number > 0"
+    """M_tau = logsumexp_{j!=y}(tau z_j)/tau - z_y (our algebra): climbs as CE(tau z, y) does, and
+    its slope never fades. ValueError where tau is no number > 0
+    """
     u = tempered(log_odds, tau)
-    def m_tau(z, y): return u(z, y)/tau
+
+    def m_tau(z, y):
+        return u(z, y) / tau
+
     return m_tau
 
 # %% ../nbs/31_temperature.ipynb #4a6304c0
 def slopeless(
-    loss:Callable, # (z, y) -> (b,)
-    z:Tensor,      # (b,c) logits, in the precision that is to be looked at
-    y:Tensor,      # (b,) labels
-) -> tuple:        # (b,) bool: is the slope along z_y exactly 0? (b,) bool: is the whole slope 0?
+    loss: Callable,  # (z, y) -> (b,)
+    z: Tensor,  # (b,c) logits, in the precision that is to be looked at
+    y: Tensor,  # (b,) labels
+) -> tuple:  # (b,) bool: is the slope along z_y exactly 0? (b,) bool: is the whole slope 0?
     "What a loss has lost along the logits"
     g = value_and_grad(lambda z: (loss(z, y),), z)[1]
-    return g.gather(1, y[:,None])[:,0] == 0,(g == 0).all(1)
+    return g.gather(1, y[:, None])[:, 0] == 0, (g == 0).all(1)
 
 # %% ../nbs/31_temperature.ipynb #c30c8f60
 def safe_ce(
-    z:Tensor, # (b,c) logits
-    y:Tensor, # (b,) labels
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,) below 0 where the network is very sure
-    "Cross-entropy where float arithmetic keeps its slope; where 1-p_y has lost 3/4 of its digits, `log_odds`, shifted to meet it. Rises with CE, and has a slope everywhere"
-    u,t = log_odds(z, y),.75*math.log(torch.finfo(z.dtype).eps)      # t = -11.96 in float32
-    return torch.where(u > t, ce(z, y), u-t + math.log1p(math.exp(t)))
+    """Cross-entropy where float arithmetic keeps its slope; where 1-p_y has lost 3/4 of its digits,
+    `log_odds`, shifted to meet it. Rises with CE, and has a slope everywhere
+    """
+    u, t = log_odds(z, y), 0.75 * math.log(torch.finfo(z.dtype).eps)  # t = -11.96 in float32
+    return torch.where(u > t, ce(z, y), u - t + math.log1p(math.exp(t)))
 
 # %% ../nbs/31_temperature.ipynb #0e79341d
 def temperature_pgd(
-    ball:Ball,      # threat model
-    tau:float=1.,   # > 0; it multiplies the logits, tau > 1 sharpens
-    steps:int=20,   # number of steps
-    lr:float=None,  # step size in the ball's norm; default 2.5 eps/steps
-    **kw,           # other slots of `Attack`
+    ball: Ball,  # threat model
+    tau: float = 1.0,  # > 0; it multiplies the logits, tau > 1 sharpens
+    steps: int = 20,  # number of steps
+    lr: float = None,  # step size in the ball's norm; default 2.5 eps/steps
+    **kw,  # other slots of `Attack`
 ) -> Attack:
-    "PGD on CE(softmax(tau z), y) (our reading of Tian et al. 2021), in the form that keeps its slope. ValueError where tau is no number > 0"
-    return pgd(ball, steps, lr, **{'loss': tempered(safe_ce, tau), **kw})
+    """PGD on CE(softmax(tau z), y) (our reading of Tian et al.
+
+    2021), in the form that keeps its slope. ValueError where tau is no number > 0
+    """
+    return pgd(ball, steps, lr, **{"loss": tempered(safe_ce, tau), **kw})
+
 
 def zero_gradients(
-    attack:Attack,  # any attack of the engine
-    model:Callable, # pixels to logits
-    x:Tensor,       # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,       # (b,) labels
-) -> float:         # in [0,1]; NaN where every image was fooled from the start
+    attack: Attack,  # any attack of the engine
+    model: Callable,  # pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+) -> float:  # in [0,1]; NaN where every image was fooled from the start
     "Share of the steps, of images not yet fooled, at which the slope along all pixels is exactly 0"
     rec = Recorder()
     replace(attack, recorder=rec).run(model, x, y)
-    zero,won = (torch.stack([r[k] for r in rec.rows[:-1]]) for k in ('zero', 'won'))
+    zero, won = (torch.stack([r[k] for r in rec.rows[:-1]]) for k in ("zero", "won"))
     return zero[~won].double().mean().item()
 
 # %% ../nbs/31_temperature.ipynb #38fc31f2
-TAUS = (.1, .2, .5, 1., 2., 5., 10., 20., 50., 100.)
+TAUS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+
 
 def tau_sweep(
-    model:Callable,  # as in `evaluate`
-    data,            # as in `evaluate`: a validation split, where tau is to be chosen
-    make:Callable,   # tau -> attack; all with equally many steps
-    taus=TAUS,       # the grid
-    **kw,            # more for `evaluate`
-) -> Record:         # a row for each tau; `info['tau']` has the number of each
+    model: Callable,  # as in `evaluate`
+    data,  # as in `evaluate`: a validation split, where tau is to be chosen
+    make: Callable,  # tau -> attack; all with equally many steps
+    taus=TAUS,  # the grid
+    **kw,  # more for `evaluate`
+) -> Record:  # a row for each tau; `info['tau']` has the number of each
     "Accuracy against the temperature of the attack"
-    names = {f'tau {t:g}': float(t) for t in taus}
-    r = evaluate(model, data, **kw, **{k: make(t) for k,t in names.items()})
-    r.info['tau'] = names
+    names = {f"tau {t:g}": float(t) for t in taus}
+    r = evaluate(model, data, **kw, **{k: make(t) for k, t in names.items()})
+    r.info["tau"] = names
     return r
 
+
 def best_tau(
-    record:Record, # of `tau_sweep`
+    record: Record,  # of `tau_sweep`
 ) -> float:
     "The tau that leaves the lowest accuracy; of equals the one nearest to 1"
-    return min(record.info['tau'].items(), key=lambda kt: (record.accuracy(kt[0]), abs(math.log(kt[1]))))[1]
+    return min(
+        record.info["tau"].items(), key=lambda kt: (record.accuracy(kt[0]), abs(math.log(kt[1])))
+    )[1]
 
 # %% ../nbs/31_temperature.ipynb #f0d86937
 def equal_budget(
-    ball:Ball,      # Linf or L2
-    tau:float,      # chosen on other images
-    grads:int=100,  # gradients that an attack may ask for, per image
-    steps:int=20,   # of one climb of PGD; it restarts until the budget is spent
-) -> dict:          # name -> attack, for `evaluate(model, data, **...)`
-    "PGD, CW, Temperature-PGD, APGD-CE, APGD-DLR and a short AutoAttack, each for `grads` gradients. ValueError where the budget is below one climb"
-    if grads < max(steps, 7): raise ValueError(f"grads is {grads}; give at least {max(steps, 7)}, one climb.")
-    climb = partial(pgd, ball, steps, restarts=grads//steps)
-    return dict(pgd=climb(), cw=climb(loss=margin), t_pgd=climb(loss=tempered(safe_ce, tau)), apgd_ce=apgd(ball, grads), apgd_dlr=apgd(ball, grads, dlr),
-                aa=autoattack(ball, steps=grads//7, targets=3, queries=grads))
+    ball: Ball,  # Linf or L2
+    tau: float,  # chosen on other images
+    grads: int = 100,  # gradients that an attack may ask for, per image
+    steps: int = 20,  # of one climb of PGD; it restarts until the budget is spent
+) -> dict:  # name -> attack, for `evaluate(model, data, **...)`
+    """PGD, CW, Temperature-PGD, APGD-CE, APGD-DLR and a short AutoAttack, each for `grads`
+    gradients. ValueError where the budget is below one climb
+    """
+    if grads < max(steps, 7):
+        raise ValueError(f"grads is {grads}; give at least {max(steps, 7)}, one climb.")
+    climb = partial(pgd, ball, steps, restarts=grads // steps)
+    return dict(
+        pgd=climb(),
+        cw=climb(loss=margin),
+        t_pgd=climb(loss=tempered(safe_ce, tau)),
+        apgd_ce=apgd(ball, grads),
+        apgd_dlr=apgd(ball, grads, dlr),
+        aa=autoattack(ball, steps=grads // 7, targets=3, queries=grads),
+    )

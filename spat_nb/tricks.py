@@ -6,128 +6,232 @@ Docs: https://spat-nb.github.io/spat_nb/tricks.html.md"""
 
 # %% ../nbs/80_tricks.ipynb #ccda90e2
 from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
 from .balls import L2
 from .core import attack_mode, eval_mode, logits
-from .modes import as_it_is
 from .learner import Callback
 from .losses import ce
+from .modes import as_it_is
 
 # %% auto #0
 __all__ = ['awp_direction', 'Moved', 'kept_buffers', 'awp', 'swapped', 'EMA', 'in_train', 'flatness']
 
 # %% ../nbs/80_tricks.ipynb #e416e222
 def awp_direction(
-    net:nn.Module, # any module
-    loss:Tensor,   # () from a pass through `net`
-) -> dict:         # name -> ||W_l|| g_l/||g_l||, for tensors of more than one dimension whose name holds 'weight'
-    "v_l of adversarial weight perturbation: each layer's steepest way up, as long as the layer itself (`csdongxian/AWP`)"
-    W = {k: p for k,p in net.named_parameters() if 'weight' in k and p.ndim > 1 and p.requires_grad}
+    net: nn.Module,  # any module
+    loss: Tensor,  # () from a pass through `net`
+    # name -> ||W_l|| g_l/||g_l||, for tensors of more than one dimension whose name holds 'weight'
+) -> dict:
+    """v_l of adversarial weight perturbation: each layer's steepest way up, as long as the layer
+    itself (`csdongxian/AWP`)
+    """
+    W = {
+        k: p for k, p in net.named_parameters() if "weight" in k and p.ndim > 1 and p.requires_grad
+    }
     g = torch.autograd.grad(loss, list(W.values()), allow_unused=True)
-    return {k: p.detach().norm()*d/(d.norm()+1e-20) for (k,p),d in zip(W.items(), g) if d is not None}
+    return {
+        k: p.detach().norm() * d / (d.norm() + 1e-20)
+        for (k, p), d in zip(W.items(), g)
+        if d is not None
+    }
 
 # %% ../nbs/80_tricks.ipynb #cdf7d1d7
 class Moved(nn.Module):
-    "`net` with `v` added to its weights, for as long as this object is used; the stored weights stay. Gradients reach them"
-    def __init__(self,
-        net:nn.Module, # any module
-        v:dict,        # name -> what is added
-    ): super().__init__(); self.net,self.v = net,v
-    def forward(self, x): return functional_call(self.net, {k: self.net.get_parameter(k)+d for k,d in self.v.items()}, (x,))
+    """`net` with `v` added to its weights, for as long as this object is used; the stored weights
+    stay. Gradients reach them
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,  # any module
+        v: dict,  # name -> what is added
+    ):
+        super().__init__()
+        self.net, self.v = net, v
+
+    def forward(self, x):
+        return functional_call(
+            self.net, {k: self.net.get_parameter(k) + d for k, d in self.v.items()}, (x,)
+        )
+
 
 @contextmanager
 def kept_buffers(
-    net:nn.Module, # any module
+    net: nn.Module,  # any module
 ):
     "Batch norm's statistics, and every other buffer, are afterwards what they were before"
-    old = {k: b.clone() for k,b in net.named_buffers()}
-    try: yield net
+    old = {k: b.clone() for k, b in net.named_buffers()}
+    try:
+        yield net
     finally:
-        for k,b in net.named_buffers(): b.data.copy_(old[k])
+        for k, b in net.named_buffers():
+            b.data.copy_(old[k])
 
 # %% ../nbs/80_tricks.ipynb #307c9fb1
 @dataclass(frozen=True)
 class awp:
-    "`objective` at the worst weights nearby: gradient at theta + gamma v, used at theta (Wu et al. 2020, `csdongxian/AWP`). ValueError where gamma < 0"
-    objective: Callable # (model, x, y, attack) -> loss
-    gamma: float = .01  # radius, as a share of each layer's norm; official: .01 for PGD-AT, .005 for TRADES
+    """`objective` at the worst weights nearby: gradient at theta + gamma v, used at theta (Wu et
+    al. 2020, `csdongxian/AWP`). ValueError where gamma < 0
+    """
+
+    objective: Callable  # (model, x, y, attack) -> loss
+    # radius, as a share of each layer's norm; official: .01 for PGD-AT, .005 for TRADES
+    gamma: float = 0.01
+
     def __post_init__(self):
-        if not 0 <= self.gamma < math.inf: raise ValueError(f"gamma is {self.gamma}; it is a share of each layer's norm and must be >= 0, .01 say.")
+        if not 0 <= self.gamma < math.inf:
+            raise ValueError(
+                f"gamma is {self.gamma}; it is a share of each layer's norm and must be >= 0, .01"
+                " say."
+            )
+
     def __call__(self, model, x, y, attack=None):
         made = []
-        def first(model, x, y): made.append(attack(model, x, y)); return made[-1]
-        with kept_buffers(model): v = awp_direction(model, self.objective(model, x, y, first))
+
+        def first(model, x, y):
+            made.append(attack(model, x, y))
+            return made[-1]
+
+        with kept_buffers(model):
+            v = awp_direction(model, self.objective(model, x, y, first))
         again = iter(made)
-        return self.objective(Moved(model, {k: self.gamma*d for k,d in v.items()}), x, y, lambda *_: next(again))
+        return self.objective(
+            Moved(model, {k: self.gamma * d for k, d in v.items()}), x, y, lambda *_: next(again)
+        )
 
 # %% ../nbs/80_tricks.ipynb #7500b3f3
 @contextmanager
 def swapped(
-    net:nn.Module, # any module
-    weights:dict,  # a `state_dict` that stands in `net` for a while
+    net: nn.Module,  # any module
+    weights: dict,  # a `state_dict` that stands in `net` for a while
 ):
     "`net` with other weights and buffers; afterwards its own are back, bit for bit"
-    own = {k: t.clone() for k,t in net.state_dict().items()}
+    own = {k: t.clone() for k, t in net.state_dict().items()}
     net.load_state_dict(weights)
-    try: yield net
-    finally: net.load_state_dict(own)
+    try:
+        yield net
+    finally:
+        net.load_state_dict(own)
+
 
 class EMA(Callback):
-    "Exponential moving average of weights and of batch norm's statistics; whole numbers (the batch counter) are copied. ValueError where decay is outside [0,1)"
-    def __init__(self,
-        decay:float=.999,   # d, share of the old average; the n-th step takes min(d, (1+n)/(10+n))
-        look:Callback=None, # a `Validate`, to be asked while the average stands in the network; leave it out of the Learner's list
+    """Exponential moving average of weights and of batch norm's statistics; whole numbers (the
+    batch counter) are copied. ValueError where decay is outside [0,1)
+    """
+
+    def __init__(
+        self,
+        # d, share of the old average; the n-th step takes min(d, (1+n)/(10+n))
+        decay: float = 0.999,
+        # a `Validate`, to be asked while the average stands in the network; leave it out of the
+        # Learner's list
+        look: Callback = None,
     ):
-        if not 0 <= decay < 1: raise ValueError(f"decay is {decay}; it is the share of the old average, in [0,1), .999 say.")
-        self.decay,self.look,self.n,self.weights,self.attack = decay,look,0,None,getattr(look, 'attack', None)
-    def after_step(self, l):
+        if not 0 <= decay < 1:
+            raise ValueError(
+                f"decay is {decay}; it is the share of the old average, in [0,1), .999 say."
+            )
+        self.decay, self.look, self.n, self.weights, self.attack = (
+            decay,
+            look,
+            0,
+            None,
+            getattr(look, "attack", None),
+        )
+
+    def after_step(self, learner):
         self.n += 1
-        d,new = min(self.decay, (1+self.n)/(10+self.n)),l.model.state_dict()
-        mix = lambda a, b: a.to(b.device).lerp(b, 1-d) if b.is_floating_point() else b.clone()
-        self.weights = {k: mix(self.weights[k], t) for k,t in new.items()} if self.weights else {k: t.clone() for k,t in new.items()}
+        d, new = min(self.decay, (1 + self.n) / (10 + self.n)), learner.model.state_dict()
+
+        def mix(a, b):
+            return a.to(b.device).lerp(b, 1 - d) if b.is_floating_point() else b.clone()
+
+        self.weights = (
+            {k: mix(self.weights[k], t) for k, t in new.items()}
+            if self.weights
+            else {k: t.clone() for k, t in new.items()}
+        )
         if self.look:
-            with swapped(l.model, self.weights): self.look.after_step(l)
+            with swapped(learner.model, self.weights):
+                self.look.after_step(learner)
+
     def restore(self, model):
         "Put the average into `model`. ValueError before the first step"
-        if self.weights is None: raise ValueError("EMA has seen no step; put it into the list of callbacks and train first.")
+        if self.weights is None:
+            raise ValueError(
+                "EMA has seen no step; put it into the list of callbacks and train first."
+            )
         model.load_state_dict(self.weights)
-    def state(self): return dict(n=self.n, weights=self.weights)
+
+    def state(self):
+        return dict(n=self.n, weights=self.weights)
 
 # %% ../nbs/80_tricks.ipynb #33afed68
 @dataclass(frozen=True)
 class in_train:
-    "`attack` with the network in train mode: batch norm uses the batch's own statistics. Its running ones are put back, unless `keep`"
-    attack: Callable   # any attack
-    keep: bool = False # leave the updates of the attack's passes in the running statistics, as some published code does
+    """`attack` with the network in train mode: batch norm uses the batch's own statistics.
+
+    Its running ones are put back, unless `keep`
+    """
+
+    attack: Callable  # any attack
+    # leave the updates of the attack's passes in the running statistics, as some published code
+    # does
+    keep: bool = False
+
     @property
-    def ball(self): return self.attack.ball
+    def ball(self):
+        return self.attack.ball
+
     @property
-    def generator(self): return getattr(self.attack, 'generator', None)
+    def generator(self):
+        return getattr(self.attack, "generator", None)
+
     def __call__(self, model, x, y):
-        with attack_mode(model) as m, nullcontext() if self.keep else kept_buffers(model): # gives each layer its flag back
+        # gives each layer its flag back
+        with attack_mode(model) as m, nullcontext() if self.keep else kept_buffers(model):
             model.train()
-            return self.attack(as_it_is(m), x, y)                    # the attack leaves its mode alone
+            # the attack leaves its mode alone
+            return self.attack(as_it_is(m), x, y)
 
 # %% ../nbs/80_tricks.ipynb #b539558b
 def flatness(
-    model:nn.Module,  # pixels to logits
-    x:Tensor,         # (b,ch,h,w) pixels in [0,1]
-    y:Tensor,         # (b,) labels
-    attack:Callable,  # run anew on each moved network
-    xi:float=.5,      # radius, as a share of each layer's norm
-    draws:int=10,     # of nu
-    generator:torch.Generator=None, # of nu; default: torch's own
+    model: nn.Module,  # pixels to logits
+    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: Callable,  # run anew on each moved network
+    xi: float = 0.5,  # radius, as a share of each layer's norm
+    draws: int = 10,  # of nu
+    generator: torch.Generator = None,  # of nu; default: torch's own
 ) -> float:
-    "Average flatness of the robust loss (Stutz et al. 2021); 0 is flat, up is sharp. The model is left as it was"
-    bn = {f'{k}.{n}' for k,m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) for n,_ in m.named_parameters()}
-    W = {k: p.detach() for k,p in model.named_parameters() if k not in bn}
-    nu = lambda p: xi*p.norm()*L2(1.).noise(p[None], generator)[0]
-    robust = lambda net: ce(logits(net, attack(net, x, y)), y).mean().item()
+    """Average flatness of the robust loss (Stutz et al.
+
+    2021); 0 is flat, up is sharp. The model is left as it was
+    """
+    bn = {
+        f"{k}.{n}"
+        for k, m in model.named_modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        for n, _ in m.named_parameters()
+    }
+    W = {k: p.detach() for k, p in model.named_parameters() if k not in bn}
+
+    def nu(p):
+        return xi * p.norm() * L2(1.0).noise(p[None], generator)[0]
+
+    def robust(net):
+        return ce(logits(net, attack(net, x, y)), y).mean().item()
+
     with eval_mode(model), torch.no_grad():
-        return sum(robust(Moved(model, {k: nu(p) for k,p in W.items()}).eval()) for _ in range(draws))/draws - robust(model)
+        return sum(
+            robust(Moved(model, {k: nu(p) for k, p in W.items()}).eval()) for _ in range(draws)
+        ) / draws - robust(model)

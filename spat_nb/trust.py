@@ -6,25 +6,42 @@ Docs: https://spat-nb.github.io/spat_nb/trust.html.md"""
 
 # %% ../nbs/21_trust.ipynb #bf08d8b6
 from __future__ import annotations
-import json, math, time
+
+import json
+import math
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+
 from .attack import Attack, NoGradient, Recorder, fgsm, misfits, pgd, value_and_grad, watched
-from .balls import Ball, L1
-from .core import alike, bar, check_images, check_labels, check_logits, device_of, eval_mode, fitting_threads, generator, logits, own
+from .balls import L1, Ball
+from spat_nb.core import (
+    alike,
+    bar,
+    check_images,
+    check_labels,
+    check_logits,
+    device_of,
+    eval_mode,
+    fitting_threads,
+    generator,
+    logits,
+    own,
+)
 from .data import pair, pick
 from .evaluate import _stream, wilson
 from .files import write_aside
-from .paths import what_is
 from .losses import ce, dlr, margin, missed, ruled_out, tempered
-from .modes import networks
 from .models import SmallCNN
+from .modes import networks
+from .paths import what_is
 from .queries import square
 from .steps import apgd, apgd_t
 
@@ -33,541 +50,1271 @@ __all__ = ['RULES', 'WATCHED', 'GATES', 'MARKS', 'gap', 'Rule', 'Check', 'check'
 
 # %% ../nbs/21_trust.ipynb #67a2be80
 def gap(
-    lost:int,        # things of which only the first measurement says yes
-    won:int,         # things of which only the second does
-    n:int,           # things in all
-    level:float=.99, # confidence, in (0,1)
-) -> tuple:          # (lost-won)/n, lowest and highest plausible value; shares, in [-1,1]
-    "By how much two shares of the same `n` things differ (paired; Agresti & Min 2005). ValueError where the counts do not fit"
-    if not (lost >= 0 and won >= 0 and lost+won <= n and n): raise ValueError(f"{lost} and {won} of {n} things differ; counts are at least 0 and fit into n.")
-    d,z = (lost-won)/(n+2),NormalDist().inv_cdf((1+level)/2)
-    half = z*math.sqrt(lost+won+1 - (lost-won)**2/(n+2))/(n+2)
-    return (lost-won)/n,max(d-half, -1.),min(d+half, 1.)
+    lost: int,  # things of which only the first measurement says yes
+    won: int,  # things of which only the second does
+    n: int,  # things in all
+    level: float = 0.99,  # confidence, in (0,1)
+) -> tuple:  # (lost-won)/n, lowest and highest plausible value; shares, in [-1,1]
+    """By how much two shares of the same `n` things differ (paired; Agresti & Min 2005). ValueError
+    where the counts do not fit
+    """
+    if not (lost >= 0 and won >= 0 and lost + won <= n and n):
+        raise ValueError(
+            f"{lost} and {won} of {n} things differ; counts are at least 0 and fit into n."
+        )
+    d, z = (lost - won) / (n + 2), NormalDist().inv_cdf((1 + level) / 2)
+    half = z * math.sqrt(lost + won + 1 - (lost - won) ** 2 / (n + 2)) / (n + 2)
+    return (lost - won) / n, max(d - half, -1.0), min(d + half, 1.0)
 
 # %% ../nbs/21_trust.ipynb #ffef099d
 class Rule(NamedTuple):
     "What a gate asks, and what to make of a flag"
-    asks:str    # the figure and its unit
-    limit:float # a higher figure is a flag, if luck cannot explain it
-    means:str   # what a flag means
-    then:str    # what to try next
 
-RULES = {k: Rule(*v) for k,v in {
-    'G1 logits':  ('answers that are probabilities, %', 0, "The model ends in a softmax; the loss adds a second one, and the slope is nearly gone.", "Return logits: leave out the last softmax. The other gates looked at the logarithm of the answers."),
-    'G1 float32': ('numbers in half precision, %', 0, "Small slopes and small steps are rounded away.", "Evaluate with model.float()."),
-    'G1 repeats': ('change when asked again, % of the logits', .01, "The model rolls dice: one gradient is one roll, and the attack aims at a moving target.", "Switch off a dropout that was left on; else attack the average: Attack(..., eot=20), or AutoAttack 'rand'."),
-    'G1 alone':   ('change in other company, % of the logits', 1, "An answer depends on the images beside it: a batch norm runs in train mode.", "Put every layer in eval mode, and let the model not call train() itself."),
-    'G1 mode':    ('things that a mere look changes', 0, "Looking at the model changes it, so no two measurements are of the same model.", "Find the layer that leaves eval mode or moves its statistics."),
-    'G1 search':  ('gradients taken inside an answer', 0, "The model runs a search of its own before it answers; plain gradients do not see through it.", "Attack through the search (unrolled), or without gradients and with many queries."),
-    'G1 ball':    ('attacked images outside the ball, %', 0, "The attack goes further than eps from the clean image: wrong unit, or projected around another point.", "Project around the clean image, as the last step; eps counts in pixels of [0,1]."),
-    'G1 box':     ('attacked images outside [0,1], %', 0, "The attack returns what is no image.", "Clamp to [0,1] last; return pixels, not normalised values."),
-    'G1 reach':   ('part of eps that no image uses, %', 10, "The attack stays well inside the ball: eps is too small by a factor, or counts normalised values.", "Compare max|x_adv - x| with eps; normalise in the model's first layer only."),
-    'G1 manners': ('things that the attack changed', 0, "The attack leaves model or data in another state, and later numbers are of that state.", "Restore mode, weights, .grad and the clean images."),
-    'G1 numbers': ('answers that are NaN or infinite, %', 0, "The model has no answer to some attacked images; they count as fallen here, and as what the arg max makes of NaN elsewhere.", "Look for a log, a root or a division in its forward that is not defined there."),
-    'G2 order':   ('longer attack weaker than shorter, points', 1, "More effort finds less, so the slope does not lead where the loss is high.", "Look at G7; attack without gradients, or from many starts."),
-    'G3 loss':    ('fall of the loss from its peak, %', 10, "The climb goes down: a wrong sign, steps far too large, or a slope that is not the loss's own.", "Look at the flight recorder; halve lr; look at G7."),
-    'G3 doubling':('more steps find more, points', 3, "The attack has not arrived: the number would fall with more steps.", "Double the steps until nothing changes."),
-    'G4 starts':  ('more starts find more, points', 3, "The landscape is rugged: where the climb ends is a matter of luck.", "More restarts, or APGD; smooth the slope by averaging over noise (eot)."),
-    'G5 falls':   ('accuracy rises with eps, points', 3, "A larger ball holds the smaller one, so the attack at the larger eps missed what it could have found.", "Look at G3 and G7."),
-    'G5 grey':    ('accuracy over chance at full grey, points', 2, "At this eps every image can be made the same grey one, so no model can do better than chance: the attack does not work.", "Look at G7 and G8, and attack without gradients."),
-    'G6 square':  ('only Square finds, points', 1, "An attack without gradients finds what gradients do not: the slope is hidden.", "Replace what hides it by something smooth, in the backward pass only (BPDA), and attack again."),
-    'G6 transfer':('only transfer finds, points', 1, "Images made for another network fool this one, its own gradients do not find them: the slope is hidden.", "As for Square; give a closer surrogate=."),
-    'G7 zero':    ('images without any slope, %', 0, "Nothing to climb: saturated logits, a rounding layer, or a graph that is cut.", "Climb margin or dlr instead of ce; for a cut graph BPDA, or Square."),
-    'G7 finite': ('images whose slope is NaN or infinite, %', 0, "At some pixels there is no slope: a root or a logarithm at 0, or 0/0. What follows it may stand still, or return NaN.", "Keep clear of the pole, x.clamp_min(1e-3), and attack without gradients too."),
-    'G7 true':    ('error of the slope, % of its length', 15, "The gradient is not the function's: a detached part, a straight-through layer, dice, or a wrong backward.", "Attack without gradients; let the gradient flow through all parts; check against finite differences."),
-    'G8 losses':  ('other losses and scales find more, points', 5, "The number hangs on the loss, or on the scale of the logits, which no answer depends on.", "Report the worst over ce, margin and dlr, at a scale that suits the logits: tempered(ce, s)."),
-    'G8 scale':   ('knowledge over confidence, both over chance', 5, "The logits are far smaller than what the model knows, so ce pushes towards all wrong classes alike instead of the nearest.", "Climb margin or dlr, or tempered(ce, s) with a large s; look for a factor on the logits."),
-    'G9 stronger':('stronger attacks find more, points', 3, "The number is an overestimate: use the lower one.", "Report AutoAttack, and write an attack for what is special in this model."),
-    'G10 both':   ('checkpoints missing of best and last', 0, "Without the last checkpoint nobody sees what was gained by choosing.", "Evaluate and report both."),
-    'G10 chosen': ('validation looks missing', 0, "Nothing says that the best was chosen on held-out images; chosen on test images, it is too good.", "Train with the callbacks Validate(data.valid, ...) and Best()."),
-    'G11 seeds':  ('seeds missing of three', 0, "One or two runs do not show how much is luck.", "Train with three seeds and report all."),
-}.items()}
+    asks: str  # the figure and its unit
+    limit: float  # a higher figure is a flag, if luck cannot explain it
+    means: str  # what a flag means
+    then: str  # what to try next
 
-WATCHED = ('G1 numbers', 'G7 finite')                   # seen while all others are at work, and judged at the end
+
+RULES = {
+    k: Rule(*v)
+    for k, v in {
+        "G1 logits": (
+            "answers that are probabilities, %",
+            0,
+            (
+                "The model ends in a softmax; the loss adds a second one, and the slope is nearly"
+                " gone."
+            ),
+            (
+                "Return logits: leave out the last softmax. The other gates looked at the logarithm"
+                " of the answers."
+            ),
+        ),
+        "G1 float32": (
+            "numbers in half precision, %",
+            0,
+            "Small slopes and small steps are rounded away.",
+            "Evaluate with model.float().",
+        ),
+        "G1 repeats": (
+            "change when asked again, % of the logits",
+            0.01,
+            (
+                "The model rolls dice: one gradient is one roll, and the attack aims at a moving"
+                " target."
+            ),
+            (
+                "Switch off a dropout that was left on; else attack the average: Attack(...,"
+                " eot=20), or AutoAttack 'rand'."
+            ),
+        ),
+        "G1 alone": (
+            "change in other company, % of the logits",
+            1,
+            "An answer depends on the images beside it: a batch norm runs in train mode.",
+            "Put every layer in eval mode, and let the model not call train() itself.",
+        ),
+        "G1 mode": (
+            "things that a mere look changes",
+            0,
+            "Looking at the model changes it, so no two measurements are of the same model.",
+            "Find the layer that leaves eval mode or moves its statistics.",
+        ),
+        "G1 search": (
+            "gradients taken inside an answer",
+            0,
+            (
+                "The model runs a search of its own before it answers; plain gradients do not see"
+                " through it."
+            ),
+            "Attack through the search (unrolled), or without gradients and with many queries.",
+        ),
+        "G1 ball": (
+            "attacked images outside the ball, %",
+            0,
+            (
+                "The attack goes further than eps from the clean image: wrong unit, or projected"
+                " around another point."
+            ),
+            "Project around the clean image, as the last step; eps counts in pixels of [0,1].",
+        ),
+        "G1 box": (
+            "attacked images outside [0,1], %",
+            0,
+            "The attack returns what is no image.",
+            "Clamp to [0,1] last; return pixels, not normalised values.",
+        ),
+        "G1 reach": (
+            "part of eps that no image uses, %",
+            10,
+            (
+                "The attack stays well inside the ball: eps is too small by a factor, or counts"
+                " normalised values."
+            ),
+            "Compare max|x_adv - x| with eps; normalise in the model's first layer only.",
+        ),
+        "G1 manners": (
+            "things that the attack changed",
+            0,
+            (
+                "The attack leaves model or data in another state, and later numbers are of that"
+                " state."
+            ),
+            "Restore mode, weights, .grad and the clean images.",
+        ),
+        "G1 numbers": (
+            "answers that are NaN or infinite, %",
+            0,
+            (
+                "The model has no answer to some attacked images; they count as fallen here, and as"
+                " what the arg max makes of NaN elsewhere."
+            ),
+            "Look for a log, a root or a division in its forward that is not defined there.",
+        ),
+        "G2 order": (
+            "longer attack weaker than shorter, points",
+            1,
+            "More effort finds less, so the slope does not lead where the loss is high.",
+            "Look at G7; attack without gradients, or from many starts.",
+        ),
+        "G3 loss": (
+            "fall of the loss from its peak, %",
+            10,
+            (
+                "The climb goes down: a wrong sign, steps far too large, or a slope that is not the"
+                " loss's own."
+            ),
+            "Look at the flight recorder; halve lr; look at G7.",
+        ),
+        "G3 doubling": (
+            "more steps find more, points",
+            3,
+            "The attack has not arrived: the number would fall with more steps.",
+            "Double the steps until nothing changes.",
+        ),
+        "G4 starts": (
+            "more starts find more, points",
+            3,
+            "The landscape is rugged: where the climb ends is a matter of luck.",
+            "More restarts, or APGD; smooth the slope by averaging over noise (eot).",
+        ),
+        "G5 falls": (
+            "accuracy rises with eps, points",
+            3,
+            (
+                "A larger ball holds the smaller one, so the attack at the larger eps missed what"
+                " it could have found."
+            ),
+            "Look at G3 and G7.",
+        ),
+        "G5 grey": (
+            "accuracy over chance at full grey, points",
+            2,
+            (
+                "At this eps every image can be made the same grey one, so no model can do better"
+                " than chance: the attack does not work."
+            ),
+            "Look at G7 and G8, and attack without gradients.",
+        ),
+        "G6 square": (
+            "only Square finds, points",
+            1,
+            "An attack without gradients finds what gradients do not: the slope is hidden.",
+            (
+                "Replace what hides it by something smooth, in the backward pass only (BPDA), and"
+                " attack again."
+            ),
+        ),
+        "G6 transfer": (
+            "only transfer finds, points",
+            1,
+            (
+                "Images made for another network fool this one, its own gradients do not find them:"
+                " the slope is hidden."
+            ),
+            "As for Square; give a closer surrogate=.",
+        ),
+        "G7 zero": (
+            "images without any slope, %",
+            0,
+            "Nothing to climb: saturated logits, a rounding layer, or a graph that is cut.",
+            "Climb margin or dlr instead of ce; for a cut graph BPDA, or Square.",
+        ),
+        "G7 finite": (
+            "images whose slope is NaN or infinite, %",
+            0,
+            (
+                "At some pixels there is no slope: a root or a logarithm at 0, or 0/0. What follows"
+                " it may stand still, or return NaN."
+            ),
+            "Keep clear of the pole, x.clamp_min(1e-3), and attack without gradients too.",
+        ),
+        "G7 true": (
+            "error of the slope, % of its length",
+            15,
+            (
+                "The gradient is not the function's: a detached part, a straight-through layer,"
+                " dice, or a wrong backward."
+            ),
+            (
+                "Attack without gradients; let the gradient flow through all parts; check against"
+                " finite differences."
+            ),
+        ),
+        "G8 losses": (
+            "other losses and scales find more, points",
+            5,
+            (
+                "The number hangs on the loss, or on the scale of the logits, which no answer"
+                " depends on."
+            ),
+            (
+                "Report the worst over ce, margin and dlr, at a scale that suits the logits:"
+                " tempered(ce, s)."
+            ),
+        ),
+        "G8 scale": (
+            "knowledge over confidence, both over chance",
+            5,
+            (
+                "The logits are far smaller than what the model knows, so ce pushes towards all"
+                " wrong classes alike instead of the nearest."
+            ),
+            (
+                "Climb margin or dlr, or tempered(ce, s) with a large s; look for a factor on the"
+                " logits."
+            ),
+        ),
+        "G9 stronger": (
+            "stronger attacks find more, points",
+            3,
+            "The number is an overestimate: use the lower one.",
+            "Report AutoAttack, and write an attack for what is special in this model.",
+        ),
+        "G10 both": (
+            "checkpoints missing of best and last",
+            0,
+            "Without the last checkpoint nobody sees what was gained by choosing.",
+            "Evaluate and report both.",
+        ),
+        "G10 chosen": (
+            "validation looks missing",
+            0,
+            (
+                "Nothing says that the best was chosen on held-out images; chosen on test images,"
+                " it is too good."
+            ),
+            "Train with the callbacks Validate(data.valid, ...) and Best().",
+        ),
+        "G11 seeds": (
+            "seeds missing of three",
+            0,
+            "One or two runs do not show how much is luck.",
+            "Train with three seeds and report all.",
+        ),
+    }.items()
+}
+
+# seen while all others are at work, and judged at the end
+WATCHED = ("G1 numbers", "G7 finite")
+
 
 @dataclass(frozen=True)
 class Check:
     "One question of a gate with its answer"
-    name:str     # 'G3 loss': the gate and the question
-    figure:float # what was measured, None where it was not
-    lo:float     # lowest plausible value
-    hi:float     # highest plausible value
-    limit:float  # a higher figure is a flag, if luck cannot explain it
-    verdict:str  # 'pass', 'flag', 'unclear' or 'not asked'
-    asks:str     # the figure and its unit
-    means:str    # what a flag means
-    then:str     # what to try next
-    note:str=''  # the numbers behind it
+
+    name: str  # 'G3 loss': the gate and the question
+    figure: float  # what was measured, None where it was not
+    lo: float  # lowest plausible value
+    hi: float  # highest plausible value
+    limit: float  # a higher figure is a flag, if luck cannot explain it
+    verdict: str  # 'pass', 'flag', 'unclear' or 'not asked'
+    asks: str  # the figure and its unit
+    means: str  # what a flag means
+    then: str  # what to try next
+    note: str = ""  # the numbers behind it
+
     @property
-    def gate(self): return self.name.split()[0]
+    def gate(self):
+        return self.name.split()[0]
+
 
 def check(
-    name:str,          # key of `RULES`
-    figure:float=None, # None: not asked
-    lo:float=None,     # lowest plausible value; default: the figure itself
-    hi:float=None,     # highest
-    note:str='',       # the numbers behind it, or why it was not asked
-    limit:float=None,  # default: the rule's
+    name: str,  # key of `RULES`
+    figure: float = None,  # None: not asked
+    lo: float = None,  # lowest plausible value; default: the figure itself
+    hi: float = None,  # highest
+    note: str = "",  # the numbers behind it, or why it was not asked
+    limit: float = None,  # default: the rule's
 ) -> Check:
     "Judge one figure by its rule; a figure that is not a number is a flag"
-    r = RULES[name]; limit = r.limit if limit is None else limit
-    lo,hi = (figure if v is None else v for v in (lo, hi))
-    verdict = 'not asked' if figure is None else 'flag' if not lo <= limit else 'unclear' if figure > limit else 'pass'
+    r = RULES[name]
+    limit = r.limit if limit is None else limit
+    lo, hi = (figure if v is None else v for v in (lo, hi))
+    verdict = (
+        "not asked"
+        if figure is None
+        else "flag"
+        if not lo <= limit
+        else "unclear"
+        if figure > limit
+        else "pass"
+    )
     return Check(name, figure, lo, hi, limit, verdict, r.asks, r.means, r.then, note)
 
-def _skip(gate, why): return [check(k, note=why) for k in RULES if k.split()[0] == gate and k not in WATCHED]
+
+def _skip(gate, why):
+    return [check(k, note=why) for k in RULES if k.split()[0] == gate and k not in WATCHED]
 
 # %% ../nbs/21_trust.ipynb #0344608e
 def _state(model):
     "Copies of what an attack must leave alone"
     nets = networks(model)
-    copies = lambda vs: [None if v is None else v.detach().clone() for v in vs]
+
+    def copies(vs):
+        return [None if v is None else v.detach().clone() for v in vs]
+
     ps = [p for n in nets for p in n.parameters()]
-    return {'mode': [getattr(m, 'training', False) for n in nets for m in n.modules()], 'weights': copies(ps), 'statistics': copies(b for n in nets for b in n.buffers()), '.grad': copies(p.grad for p in ps), 'requires_grad': [p.requires_grad for p in ps]}
+    return {
+        "mode": [getattr(m, "training", False) for n in nets for m in n.modules()],
+        "weights": copies(ps),
+        "statistics": copies(b for n in nets for b in n.buffers()),
+        ".grad": copies(p.grad for p in ps),
+        "requires_grad": [p.requires_grad for p in ps],
+    }
+
 
 def _changed(before, after):
     "Names of what differs"
-    same = lambda a,b: a is b or (torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else type(a) is type(b) and a == b)
-    return [k for k,v in before.items() if not all(map(same, v, after[k]))]
+
+    def same(a, b):
+        return a is b or (
+            torch.equal(a, b)
+            if isinstance(a, Tensor) and isinstance(b, Tensor)
+            else type(a) is type(b) and a == b
+        )
+
+    return [k for k, v in before.items() if not all(map(same, v, after[k]))]
+
 
 class Trial:
     "A model in the dock: the images it answers right, and which of them stand under each attack"
-    def __init__(self,
-        model:Callable,         # pixels to logits, in eval mode
-        x:Tensor,               # (n,ch,h,w) pixels in [0,1]
-        y:Tensor,               # (n,) labels
-        ball:Ball,              # threat model
-        attack:Callable=None,   # the attack whose number is in question
-        cost:float=1.,          # factor of all steps and queries
-        seed:int=0,             # of all randomness
-        size:int=256,           # images in a batch
-        **given,                # what single gates ask for: loss, surrogate, checkpoints, history, seeds, limits
+
+    def __init__(
+        self,
+        model: Callable,  # pixels to logits, in eval mode
+        x: Tensor,  # (n,ch,h,w) pixels in [0,1]
+        y: Tensor,  # (n,) labels
+        ball: Ball,  # threat model
+        attack: Callable = None,  # the attack whose number is in question
+        cost: float = 1.0,  # factor of all steps and queries
+        seed: int = 0,  # of all randomness
+        size: int = 256,  # images in a batch
+        # what single gates ask for: loss, surrogate, checkpoints, history, seeds, limits
+        **given,
     ):
-        if isinstance(ball, L1): ball = replace(ball, share=max(ball.share, min(1., 6/x[0].numel())))   # one pixel of 64 at a time is no attack
-        self.net,self.model,self.ball,self.attack,self.cost,self.seed,self.size,self.given,self.n = model,model,ball,attack,cost,seed,size,given,len(x)
-        self.first,z = _state(model),self.ask(x)
-        check_labels(y, c=check_logits(z-1, len(x)).shape[1])              # less one, no row is a probability: that is for G1 to say
-        try: check_logits(z, len(x)); self.soft = False
-        except ValueError: self.soft,z = True,z.clamp_min(1e-30).log()
-        if self.soft: self.model = lambda x: logits(model, x).clamp_min(1e-30).log()
+        # one pixel of 64 at a time is no attack
+        if isinstance(ball, L1):
+            ball = replace(ball, share=max(ball.share, min(1.0, 6 / x[0].numel())))
+        (
+            self.net,
+            self.model,
+            self.ball,
+            self.attack,
+            self.cost,
+            self.seed,
+            self.size,
+            self.given,
+            self.n,
+        ) = (
+            model,
+            model,
+            ball,
+            attack,
+            cost,
+            seed,
+            size,
+            given,
+            len(x),
+        )
+        self.first, z = _state(model), self.ask(x)
+        # less one, no row is a probability: that is for G1 to say
+        check_labels(y, c=check_logits(z - 1, len(x)).shape[1])
+        try:
+            check_logits(z, len(x))
+            self.soft = False
+        except ValueError:
+            self.soft, z = True, z.clamp_min(1e-30).log()
+        if self.soft:
+            self.model = lambda x: logits(model, x).clamp_min(1e-30).log()
         ok = ~missed(z, y)
-        self.all,self.labels,self.z,self.x,self.y = x,y,z,x[ok],y[ok]
-        self.asked,self.odd = 0,0                                          # attacked images, and those of them without an answer
-        self.flight,self.stands,self.white,self.notes = [],{'clean': torch.ones(len(self.x), dtype=torch.bool, device=x.device)},[],{}
-        self.short,self.long = self.k(20, 10),self.k(100, 20)
-        self.claim = 'yours' if attack else f'PGD-{self.long}'
-    def k(self, full, least=1): return max(least, round(full*self.cost))
+        self.all, self.labels, self.z, self.x, self.y = x, y, z, x[ok], y[ok]
+        # attacked images, and those of them without an answer
+        self.asked, self.odd = 0, 0
+        self.flight, self.stands, self.white, self.notes = (
+            [],
+            {"clean": torch.ones(len(self.x), dtype=torch.bool, device=x.device)},
+            [],
+            {},
+        )
+        self.short, self.long = self.k(20, 10), self.k(100, 20)
+        self.claim = "yours" if attack else f"PGD-{self.long}"
+
+    def k(self, full, least=1):
+        return max(least, round(full * self.cost))
+
     def ask(self, x):
         "Logits (n,c) in pieces, without a graph"
-        with torch.no_grad(): return torch.cat([alike(logits(self.model, b), b) for b in x.split(self.size)])
-    def pgd(self, steps, ball=None, **kw): return pgd(ball or self.ball, steps, best=True, **kw)
+        with torch.no_grad():
+            return torch.cat([alike(logits(self.model, b), b) for b in x.split(self.size)])
+
+    def pgd(self, steps, ball=None, **kw):
+        return pgd(ball or self.ball, steps, best=True, **kw)
 
     def images(self, name, attack, on, model):
         "What `attack` makes of the images `on`"
         try:
-            with _stream(self.x.device, self.seed, name): return torch.cat([attack(model, x.clone(), y.clone()) for x,y in zip(self.x[on].split(self.size), self.y[on].split(self.size))])
+            with _stream(self.x.device, self.seed, name):
+                return torch.cat(
+                    [
+                        attack(model, x.clone(), y.clone())
+                        for x, y in zip(self.x[on].split(self.size), self.y[on].split(self.size))
+                    ]
+                )
         except NoGradient:
-            self.notes[name] = 'no gradient flows'
+            self.notes[name] = "no gradient flows"
             return self.x[on]
-    def run(self,
-        name:str,           # each name is run once
-        attack:Callable,    # (model, x, y) -> x_adv
-        on:Tensor=None,     # (m,) bool, which of the right answers to attack; the others have fallen. Default: all
-        ball:Ball=None,     # where its images are put back to; default: the trial's
-        model:Callable=None,# what it attacks; default: the model itself
-        white:bool=True,    # does it use the model's own slope at this eps?
-    ) -> Tensor:            # (m,) bool
+
+    def run(
+        self,
+        name: str,  # each name is run once
+        attack: Callable,  # (model, x, y) -> x_adv
+        # (m,) bool, which of the right answers to attack; the others have fallen. Default: all
+        on: Tensor = None,
+        ball: Ball = None,  # where its images are put back to; default: the trial's
+        model: Callable = None,  # what it attacks; default: the model itself
+        white: bool = True,  # does it use the model's own slope at this eps?
+    ) -> Tensor:  # (m,) bool
         "Which right answers still stand"
-        if name in self.stands: return self.stands[name]
-        on = self.stands['clean'] if on is None else on
+        if name in self.stands:
+            return self.stands[name]
+        on = self.stands["clean"] if on is None else on
         stand = on.clone()
         if on.any():
             x_adv = self.images(name, attack, on, model or self.model)
             z = self.ask((ball or self.ball).project(x_adv, self.x[on]))
             stand[on] = ~missed(z, self.y[on])
-            self.asked,self.odd = self.asked+len(z),self.odd+int((~z.isfinite().all(1)).sum())
+            self.asked, self.odd = self.asked + len(z), self.odd + int((~z.isfinite().all(1)).sum())
         self.stands[name] = stand
-        if white: self.white.append(name)
+        if white:
+            self.white.append(name)
         return stand
-    def worst(self, *names): return torch.stack([self.stands[k] for k in names or self.white]).all(0)
-    def accuracy(self, name): return self.stands[name].sum().item()/self.n
+
+    def worst(self, *names):
+        return torch.stack([self.stands[k] for k in names or self.white]).all(0)
+
+    def accuracy(self, name):
+        return self.stands[name].sum().item() / self.n
+
     def gap(self, a, b):
         "By how many points more stands under `a` than under `b` (names or masks), and the interval"
-        a,b = (self.stands[v] if isinstance(v, str) else v for v in (a, b))
-        return [100*v for v in gap(int((a & ~b).sum()), int((b & ~a).sum()), self.n)]
-    def check(self, name, *args, **kw): return check(name, *args, limit=(self.given.get('limits') or {}).get(name), **kw)
+        a, b = (self.stands[v] if isinstance(v, str) else v for v in (a, b))
+        return [100 * v for v in gap(int((a & ~b).sum()), int((b & ~a).sum()), self.n)]
+
+    def check(self, name, *args, **kw):
+        return check(name, *args, limit=(self.given.get("limits") or {}).get(name), **kw)
+
     def points(self, name, a, b):
         "The check `name` of by how much more stands under `a` than under `b`"
-        say = lambda v: f'{v} {self.accuracy(v):.1%}'
-        return self.check(name, *self.gap(a, b), note=', '.join(say(v) for v in (a, b) if isinstance(v, str)))
+
+        def say(v):
+            return f"{v} {self.accuracy(v):.1%}"
+
+        return self.check(
+            name, *self.gap(a, b), note=", ".join(say(v) for v in (a, b) if isinstance(v, str))
+        )
 
 # %% ../nbs/21_trust.ipynb #e780b091
 def _off(a, b):
-    "The largest difference of two rows of logits, over the mean length of a row, in %; without the classes that a mask has ruled out"
-    a,b = (v.masked_fill(ruled_out(b), 0) for v in (a, b))
-    return (100*(a-b).norm(dim=1).max()/b.norm(dim=1).mean().clamp_min(1e-12)).item()
+    """The largest difference of two rows of logits, over the mean length of a row, in %; without
+    the classes that a mask has ruled out
+    """
+    a, b = (v.masked_fill(ruled_out(b), 0) for v in (a, b))
+    return (100 * (a - b).norm(dim=1).max() / b.norm(dim=1).mean().clamp_min(1e-12)).item()
+
 
 def _searches(t):
     "How often tensors are fetched for a backward pass while the model merely answers"
     fetched = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda v: v, lambda v: (fetched.append(1), v)[1]): t.ask(t.all[:4])
+    with torch.autograd.graph.saved_tensors_hooks(lambda v: v, lambda v: (fetched.append(1), v)[1]):
+        t.ask(t.all[:4])
     return len(fetched)
+
 
 def _plain_answer(t):
     "What the model itself returns for two images, in the dtype of its weights"
     x = t.all[:2].clone()
-    return t.net(x.to(next((p.dtype for p in _weights(t.net)), x.dtype)) if isinstance(t.net, nn.Module) else x)
+    return t.net(
+        x.to(next((p.dtype for p in _weights(t.net)), x.dtype))
+        if isinstance(t.net, nn.Module)
+        else x
+    )
+
 
 def _half(t):
     "Share of the weights and answers in half precision, in %"
     low = (torch.float16, torch.bfloat16)
-    with torch.no_grad(): sizes = [(v.numel(), v.dtype in low) for v in (_plain_answer(t), *_weights(t.net)) if v.is_floating_point()]
-    return 100*sum(k for k,is_low in sizes if is_low)/sum(k for k,_ in sizes)
+    with torch.no_grad():
+        sizes = [
+            (v.numel(), v.dtype in low)
+            for v in (_plain_answer(t), *_weights(t.net))
+            if v.is_floating_point()
+        ]
+    return 100 * sum(k for k, is_low in sizes if is_low) / sum(k for k, _ in sizes)
 
-def _weights(net): return [p for n in networks(net) for p in n.parameters() if p.is_floating_point()]
+
+def _weights(net):
+    return [p for n in networks(net) for p in n.parameters() if p.is_floating_point()]
+
 
 def _g1(t):
     "Rules of the game: the model's, then the attack's"
-    again,odd = _off(t.ask(t.all), t.z),_off(t.ask(t.all[::2]), t.z[::2]) if t.n > 2 else None
+    again, odd = _off(t.ask(t.all), t.z), _off(t.ask(t.all[::2]), t.z[::2]) if t.n > 2 else None
     moved = _changed(t.first, _state(t.net))
-    yield t.check('G1 logits', 100.*t.soft)
-    yield t.check('G1 float32', _half(t))
-    yield t.check('G1 repeats', again)
-    yield t.check('G1 alone', odd, note='' if t.n > 2 else 'needs 3 images')
-    yield t.check('G1 mode', len(moved), note=', '.join(moved))
-    yield t.check('G1 search', _searches(t))
-    yield from _kept(t, moved) if len(t.x) else [c for c in _skip('G1', 'no image is answered right') if c.name.split()[1] in ('ball', 'box', 'reach', 'manners')]
+    yield t.check("G1 logits", 100.0 * t.soft)
+    yield t.check("G1 float32", _half(t))
+    yield t.check("G1 repeats", again)
+    yield t.check("G1 alone", odd, note="" if t.n > 2 else "needs 3 images")
+    yield t.check("G1 mode", len(moved), note=", ".join(moved))
+    yield t.check("G1 search", _searches(t))
+    yield from (
+        _kept(t, moved)
+        if len(t.x)
+        else [
+            c
+            for c in _skip("G1", "no image is answered right")
+            if c.name.split()[1] in ("ball", "box", "reach", "manners")
+        ]
+    )
+
 
 def _kept(t, moved, tol=1e-6):
     "The rules for the attack in question, or for our own where none is"
-    name,ball,on = t.claim if t.attack else f'PGD-{t.short}',t.ball,t.stands['clean']
-    attack,before,sent = t.attack or t.pgd(t.short),_state(t.net),[]
-    x = t.images(name, lambda m,x,y: (sent.append((x, x.clone())), attack(m, x, y))[1], on, t.model)
-    if x.shape != t.x.shape: raise ValueError(f"the attack returned shape {tuple(x.shape)} for images of {tuple(t.x.shape)}.")
-    changed = [k for k in _changed(before, _state(t.net)) if k not in moved] + ['images']*any(not torch.equal(a, b) for a,b in sent)
-    stand = t.run(name, lambda m,x_,y: x)                                   # the same images, no second search
-    far,room = ball.norm(x-t.x),ball.norm(torch.full_like(t.x, tol))
-    out = ((x < ball.lo-tol) | (x > ball.hi+tol)).flatten(1).any(1)
+    name, ball, on = t.claim if t.attack else f"PGD-{t.short}", t.ball, t.stands["clean"]
+    attack, before, sent = t.attack or t.pgd(t.short), _state(t.net), []
+    x = t.images(
+        name, lambda m, x, y: (sent.append((x, x.clone())), attack(m, x, y))[1], on, t.model
+    )
+    if x.shape != t.x.shape:
+        raise ValueError(
+            f"the attack returned shape {tuple(x.shape)} for images of {tuple(t.x.shape)}."
+        )
+    changed = [k for k in _changed(before, _state(t.net)) if k not in moved] + ["images"] * any(
+        not torch.equal(a, b) for a, b in sent
+    )
+    # the same images, no second search
+    stand = t.run(name, lambda m, x_, y: x)
+    far, room = ball.norm(x - t.x), ball.norm(torch.full_like(t.x, tol))
+    out = ((x < ball.lo - tol) | (x > ball.hi + tol)).flatten(1).any(1)
     tried = stand & (far > 0)
-    yield t.check('G1 ball', 100*(far > ball.eps+room).double().mean().item(), note=f'largest displacement {far.max().item()/ball.eps:.3g} eps')
-    yield t.check('G1 box', 100*out.double().mean().item(), note=f'pixels from {x.min().item():.3g} to {x.max().item():.3g}')
-    yield t.check('G1 reach', 100*(1-far[tried].max().item()/ball.eps) if tried.any() else None, note='' if tried.any() else 'no image that it moved still stands')
-    yield t.check('G1 manners', len(changed), note=', '.join(changed))
+    yield t.check(
+        "G1 ball",
+        100 * (far > ball.eps + room).double().mean().item(),
+        note=f"largest displacement {far.max().item() / ball.eps:.3g} eps",
+    )
+    yield t.check(
+        "G1 box",
+        100 * out.double().mean().item(),
+        note=f"pixels from {x.min().item():.3g} to {x.max().item():.3g}",
+    )
+    yield t.check(
+        "G1 reach",
+        100 * (1 - far[tried].max().item() / ball.eps) if tried.any() else None,
+        note="" if tried.any() else "no image that it moved still stands",
+    )
+    yield t.check("G1 manners", len(changed), note=", ".join(changed))
 
 # %% ../nbs/21_trust.ipynb #010e96e9
 def _climb(t):
     "PGD-100, with the loss at each of its points"
+
     def recorded(model, x, y):
         rec = Recorder()
         x_adv = t.pgd(t.long, recorder=rec)(model, x, y)
-        t.flight.append(torch.stack([r['loss'] for r in rec.rows]))
+        t.flight.append(torch.stack([r["loss"] for r in rec.rows]))
         return x_adv
-    return t.run(f'PGD-{t.long}', recorded)
+
+    return t.run(f"PGD-{t.long}", recorded)
+
 
 def _g2(t):
     "Order: FGSM, PGD-20, PGD-100, and yours"
-    names = ['FGSM', f'PGD-{t.short}', f'PGD-{t.long}']
-    t.run(names[0], fgsm(t.ball)); t.run(names[1], t.pgd(t.short)); _climb(t)
-    if t.attack: t.run('yours', t.attack)
-    pairs = [('yours', 'FGSM')] if t.attack else [names[1::-1], names[:0:-1]]
-    yield max((t.points('G2 order', *p) for p in pairs), key=lambda c: c.lo)
+    names = ["FGSM", f"PGD-{t.short}", f"PGD-{t.long}"]
+    t.run(names[0], fgsm(t.ball))
+    t.run(names[1], t.pgd(t.short))
+    _climb(t)
+    if t.attack:
+        t.run("yours", t.attack)
+    pairs = [("yours", "FGSM")] if t.attack else [names[1::-1], names[:0:-1]]
+    yield max((t.points("G2 order", *p) for p in pairs), key=lambda c: c.lo)
+
 
 def _g3(t):
     "Convergence: the loss does not fall, and twice the steps find nothing"
     _climb(t)
-    if not t.flight: yield from _skip('G3', 'no gradient flows, so there is no climb'); return
+    if not t.flight:
+        yield from _skip("G3", "no gradient flows, so there is no climb")
+        return
     loss = torch.cat(t.flight, 1)
     peak = loss.mean(1).argmax()
-    top,fall = loss[peak].double(),(loss[peak]-loss[-1]).double()
+    top, fall = loss[peak].double(), (loss[peak] - loss[-1]).double()
     size = max(top.mean().item(), 1e-12)
-    share = fall.mean().item()/size
-    err = 0. if len(fall) < 2 else 2.576*(fall-share*top).std().item()/len(fall)**.5/size         # of a ratio: few images may hold nearly all of the loss
-    yield t.check('G3 loss', *(100*v for v in (share, share-err, share+err)), note=f'mean loss {loss[0].mean():.3g} at the start, {size:.3g} at its peak (step {peak} of {t.long}), {loss[-1].mean():.3g} at the end')
+    share = fall.mean().item() / size
+    # of a ratio: few images may hold nearly all of the loss
+    err = (
+        0.0
+        if len(fall) < 2
+        else 2.576 * (fall - share * top).std().item() / len(fall) ** 0.5 / size
+    )
+    yield t.check(
+        "G3 loss",
+        *(100 * v for v in (share, share - err, share + err)),
+        note=(
+            f"mean loss {loss[0].mean():.3g} at the start, {size:.3g} at its peak (step {peak} of"
+            f" {t.long}), {loss[-1].mean():.3g} at the end"
+        ),
+    )
     if isinstance(t.attack, Attack) and t.attack.steps > 1:
-        t.run('yours', t.attack); t.run('yours x2 steps', replace(t.attack, steps=2*t.attack.steps, recorder=None))
-        yield t.points('G3 doubling', 'yours', 'yours x2 steps')
+        t.run("yours", t.attack)
+        t.run("yours x2 steps", replace(t.attack, steps=2 * t.attack.steps, recorder=None))
+        yield t.points("G3 doubling", "yours", "yours x2 steps")
     else:
-        t.run(f'PGD-{t.long//2}', t.pgd(t.long//2))
-        yield t.points('G3 doubling', f'PGD-{t.long//2}', f'PGD-{t.long}')
+        t.run(f"PGD-{t.long // 2}", t.pgd(t.long // 2))
+        yield t.points("G3 doubling", f"PGD-{t.long // 2}", f"PGD-{t.long}")
+
 
 def _g4(t):
     "Starts: a second and third climb find nothing"
-    first = f'PGD-{t.long}'; stand,times = _climb(t),t.k(3, 2)
-    for i in range(2, times+1): stand = t.run(f'{first} #{i}', t.pgd(t.long), on=stand)
-    t.stands[f'{first} x{times}'] = stand
-    yield t.points('G4 starts', first, f'{first} x{times}')
+    first = f"PGD-{t.long}"
+    stand, times = _climb(t), t.k(3, 2)
+    for i in range(2, times + 1):
+        stand = t.run(f"{first} #{i}", t.pgd(t.long), on=stand)
+    t.stands[f"{first} x{times}"] = stand
+    yield t.points("G4 starts", first, f"{first} x{times}")
 
 # %% ../nbs/21_trust.ipynb #1cdfa646
 def _g5(t):
     "Sweep: accuracy falls with eps, and to chance where every image may be grey"
-    grey = t.ball.norm(t.x-(t.ball.lo+t.ball.hi)/2).max().item()
-    t.radii = [e for k in (.5, 1, 2, 4) if (e := k*t.ball.eps) < grey] + [max(grey, t.ball.eps)]
-    names = [f'eps {e:.4g}' for e in t.radii]
-    if t.ball.eps in t.radii: t.stands[f'eps {t.ball.eps:.4g}'] = t.run(f'PGD-{t.short}', t.pgd(t.short))
-    for name,e in zip(names, t.radii): t.run(name, t.pgd(t.short, replace(t.ball, eps=e)), ball=replace(t.ball, eps=e), white=False)
-    yield max((t.points('G5 falls', b, a) for a,b in zip(names, names[1:])), key=lambda c: c.lo) if len(names) > 1 else t.check('G5 falls', note='eps already reaches grey')
-    k,chance = int(t.stands[names[-1]].sum()),t.labels.bincount().max().item()/t.n
-    lo,hi = wilson(k, t.n, .99)
-    yield t.check('G5 grey', *(100*(v-chance) for v in (k/t.n, lo, hi)), note=f'{k/t.n:.1%} at eps {t.radii[-1]:.3g}, chance {chance:.1%}')
+    grey = t.ball.norm(t.x - (t.ball.lo + t.ball.hi) / 2).max().item()
+    t.radii = [e for k in (0.5, 1, 2, 4) if (e := k * t.ball.eps) < grey] + [max(grey, t.ball.eps)]
+    names = [f"eps {e:.4g}" for e in t.radii]
+    if t.ball.eps in t.radii:
+        t.stands[f"eps {t.ball.eps:.4g}"] = t.run(f"PGD-{t.short}", t.pgd(t.short))
+    for name, e in zip(names, t.radii):
+        t.run(
+            name, t.pgd(t.short, replace(t.ball, eps=e)), ball=replace(t.ball, eps=e), white=False
+        )
+    yield (
+        max((t.points("G5 falls", b, a) for a, b in zip(names, names[1:])), key=lambda c: c.lo)
+        if len(names) > 1
+        else t.check("G5 falls", note="eps already reaches grey")
+    )
+    k, chance = int(t.stands[names[-1]].sum()), t.labels.bincount().max().item() / t.n
+    lo, hi = wilson(k, t.n, 0.99)
+    yield t.check(
+        "G5 grey",
+        *(100 * (v - chance) for v in (k / t.n, lo, hi)),
+        note=f"{k / t.n:.1%} at eps {t.radii[-1]:.3g}, chance {chance:.1%}",
+    )
 
 # %% ../nbs/21_trust.ipynb #03299beb
 def _zero(t, loss):
     "Share of the images on which the slope of `loss` is exactly zero"
-    f = lambda y: lambda x: (loss(logits(t.model, x), y),)
-    try: g = torch.cat([value_and_grad(f(y), x)[1] for x,y in zip(t.x.split(t.size), t.y.split(t.size))])
-    except NoGradient: return 1.
+
+    def f(y):
+        return lambda x: (loss(logits(t.model, x), y),)
+
+    try:
+        g = torch.cat(
+            [value_and_grad(f(y), x)[1] for x, y in zip(t.x.split(t.size), t.y.split(t.size))]
+        )
+    except NoGradient:
+        return 1.0
     return (g == 0).flatten(1).all(1).double().mean().item()
 
+
 def _false(t, h=1e-3, draws=4):
-    "(m,) length of the slope's error over the length of the slope, for the margin; by finite differences along random signs"
+    """(m,) length of the slope's error over the length of the slope, for the margin; by finite
+    differences along random signs
+    """
     errors = []
-    for x,y in zip(t.x.clamp(t.ball.lo+2*h, t.ball.hi-2*h).split(t.size), t.y.split(t.size)):
-        f = lambda x: (margin(logits(t.model, x), y),)
-        g,err,size,rand = value_and_grad(f, x)[1],0.,0.,generator(t.seed)
+    for x, y in zip(
+        t.x.clamp(t.ball.lo + 2 * h, t.ball.hi - 2 * h).split(t.size), t.y.split(t.size)
+    ):
+
+        def f(x):
+            return (margin(logits(t.model, x), y),)
+
+        g, err, size, rand = value_and_grad(f, x)[1], 0.0, 0.0, generator(t.seed)
         for _ in range(draws):
-            v = torch.randint(0, 2, x.shape, generator=rand).to(x)*2-1
-            with torch.no_grad(): true = (f(x+h*v)[0]-f(x-h*v)[0])/(2*h)
-            said = (g*v).flatten(1).sum(1)
-            err,size = err+(true-said)**2,size+torch.maximum(true**2, said**2)
-        errors.append((err/size.clamp_min(1e-30)).sqrt())
+            v = torch.randint(0, 2, x.shape, generator=rand).to(x) * 2 - 1
+            with torch.no_grad():
+                true = (f(x + h * v)[0] - f(x - h * v)[0]) / (2 * h)
+            said = (g * v).flatten(1).sum(1)
+            err, size = err + (true - said) ** 2, size + torch.maximum(true**2, said**2)
+        errors.append((err / size.clamp_min(1e-30)).sqrt())
     return torch.cat(errors)
+
 
 def _g7(t):
     "Slopes: none is zero, and they are the function's own"
-    losses = {'ce': ce, **({'dlr': dlr} if t.z.shape[1] > 2 else {'margin': margin}), **({'training loss': t.given['loss']} if t.given.get('loss') else {})}
-    zero = {k: 100*_zero(t, f) for k,f in losses.items()}
-    yield t.check('G7 zero', max(zero.values()), note=', '.join(f'{k} {v:.1f}%' for k,v in zero.items()))
-    if _zero(t, margin) == 1: yield t.check('G7 true', note='no image has a slope'); return
-    e = 100*_false(t)
-    yield t.check('G7 true', e.median().item(), note=f'median over the images; 90% are below {e.quantile(.9):.1f}%')
+    losses = {
+        "ce": ce,
+        **({"dlr": dlr} if t.z.shape[1] > 2 else {"margin": margin}),
+        **({"training loss": t.given["loss"]} if t.given.get("loss") else {}),
+    }
+    zero = {k: 100 * _zero(t, f) for k, f in losses.items()}
+    yield t.check(
+        "G7 zero", max(zero.values()), note=", ".join(f"{k} {v:.1f}%" for k, v in zero.items())
+    )
+    if _zero(t, margin) == 1:
+        yield t.check("G7 true", note="no image has a slope")
+        return
+    e = 100 * _false(t)
+    yield t.check(
+        "G7 true",
+        e.median().item(),
+        note=f"median over the images; 90% are below {e.quantile(0.9):.1f}%",
+    )
 
 # %% ../nbs/21_trust.ipynb #2be599e2
 def _unsaid(z, y):
-    "Accuracy by mean confidence, both over chance; and the lowest and highest value, by the interval of the accuracy"
-    k,(n,c) = int((z.argmax(1) == y).sum()),z.shape
-    said = max(z.double().softmax(1).amax(1).mean().item()-1/c, 1e-12)
-    return [(a-1/c)/said for a in (k/n, *wilson(k, n, .99))]
+    """Accuracy by mean confidence, both over chance; and the lowest and highest value, by the
+    interval of the accuracy
+    """
+    k, (n, c) = int((z.argmax(1) == y).sum()), z.shape
+    said = max(z.double().softmax(1).amax(1).mean().item() - 1 / c, 1e-12)
+    return [(a - 1 / c) / said for a in (k / n, *wilson(k, n, 0.99))]
+
 
 def _g8(t):
-    "Scale and loss: others find no more than cross-entropy as it is, and the logits are as large as what is known"
-    s,base = 4/max(-margin(t.ask(t.x), t.y).median().item(), 1e-6),f'PGD-{t.short}'
+    """Scale and loss: others find no more than cross-entropy as it is, and the logits are as large
+    as what is known
+    """
+    s, base = 4 / max(-margin(t.ask(t.x), t.y).median().item(), 1e-6), f"PGD-{t.short}"
     t.run(base, t.pgd(t.short))
-    others = {f'ce x{s:.2g}': tempered(ce, s), f'ce x{2*s:.2g}': tempered(ce, 2*s), 'margin': margin, **({'dlr': dlr} if t.z.shape[1] > 2 else {})}
-    for k,loss in others.items(): t.run(k, t.pgd(t.short, loss=loss))
-    yield t.points('G8 losses', base, min(others, key=t.accuracy))
-    if t.z.shape[1] < 3: yield t.check('G8 scale', note='two classes: there is one rival'); return
-    yield t.check('G8 scale', *_unsaid(t.z, t.labels), note=f'right {len(t.x)/t.n:.1%}, mean confidence {t.z.softmax(1).amax(1).mean():.1%}')
+    others = {
+        f"ce x{s:.2g}": tempered(ce, s),
+        f"ce x{2 * s:.2g}": tempered(ce, 2 * s),
+        "margin": margin,
+        **({"dlr": dlr} if t.z.shape[1] > 2 else {}),
+    }
+    for k, loss in others.items():
+        t.run(k, t.pgd(t.short, loss=loss))
+    yield t.points("G8 losses", base, min(others, key=t.accuracy))
+    if t.z.shape[1] < 3:
+        yield t.check("G8 scale", note="two classes: there is one rival")
+        return
+    yield t.check(
+        "G8 scale",
+        *_unsaid(t.z, t.labels),
+        note=f"right {len(t.x) / t.n:.1%}, mean confidence {t.z.softmax(1).amax(1).mean():.1%}",
+    )
 
 # %% ../nbs/21_trust.ipynb #a9be1a38
 def _g9(t):
     "Strength: APGD, towards targets too"
-    list(_g4(t)); list(_g8(t))                                                # an attack is run once, whoever asks for it
-    base = t.run('yours', t.attack) if t.attack else t.worst(f'PGD-{t.long} x{t.k(3, 2)}', 'margin')
-    steps,targets,on = t.long,min(t.k(3, 1), 9, t.z.shape[1]-1),None
-    if isinstance(t.ball, L1): t.run('PGD margin', t.pgd(steps, loss=margin, restarts=3))
+    # an attack is run once, whoever asks for it
+    list(_g4(t))
+    list(_g8(t))
+    base = t.run("yours", t.attack) if t.attack else t.worst(f"PGD-{t.long} x{t.k(3, 2)}", "margin")
+    steps, targets, on = t.long, min(t.k(3, 1), 9, t.z.shape[1] - 1), None
+    if isinstance(t.ball, L1):
+        t.run("PGD margin", t.pgd(steps, loss=margin, restarts=3))
     else:
-        on = t.run('APGD-CE', apgd(t.ball, steps))
-        if t.z.shape[1] > 3: t.run('+ APGD-T', apgd_t(t.ball, steps, targets), on=on)
-        else: t.run('+ APGD-margin', apgd(t.ball, steps, loss=margin), on=on)
+        on = t.run("APGD-CE", apgd(t.ball, steps))
+        if t.z.shape[1] > 3:
+            t.run("+ APGD-T", apgd_t(t.ball, steps, targets), on=on)
+        else:
+            t.run("+ APGD-margin", apgd(t.ball, steps, loss=margin), on=on)
     strong = t.worst()
-    yield t.check('G9 stronger', *t.gap(base, strong), note=f'{base.sum().item()/t.n:.1%} -> {strong.sum().item()/t.n:.1%}')
+    yield t.check(
+        "G9 stronger",
+        *t.gap(base, strong),
+        note=f"{base.sum().item() / t.n:.1%} -> {strong.sum().item() / t.n:.1%}",
+    )
+
 
 def distil(
-    model:Callable,   # pixels to logits; only its answers are used
-    x:Tensor,         # (n,ch,h,w) pixels in [0,1]
-    ball:Ball,        # images are moved at random in it
-    epochs:int=30,    # passes over `x`
-    seed:int=0,       # of weights and draws
-) -> nn.Module:       # in eval mode
-    "A small network taught to give the model's answers on noisy copies of `x` (after Papernot et al. 2017)"
-    with torch.no_grad(): y = torch.cat([logits(model, b) for b in x.split(256)])
-    with _stream(x.device, seed, 'distil'), torch.enable_grad():
+    model: Callable,  # pixels to logits; only its answers are used
+    x: Tensor,  # (n,ch,h,w) pixels in [0,1]
+    ball: Ball,  # images are moved at random in it
+    epochs: int = 30,  # passes over `x`
+    seed: int = 0,  # of weights and draws
+) -> nn.Module:  # in eval mode
+    """A small network taught to give the model's answers on noisy copies of `x` (after Papernot et
+    al. 2017)
+    """
+    with torch.no_grad():
+        y = torch.cat([logits(model, b) for b in x.split(256)])
+    with _stream(x.device, seed, "distil"), torch.enable_grad():
         net = SmallCNN(y.shape[1], channels=x.shape[1], size=min(x.shape[2:])).to(x.device)
         opt = torch.optim.Adam(net.parameters(), 5e-3)
         for _ in range(epochs):
             for i in torch.randperm(len(x)).to(x.device).split(64):
-                if len(i) < 2: continue                                       # batch norm needs company
+                # batch norm needs company
+                if len(i) < 2:
+                    continue
                 loss = ce(net(ball.uniform(x[i])), y[i].argmax(1)).mean()
-                opt.zero_grad(); loss.backward(); opt.step()
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
     return net.eval()
+
 
 def _g6(t):
     "No gradients: Square and transfer find no more"
-    white,queries = t.worst() if t.white else t.stands['clean'],t.k(1000, 100)
-    if isinstance(t.ball, L1): yield t.check('G6 square', note='Square is for Linf and L2')
-    elif t.x.ndim != 4: yield t.check('G6 square', note='Square is for images (b,ch,h,w)')
-    else: yield t.points('G6 square', white, t.run('+ Square', square(t.ball, queries=queries), on=white, white=False))
-    other = t.given.get('surrogate')
-    if other is None and t.x.ndim != 4: yield t.check('G6 transfer', note='give a surrogate= for inputs that are no images'); return
+    white, queries = t.worst() if t.white else t.stands["clean"], t.k(1000, 100)
+    if isinstance(t.ball, L1):
+        yield t.check("G6 square", note="Square is for Linf and L2")
+    elif t.x.ndim != 4:
+        yield t.check("G6 square", note="Square is for images (b,ch,h,w)")
+    else:
+        yield t.points(
+            "G6 square",
+            white,
+            t.run("+ Square", square(t.ball, queries=queries), on=white, white=False),
+        )
+    other = t.given.get("surrogate")
+    if other is None and t.x.ndim != 4:
+        yield t.check("G6 transfer", note="give a surrogate= for inputs that are no images")
+        return
     other = other or distil(t.model, t.all, t.ball, t.k(30, 5), t.seed)
-    with eval_mode(other): t.run('transfer', t.pgd(t.short, loss=margin), model=other, white=False)
-    yield t.points('G6 transfer', white, white & t.stands['transfer'])
+    with eval_mode(other):
+        t.run("transfer", t.pgd(t.short, loss=margin), model=other, white=False)
+    yield t.points("G6 transfer", white, white & t.stands["transfer"])
 
 # %% ../nbs/21_trust.ipynb #b440f732
-def _value(r): return r if isinstance(r, (int, float)) else r.accuracy('worst' if len(r.attacks) > 1 else r.attacks[0] if r.attacks else 'clean')
+def _value(r):
+    return (
+        r
+        if isinstance(r, (int, float))
+        else r.accuracy("worst" if len(r.attacks) > 1 else r.attacks[0] if r.attacks else "clean")
+    )
+
 
 def _g10(t):
     "Checkpoints: best and last, chosen on validation images"
-    given,history = t.given.get('checkpoints'),t.given.get('history')
-    if given is None: yield t.check('G10 both', note='give checkpoints=dict(best=..., last=...)')
-    else: yield t.check('G10 both', 2-sum(k in given for k in ('best', 'last')), note=', '.join(f'{k} {_value(v):.1%}' for k,v in given.items()))
-    if history is None: yield t.check('G10 chosen', note='give history=learner.history'); return
-    looks = [r['robust'] for r in history if 'robust' in r]
-    yield t.check('G10 chosen', max(0, 2-len(looks)), note=f'{len(looks)} looks at validation images' + (f', best {max(looks):.1%}, last {looks[-1]:.1%}' if looks else ''))
+    given, history = t.given.get("checkpoints"), t.given.get("history")
+    if given is None:
+        yield t.check("G10 both", note="give checkpoints=dict(best=..., last=...)")
+    else:
+        yield t.check(
+            "G10 both",
+            2 - sum(k in given for k in ("best", "last")),
+            note=", ".join(f"{k} {_value(v):.1%}" for k, v in given.items()),
+        )
+    if history is None:
+        yield t.check("G10 chosen", note="give history=learner.history")
+        return
+    looks = [r["robust"] for r in history if "robust" in r]
+    yield t.check(
+        "G10 chosen",
+        max(0, 2 - len(looks)),
+        note=f"{len(looks)} looks at validation images"
+        + (f", best {max(looks):.1%}, last {looks[-1]:.1%}" if looks else ""),
+    )
+
 
 def _g11(t):
     "Seeds: at least three"
-    seeds = t.given.get('seeds')
-    if seeds is None: yield t.check('G11 seeds', note='give seeds=[...], an accuracy or Record of each'); return
+    seeds = t.given.get("seeds")
+    if seeds is None:
+        yield t.check("G11 seeds", note="give seeds=[...], an accuracy or Record of each")
+        return
     v = [_value(r) for r in seeds]
-    yield t.check('G11 seeds', max(0, 3-len(v)), note=f"{len(v)} seeds, {min(v):.1%} to {max(v):.1%}" if v else 'no seed')
+    yield t.check(
+        "G11 seeds",
+        max(0, 3 - len(v)),
+        note=f"{len(v)} seeds, {min(v):.1%} to {max(v):.1%}" if v else "no seed",
+    )
 
-GATES = (_g1, _g2, _g3, _g4, _g5, _g7, _g8, _g9, _g6, _g10, _g11)             # G6 after all attacks with gradients
+
+# G6 after all attacks with gradients
+GATES = (_g1, _g2, _g3, _g4, _g5, _g7, _g8, _g9, _g6, _g10, _g11)
 
 # %% ../nbs/21_trust.ipynb #79c249f3
-MARKS = {'pass': ('●', 'o', '#0072B2'), 'flag': ('✕', 'X', '#D55E00'), 'unclear': ('△', '^', '#E69F00'), 'not asked': ('–', '_', '#767676')}
+MARKS = {
+    "pass": ("●", "o", "#0072B2"),
+    "flag": ("✕", "X", "#D55E00"),
+    "unclear": ("△", "^", "#E69F00"),
+    "not asked": ("–", "_", "#767676"),
+}
+
 
 @dataclass(frozen=True, repr=False)
 class Card:
     "What the gates say of one model"
-    checks:tuple   # of Check, by gate
-    accuracy:dict  # attack -> share of the n images that it leaves standing; 'everything': the worst case over all of them
-    curve:list     # [eps, accuracy] of PGD
-    n:int          # images
-    claim:str      # the key of `accuracy` that is in question
-    info:dict      # model, ball, seed, cost, seconds
+
+    checks: tuple  # of Check, by gate
+    # attack -> share of the n images that it leaves standing; 'everything': the worst case over all
+    # of them
+    accuracy: dict
+    curve: list  # [eps, accuracy] of PGD
+    n: int  # images
+    claim: str  # the key of `accuracy` that is in question
+    info: dict  # model, ball, seed, cost, seconds
+
     @property
-    def flags(self): return list(dict.fromkeys(c.gate for c in self.checks if c.verdict == 'flag'))
+    def flags(self):
+        return list(dict.fromkeys(c.gate for c in self.checks if c.verdict == "flag"))
+
     def __getitem__(self, name) -> Check:
         "One check by its name. KeyError for an unknown one"
         return {c.name: c for c in self.checks}[name]
+
     @property
     def headline(self):
-        said = f"flagged by {', '.join(self.flags)}" if self.flags else 'no flag'
-        return f"{said}: {self.accuracy[self.claim]:.1%} under {self.claim}, {self.accuracy['everything']:.1%} under everything tried (n = {self.n}, {self.info['ball']})"
-    def table(self): # pandas.DataFrame, a row per check: asks, figure, lo, hi, limit, verdict, note
+        said = f"flagged by {', '.join(self.flags)}" if self.flags else "no flag"
+        return (
+            f"{said}: {self.accuracy[self.claim]:.1%} under {self.claim},"
+            f" {self.accuracy['everything']:.1%} under everything tried (n = {self.n},"
+            f" {self.info['ball']})"
+        )
+
+    def table(
+        self,
+    ):  # pandas.DataFrame, a row per check: asks, figure, lo, hi, limit, verdict, note
         "Figure, limit and verdict of each check"
         import pandas as pd
-        keys = ('asks', 'figure', 'lo', 'hi', 'limit', 'verdict', 'note')
-        return pd.DataFrame([[getattr(c, k) for k in keys] for c in self.checks], index=pd.Index([c.name for c in self.checks], name='gate'), columns=keys).astype({k: float for k in ('figure', 'lo', 'hi', 'limit')})
-    def advice(self): # list of texts
+
+        keys = ("asks", "figure", "lo", "hi", "limit", "verdict", "note")
+        return pd.DataFrame(
+            [[getattr(c, k) for k in keys] for c in self.checks],
+            index=pd.Index([c.name for c in self.checks], name="gate"),
+            columns=keys,
+        ).astype({k: float for k in ("figure", "lo", "hi", "limit")})
+
+    def advice(self):  # list of texts
         "For each flag: what it means, and what to try next"
-        return [f"{c.name}: {c.means} {c.then}{f' ({c.note})' if c.note else ''}" for c in self.checks if c.verdict == 'flag']
-    def __repr__(self): return '\n'.join([self.headline, self.table().drop(columns=['lo', 'hi', 'note']).to_string(float_format='{:.3g}'.format, na_rep=''), *self.advice()])
+        return [
+            f"{c.name}: {c.means} {c.then}{f' ({c.note})' if c.note else ''}"
+            for c in self.checks
+            if c.verdict == "flag"
+        ]
+
+    def __repr__(self):
+        return "\n".join(
+            [
+                self.headline,
+                self.table()
+                .drop(columns=["lo", "hi", "note"])
+                .to_string(float_format="{:.3g}".format, na_rep=""),
+                *self.advice(),
+            ]
+        )
+
     def _repr_html_(self):
         from html import escape
-        row = lambda c: f"<tr><td style='color:{MARKS[c.verdict][2]}'><b>{MARKS[c.verdict][0]}</b> {c.verdict}</td><td style='text-align:left'>{c.name}</td><td style='text-align:left'>{escape(c.asks)}</td>" \
-                        f"<td>{_short(c.figure)}</td><td>{_short(c.limit)}</td><td style='text-align:left'>{escape(c.note)}</td></tr>"
-        head = ''.join(f'<th>{h}</th>' for h in ('verdict', 'gate', 'asks', 'figure', 'limit', 'numbers'))
-        return f"<p><b>{escape(self.headline)}</b></p><table><tr>{head}</tr>{''.join(map(row, self.checks))}</table>" + ''.join(f'<p>{escape(a)}</p>' for a in self.advice())
-    def plot(self): return _picture(self)
+
+        def row(c):
+            return (
+                f"<tr><td style='color:{MARKS[c.verdict][2]}'><b>{MARKS[c.verdict][0]}</b>"
+                f" {c.verdict}</td><td style='text-align:left'>{c.name}</td><td"
+                f" style='text-align:left'>{escape(c.asks)}</td><td>{_short(c.figure)}</td><td>{_short(c.limit)}</td><td"  # noqa: E501
+                f" style='text-align:left'>{escape(c.note)}</td></tr>"
+            )
+
+        head = "".join(
+            f"<th>{h}</th>" for h in ("verdict", "gate", "asks", "figure", "limit", "numbers")
+        )
+        return (
+            f"<p><b>{escape(self.headline)}</b></p><table><tr>{head}</tr>{''.join(map(row, self.checks))}</table>"  # noqa: E501
+            + "".join(f"<p>{escape(a)}</p>" for a in self.advice())
+        )
+
+    def plot(self):
+        return _picture(self)
 
     def save(self, path):
         "Write to a JSON file"
-        d = {**asdict(self), 'checks': [asdict(c) for c in self.checks]}
-        with write_aside(path) as part: part.write_text(json.dumps(_plain(d), allow_nan=False), encoding='utf-8')
+        d = {**asdict(self), "checks": [asdict(c) for c in self.checks]}
+        with write_aside(path) as part:
+            part.write_text(json.dumps(_plain(d), allow_nan=False), encoding="utf-8")
+
     @classmethod
     def load(cls, path) -> Card:
-        "Read what `save` wrote. FileNotFoundError, or ValueError where the file is damaged or no card"
-        if Path(path).is_dir(): raise FileNotFoundError(f"{path} is a folder; check the path, and give the file that card.save wrote.")
-        if not Path(path).is_file(): raise FileNotFoundError(f"no card {path}; check the path, or call trust first.")
+        """Read what `save` wrote.
+
+        FileNotFoundError, or ValueError where the file is damaged or no card
+        """
+        if Path(path).is_dir():
+            raise FileNotFoundError(
+                f"{path} is a folder; check the path, and give the file that card.save wrote."
+            )
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no card {path}; check the path, or call trust first.")
         try:
-            d = json.loads(Path(path).read_text(encoding='utf-8'))
-            card = cls(**{**d, 'checks': tuple(Check(**{**c, **{k: float(c[k]) for k in ('figure', 'lo', 'hi') if isinstance(c[k], str)}}) for c in d['checks'])})
-            card.headline,card.table()                                        # a whole card can say what it says
+            d = json.loads(Path(path).read_text(encoding="utf-8"))
+            card = cls(
+                **{
+                    **d,
+                    "checks": tuple(
+                        Check(
+                            **{
+                                **c,
+                                **{
+                                    k: float(c[k])
+                                    for k in ("figure", "lo", "hi")
+                                    if isinstance(c[k], str)
+                                },
+                            }
+                        )
+                        for c in d["checks"]
+                    ),
+                }
+            )
+            # a whole card can say what it says
+            card.headline, card.table()
             return card
         except (ValueError, KeyError, TypeError, AttributeError) as e:
-            if (kind := what_is(path)) not in ('a trust card', 'a text file', 'an empty file', 'a JSON file'): raise ValueError(f"{path} is {kind} and no trust card; give the file that card.save wrote.") from None
+            if (kind := what_is(path)) not in (
+                "a trust card",
+                "a text file",
+                "an empty file",
+                "a JSON file",
+            ):
+                raise ValueError(
+                    f"{path} is {kind} and no trust card; give the file that card.save wrote."
+                ) from None
             raise ValueError(f"{path} holds no whole card ({e}); call trust again.") from None
 
-def _short(v): return '' if v is None else '0' if abs(v) < .005 else f'{v:.3g}'
+
+def _short(v):
+    return "" if v is None else "0" if abs(v) < 0.005 else f"{v:.3g}"
+
+
 def _plain(v):
     "JSON has no NaN and no infinity: their names stand for them"
-    if isinstance(v, dict): return {str(k): _plain(u) for k,u in v.items()}
-    if isinstance(v, (list, tuple)): return [_plain(u) for u in v]
+    if isinstance(v, dict):
+        return {str(k): _plain(u) for k, u in v.items()}
+    if isinstance(v, (list, tuple)):
+        return [_plain(u) for u in v]
     return str(v) if isinstance(v, float) and not math.isfinite(v) else v
+
 
 def _picture(card):
     "Verdicts on the left; accuracy against eps, and under each attack, on the right"
     import matplotlib.pyplot as plt
-    fig,axes = plt.subplot_mosaic([['gates', 'curve'], ['gates', 'attacks']], figsize=(9.6, 6.4), dpi=85, width_ratios=(1.45, 1), height_ratios=(1, 1.6), layout='constrained')
-    ax,m = axes['gates'],len(card.checks)
-    for i,c in enumerate(card.checks):
-        _,marker,color = MARKS[c.verdict]
-        ax.plot(0, i, marker, color=color, ms=8); weight = 'bold' if c.verdict == 'flag' else 'normal'
-        for at,text,side in ((.03, c.name, 'left'), (.235, c.asks, 'left'), (.90, _short(c.figure) or c.verdict, 'right'), (1.02, f'≤ {_short(c.limit)}', 'right')): ax.text(at, i, text, ha=side, va='center', fontsize=8, weight=weight)
-    ax.set(xlim=(-.03, 1.03), ylim=(m-.4, -1.2)); ax.axis('off')
-    for at,text,side in ((.03, 'gate', 'left'), (.235, 'asks', 'left'), (.90, 'figure', 'right'), (1.02, 'limit', 'right')): ax.text(at, -.9, text, ha=side, va='center', fontsize=8, color='#555555')
-    count = lambda a: wilson(round(a*card.n), card.n)
-    eps,acc = zip(*card.curve) if card.curve else ((), ())
-    ax = axes['curve']; ax.plot(eps, acc, 'o-', color='#0072B2', ms=4)
-    if eps: ax.fill_between(eps, *zip(*map(count, acc)), color='#0072B2', alpha=.2, linewidth=0)
-    ax.axvline(card.info['eps'], color='black', ls=':', lw=1); ax.set(xlabel='eps (dotted: the one in question)', ylabel='accuracy under PGD (ce)', ylim=(-.03, 1.03)); ax.grid(alpha=.3)
-    ax = axes['attacks']; names = list(card.accuracy); v = list(card.accuracy.values())
-    lo,hi = zip(*map(count, v))
-    for i,k in enumerate(names):
-        marker,color = ('D', '#000000') if k in ('clean', 'everything') else ('s', '#E69F00') if k in ('+ Square', 'transfer') else ('o', '#0072B2')
-        ax.errorbar(v[i], i, xerr=[[v[i]-lo[i]], [hi[i]-v[i]]], fmt=marker, color=color, ms=5, capsize=2, lw=1)
-    ax.set_yticks(range(len(names)), names, fontsize=8); ax.invert_yaxis(); ax.grid(axis='x', alpha=.3); ax.set(xlim=(-.03, 1.03), xlabel=f'accuracy, 95% intervals, n = {card.n}')
-    fig.suptitle(card.headline, fontsize=9, weight='bold', x=.01, ha='left', wrap=True)
+
+    fig, axes = plt.subplot_mosaic(
+        [["gates", "curve"], ["gates", "attacks"]],
+        figsize=(9.6, 6.4),
+        dpi=85,
+        width_ratios=(1.45, 1),
+        height_ratios=(1, 1.6),
+        layout="constrained",
+    )
+    ax, m = axes["gates"], len(card.checks)
+    for i, c in enumerate(card.checks):
+        _, marker, color = MARKS[c.verdict]
+        ax.plot(0, i, marker, color=color, ms=8)
+        weight = "bold" if c.verdict == "flag" else "normal"
+        for at, text, side in (
+            (0.03, c.name, "left"),
+            (0.235, c.asks, "left"),
+            (0.90, _short(c.figure) or c.verdict, "right"),
+            (1.02, f"≤ {_short(c.limit)}", "right"),
+        ):
+            ax.text(at, i, text, ha=side, va="center", fontsize=8, weight=weight)
+    ax.set(xlim=(-0.03, 1.03), ylim=(m - 0.4, -1.2))
+    ax.axis("off")
+    for at, text, side in (
+        (0.03, "gate", "left"),
+        (0.235, "asks", "left"),
+        (0.90, "figure", "right"),
+        (1.02, "limit", "right"),
+    ):
+        ax.text(at, -0.9, text, ha=side, va="center", fontsize=8, color="#555555")
+
+    def count(a):
+        return wilson(round(a * card.n), card.n)
+
+    eps, acc = zip(*card.curve) if card.curve else ((), ())
+    ax = axes["curve"]
+    ax.plot(eps, acc, "o-", color="#0072B2", ms=4)
+    if eps:
+        ax.fill_between(eps, *zip(*map(count, acc)), color="#0072B2", alpha=0.2, linewidth=0)
+    ax.axvline(card.info["eps"], color="black", ls=":", lw=1)
+    ax.set(
+        xlabel="eps (dotted: the one in question)",
+        ylabel="accuracy under PGD (ce)",
+        ylim=(-0.03, 1.03),
+    )
+    ax.grid(alpha=0.3)
+    ax = axes["attacks"]
+    names = list(card.accuracy)
+    v = list(card.accuracy.values())
+    lo, hi = zip(*map(count, v))
+    for i, k in enumerate(names):
+        marker, color = (
+            ("D", "#000000")
+            if k in ("clean", "everything")
+            else ("s", "#E69F00")
+            if k in ("+ Square", "transfer")
+            else ("o", "#0072B2")
+        )
+        ax.errorbar(
+            v[i],
+            i,
+            xerr=[[v[i] - lo[i]], [hi[i] - v[i]]],
+            fmt=marker,
+            color=color,
+            ms=5,
+            capsize=2,
+            lw=1,
+        )
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.invert_yaxis()
+    ax.grid(axis="x", alpha=0.3)
+    ax.set(xlim=(-0.03, 1.03), xlabel=f"accuracy, 95% intervals, n = {card.n}")
+    fig.suptitle(card.headline, fontsize=9, weight="bold", x=0.01, ha="left", wrap=True)
     return axes
 
 # %% ../nbs/21_trust.ipynb #b47d4092
 def _images(data, n, seed, device):
     "At most `n` images and labels, as many of each class as can be"
-    if hasattr(data, 'test'): raise TypeError("data holds several parts; judge by one of them, data.test say.")
-    if hasattr(data, 'subset'): x,y = data.subset(min(n, data.n), seed=seed).tensors()
+    if hasattr(data, "test"):
+        raise TypeError("data holds several parts; judge by one of them, data.test say.")
+    if hasattr(data, "subset"):
+        x, y = data.subset(min(n, data.n), seed=seed).tensors()
     else:
-        if not isinstance(data, (tuple, list)) or len(data) != 2: raise TypeError(f"data is a {type(data).__name__}; give Batches, which in_memory(data) makes of it, or tensors (x, y).")
-        x,y = pair(data)
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise TypeError(
+                f"data is a {type(data).__name__}; give Batches, which in_memory(data) makes of it,"
+                " or tensors (x, y)."
+            )
+        x, y = pair(data)
         check_labels(y, len(check_images(x)))
-        if len(x) > n: i = pick(y, n, seed).to(x.device); x,y = x[i],y[i]
-    if len(x) == 0: raise ValueError("the data holds no images; check how it was split.")
-    if y.ndim != 1: raise ValueError(f"y has shape {tuple(y.shape)}; answers are right or wrong against labels (b,) only, use y.argmax(1).")
-    return own(x).to(device or x.device),own(y).to(device or x.device)
+        if len(x) > n:
+            i = pick(y, n, seed).to(x.device)
+            x, y = x[i], y[i]
+    if len(x) == 0:
+        raise ValueError("the data holds no images; check how it was split.")
+    if y.ndim != 1:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)}; answers are right or wrong against labels (b,) only,"
+            " use y.argmax(1)."
+        )
+    return own(x).to(device or x.device), own(y).to(device or x.device)
+
 
 @contextmanager
 def _borrowed(model, device, seed):
-    "`model` in eval mode; modes, statistics and the random streams (of the CPU and this device) go back to what they were"
+    """`model` in eval mode; modes, statistics and the random streams (of the CPU and this device)
+    go back to what they were
+    """
     kept = [(b, b.clone()) for n in networks(model) for b in n.buffers()]
-    with _stream(device, seed, 'trust'), eval_mode(model):
-        try: yield
+    with _stream(device, seed, "trust"), eval_mode(model):
+        try:
+            yield
         finally:
-            for b,was in kept: b.detach().copy_(was)
+            for b, was in kept:
+                b.detach().copy_(was)
+
 
 def trust(
-    model:Callable,        # pixels (b,ch,h,w) in [0,1] to logits (b,c)
-    data,                  # `Batches` or tensors (x, y), not trained on
-    ball:Ball,             # threat model
-    attack:Callable=None,  # an attack of yours whose number is in question; default: PGD
-    n:int=256,             # at most so many images
-    cost:float=1.,         # factor of all steps, starts and queries
-    loss:Callable=None,    # the loss (z, y) -> (b,) that was trained with, for G7
-    surrogate:nn.Module=None, # a network to transfer from, for G6; default: one is taught
-    checkpoints:dict=None, # 'best' and 'last': Record or accuracy on the test set, for G10
-    history:list=None,     # `Learner.history`, for G10
-    seeds:list=None,       # a Record or accuracy for each seed, for G11
-    limits:dict=None,      # limits that differ from `RULES`, {'G9 stronger': 1}
-    seed:int=0,            # of images and of all randomness
-    progress:bool=True,    # show a bar
+    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    data,  # `Batches` or tensors (x, y), not trained on
+    ball: Ball,  # threat model
+    attack: Callable = None,  # an attack of yours whose number is in question; default: PGD
+    n: int = 256,  # at most so many images
+    cost: float = 1.0,  # factor of all steps, starts and queries
+    loss: Callable = None,  # the loss (z, y) -> (b,) that was trained with, for G7
+    surrogate: nn.Module = None,  # a network to transfer from, for G6; default: one is taught
+    checkpoints: dict = None,  # 'best' and 'last': Record or accuracy on the test set, for G10
+    history: list = None,  # `Learner.history`, for G10
+    seeds: list = None,  # a Record or accuracy for each seed, for G11
+    limits: dict = None,  # limits that differ from `RULES`, {'G9 stronger': 1}
+    seed: int = 0,  # of images and of all randomness
+    progress: bool = True,  # show a bar
 ) -> Card:
-    "Is this number real? All gates for one model. TypeError or ValueError where model, data and ball do not fit"
-    if not isinstance(ball, Ball) or ball.eps == 0: raise ValueError(f"ball is {ball!r}; give a threat model with eps > 0, such as Linf(8/255).")
-    if unknown := {*(limits or ())}-{*RULES}: raise ValueError(f"no check is called {min(unknown)!r}; they are {', '.join(RULES)}.")
-    if not cost > 0: raise ValueError(f"cost is {cost}; it is a factor > 0.")
-    start,(x,y) = time.perf_counter(),_images(data, n, seed, device_of(model))
-    if attack is not None: misfits(attack, x)
+    """Is this number real? All gates for one model.
+
+    TypeError or ValueError where model, data and ball do not fit
+    """
+    if not isinstance(ball, Ball) or ball.eps == 0:
+        raise ValueError(
+            f"ball is {ball!r}; give a threat model with eps > 0, such as Linf(8/255)."
+        )
+    if unknown := {*(limits or ())} - {*RULES}:
+        raise ValueError(f"no check is called {min(unknown)!r}; they are {', '.join(RULES)}.")
+    if not cost > 0:
+        raise ValueError(f"cost is {cost}; it is a factor > 0.")
+    start, (x, y) = time.perf_counter(), _images(data, n, seed, device_of(model))
+    if attack is not None:
+        misfits(attack, x)
     with _borrowed(model, x.device, seed), fitting_threads(model, x), watched(tell=False) as broken:
-        x,y = own(x),own(y)                                                   # once more: inference mode ends at this door
-        t = Trial(model, x, y, ball, attack, cost, seed, loss=loss, surrogate=surrogate, checkpoints=checkpoints, history=history, seeds=seeds, limits=limits)
-        gates = bar(GATES, desc='trust', **{} if progress else {'disable': True})
-        checks = [c for g in gates for c in (g(t) if len(t.x) or g in (_g1, _g10, _g11) else _skip(g.__name__[1:].upper(), 'no image is answered right'))]
-        if not len(t.x): checks += [t.check(k, note='no image is answered right') for k in WATCHED]
+        # once more: inference mode ends at this door
+        x, y = own(x), own(y)
+        t = Trial(
+            model,
+            x,
+            y,
+            ball,
+            attack,
+            cost,
+            seed,
+            loss=loss,
+            surrogate=surrogate,
+            checkpoints=checkpoints,
+            history=history,
+            seeds=seeds,
+            limits=limits,
+        )
+        gates = bar(GATES, desc="trust", **{} if progress else {"disable": True})
+        checks = [
+            c
+            for g in gates
+            for c in (
+                g(t)
+                if len(t.x) or g in (_g1, _g10, _g11)
+                else _skip(g.__name__[1:].upper(), "no image is answered right")
+            )
+        ]
+        if not len(t.x):
+            checks += [t.check(k, note="no image is answered right") for k in WATCHED]
         else:
-            checks.append(t.check('G1 numbers', 100*t.odd/max(t.asked, 1), note=f'{t.odd} of {t.asked}'))
-            checks.append(t.check('G7 finite', 100*int(broken.images)/max(broken.n, 1), note=str(broken) if broken else ''))
+            checks.append(
+                t.check("G1 numbers", 100 * t.odd / max(t.asked, 1), note=f"{t.odd} of {t.asked}")
+            )
+            checks.append(
+                t.check(
+                    "G7 finite",
+                    100 * int(broken.images) / max(broken.n, 1),
+                    note=str(broken) if broken else "",
+                )
+            )
     order = list(RULES)
-    shown = {k: v.sum().item()/t.n for k,v in t.stands.items() if not k.startswith('eps ') and '#' not in k and k != f'PGD-{t.long//2}'}
-    inside = [k for k in t.stands if not k.startswith('eps ')]
-    return Card(tuple(sorted(checks, key=lambda c: order.index(c.name))), {**shown, 'everything': t.worst(*inside).sum().item()/t.n}, [[e, t.accuracy(f'eps {e:.4g}')] for e in getattr(t, 'radii', [])],
-                t.n, 'yours' if attack else f'PGD-{t.long}', dict(model=type(model).__name__, ball=f'{type(ball).__name__}({ball.eps:.4g})', eps=ball.eps, seed=seed, cost=cost, seconds=round(time.perf_counter()-start, 1)))
+    shown = {
+        k: v.sum().item() / t.n
+        for k, v in t.stands.items()
+        if not k.startswith("eps ") and "#" not in k and k != f"PGD-{t.long // 2}"
+    }
+    inside = [k for k in t.stands if not k.startswith("eps ")]
+    return Card(
+        tuple(sorted(checks, key=lambda c: order.index(c.name))),
+        {**shown, "everything": t.worst(*inside).sum().item() / t.n},
+        [[e, t.accuracy(f"eps {e:.4g}")] for e in getattr(t, "radii", [])],
+        t.n,
+        "yours" if attack else f"PGD-{t.long}",
+        dict(
+            model=type(model).__name__,
+            ball=f"{type(ball).__name__}({ball.eps:.4g})",
+            eps=ball.eps,
+            seed=seed,
+            cost=cost,
+            seconds=round(time.perf_counter() - start, 1),
+        ),
+    )

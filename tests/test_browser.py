@@ -1,76 +1,171 @@
-"""What a reader sees: `make lab` opens JupyterLab, a notebook runs there from top to bottom, and a slider of the playground changes a picture.
-The site's pages are looked at in test_docs.py, which builds them."""
-import json, os, shutil, signal, subprocess, sys, time, urllib.error, urllib.request
+"""What a reader sees: `make lab` opens JupyterLab, a notebook runs there from top to bottom, and a
+slider of the playground changes a picture. The site's pages are looked at in test_docs.py, which
+builds them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
+
 import pytest
 from browser import WHY, chromium, executable, free_port
 
-pytest.importorskip('jupyterlab', reason="the extra `lab` is not installed")
-pytest.importorskip('voila', reason="the extra `lab` is not installed")
+pytest.importorskip("jupyterlab", reason="the extra `lab` is not installed")
+pytest.importorskip("voila", reason="the extra `lab` is not installed")
 pytestmark = pytest.mark.skipif(executable() is None, reason=WHY)
 TOP = Path(__file__).parents[1]
-WAIT = 180                                                       # seconds; a busy machine is slow
+WAIT = 180  # seconds; a busy machine is slow
+
 
 def answers(url):
-    try: return urllib.request.urlopen(url, timeout=5).status == 200
-    except (urllib.error.URLError, OSError): return False
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
 
 @contextmanager
 def running(args, folder, port):
-    "The address of the server that `args` starts, with settings of its own in `folder`, and a check that it lives. All that it started ends with it"
-    own = folder/'.jupyter'
-    env = {**os.environ, 'SPAT_NB_PROGRESS': str(folder/'progress.json'), 'TQDM_DISABLE': '1', 'JUPYTER_CONFIG_DIR': str(own), 'IPYTHONDIR': str(own), 'JUPYTERLAB_SETTINGS_DIR': str(own), 'JUPYTERLAB_WORKSPACES_DIR': str(own)}
-    with open(folder/'log', 'w') as log, subprocess.Popen(args, env=env, stdout=log, stderr=log, start_new_session=True) as p:
-        try: yield f'http://localhost:{port}',lambda: p.poll() is None or pytest.fail((folder/'log').read_text()[-2000:])
+    """The address of the server that `args` starts, with settings of its own in `folder`, and a
+    check that it lives. All that it started ends with it
+    """
+    own = folder / ".jupyter"
+    env = {
+        **os.environ,
+        "SPAT_NB_PROGRESS": str(folder / "progress.json"),
+        "TQDM_DISABLE": "1",
+        "JUPYTER_CONFIG_DIR": str(own),
+        "IPYTHONDIR": str(own),
+        "JUPYTERLAB_SETTINGS_DIR": str(own),
+        "JUPYTERLAB_WORKSPACES_DIR": str(own),
+    }
+    with (
+        open(folder / "log", "w") as log,
+        subprocess.Popen(args, env=env, stdout=log, stderr=log, start_new_session=True) as p,
+    ):
+        try:
+            yield (
+                f"http://localhost:{port}",
+                lambda: p.poll() is None or pytest.fail((folder / "log").read_text()[-2000:]),
+            )
         finally:
             os.killpg(p.pid, signal.SIGTERM)
-            try: p.wait(20)
-            except subprocess.TimeoutExpired: os.killpg(p.pid, signal.SIGKILL)
+            try:
+                p.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(p.pid, signal.SIGKILL)
+
 
 def playground(folder):
     "`spat_nb lab --playground` in a folder of its own"
-    return running([sys.executable, '-m', 'spat_nb.cli', 'lab', str(folder/'mine'), '--playground', '--no-browser', '--port', str(port := free_port())], folder, port)
+    return running(
+        [
+            sys.executable,
+            "-m",
+            "spat_nb.cli",
+            "lab",
+            str(folder / "mine"),
+            "--playground",
+            "--no-browser",
+            "--port",
+            str(port := free_port()),
+        ],
+        folder,
+        port,
+    )
+
 
 def make_lab(folder, *names):
-    "`make lab` in a copy of the checkout with the notebooks `names`; its environment is the one of this test, and is not set up again (-o)"
-    for name in ('Makefile', 'pyproject.toml', 'constraints.txt'): shutil.copy(TOP/name, folder)
-    (folder/'nbs').mkdir(); (folder/'.venv').symlink_to(sys.prefix)
-    for name in names: shutil.copy(TOP/'nbs'/name, folder/'nbs')
-    return running(['make', '-C', folder, '-o', '.venv/.ready', 'lab', f'LAB_FLAGS=--no-browser --port={(port := free_port())} --ServerApp.token=t'], folder, port)
+    """`make lab` in a copy of the checkout with the notebooks `names`; its environment is the one
+    of this test, and is not set up again (-o)
+    """
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(TOP / name, folder)
+    (folder / "nbs").mkdir()
+    (folder / ".venv").symlink_to(sys.prefix)
+    for name in names:
+        shutil.copy(TOP / "nbs" / name, folder / "nbs")
+    return running(
+        [
+            "make",
+            "-C",
+            folder,
+            "-o",
+            ".venv/.ready",
+            "lab",
+            f"LAB_FLAGS=--no-browser --port={(port := free_port())} --ServerApp.token=t",
+        ],
+        folder,
+        port,
+    )
+
 
 def until(true, alive, what):
-    end = time.monotonic()+WAIT
+    end = time.monotonic() + WAIT
     while not true():
-        alive(); time.sleep(.5)
+        alive()
+        time.sleep(0.5)
         assert time.monotonic() < end, what
 
+
 def test_make_lab_runs_a_notebook_from_top_to_bottom(tmp_path):
-    path = tmp_path/'nbs/00_files.ipynb'
-    def code(): return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code' and ''.join(c['source']).strip()]
-    with make_lab(tmp_path, 'index.ipynb', path.name) as (url,alive), chromium() as browser:
-        until(lambda: answers(f'{url}/api/status?token=t'), alive, 'JupyterLab does not answer')
-        assert not any(c['execution_count'] for c in code())
-        tab = browser.new_page(viewport={'width': 1280, 'height': 900}); tab.set_default_timeout(1000*WAIT)
-        tab.goto(f'{url}/lab/tree/{path.name}?token=t')
-        tab.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')")
-        tab.locator('.jp-Notebook .jp-Cell').first.click()
-        tab.get_by_role('menuitem', name='Run', exact=True).click()
-        tab.get_by_role('menuitem', name='Run All Cells', exact=True).click()
-        def done(): tab.keyboard.press('Control+s'); tab.wait_for_timeout(1000); return code()[-1]['execution_count']
-        until(done, alive, f'still running after {WAIT} s')
-        errors = [o for c in code() for o in c['outputs'] if o['output_type'] == 'error']
-    assert not errors, errors[0]['evalue']
-    assert all(c['execution_count'] for c in code())
+    path = tmp_path / "nbs/00_files.ipynb"
+
+    def code():
+        return [
+            c
+            for c in json.loads(path.read_text())["cells"]
+            if c["cell_type"] == "code" and "".join(c["source"]).strip()
+        ]
+
+    with make_lab(tmp_path, "index.ipynb", path.name) as (url, alive), chromium() as browser:
+        until(lambda: answers(f"{url}/api/status?token=t"), alive, "JupyterLab does not answer")
+        assert not any(c["execution_count"] for c in code())
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.set_default_timeout(1000 * WAIT)
+        tab.goto(f"{url}/lab/tree/{path.name}?token=t")
+        tab.wait_for_function(
+            "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"
+        )
+        tab.locator(".jp-Notebook .jp-Cell").first.click()
+        tab.get_by_role("menuitem", name="Run", exact=True).click()
+        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+        def done():
+            tab.keyboard.press("Control+s")
+            tab.wait_for_timeout(1000)
+            return code()[-1]["execution_count"]
+
+        until(done, alive, f"still running after {WAIT} s")
+        errors = [o for c in code() for o in c["outputs"] if o["output_type"] == "error"]
+    assert not errors, errors[0]["evalue"]
+    assert all(c["execution_count"] for c in code())
+
 
 def test_a_slider_of_the_playground_changes_the_picture(tmp_path):
-    with playground(tmp_path) as (url,alive), chromium() as browser:
-        until(lambda: 'running at' in (tmp_path/'log').read_text(), alive, 'Voila does not answer')
-        tab = browser.new_page(viewport={'width': 1280, 'height': 900}); tab.set_default_timeout(1000*WAIT)
-        tab.goto(url); tab.wait_for_selector('.playground img.playground-picture'); tab.wait_for_selector('.playground-words')
-        picture,said = tab.locator('.playground-picture').first,tab.locator('.playground-words').first
-        before,words = picture.get_attribute('src'),said.inner_text()
-        tab.locator('.playground-eps .noUi-handle').first.focus(); tab.keyboard.press('ArrowRight')
-        until(lambda: picture.get_attribute('src') != before, alive, 'the picture stays as it was')
-        assert picture.evaluate('e => e.naturalWidth') > 100
-        assert words and not tab.locator('.playground-error').count()
+    with playground(tmp_path) as (url, alive), chromium() as browser:
+        until(
+            lambda: "running at" in (tmp_path / "log").read_text(), alive, "Voila does not answer"
+        )
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.set_default_timeout(1000 * WAIT)
+        tab.goto(url)
+        tab.wait_for_selector(".playground img.playground-picture")
+        tab.wait_for_selector(".playground-words")
+        picture, said = (
+            tab.locator(".playground-picture").first,
+            tab.locator(".playground-words").first,
+        )
+        before, words = picture.get_attribute("src"), said.inner_text()
+        tab.locator(".playground-eps .noUi-handle").first.focus()
+        tab.keyboard.press("ArrowRight")
+        until(lambda: picture.get_attribute("src") != before, alive, "the picture stays as it was")
+        assert picture.evaluate("e => e.naturalWidth") > 100
+        assert words and not tab.locator(".playground-error").count()

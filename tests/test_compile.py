@@ -1,11 +1,19 @@
-"Compiled networks train as the others do: the same losses, in whole graphs, and no attack pays for gradients of weights. Traced by `aot_eager`, which needs no C++ compiler"
+"""Compiled networks train as the others do: the same losses, in whole graphs, and no attack pays
+for gradients of weights. Traced by `aot_eager`, which needs no C++ compiler
+"""
+
 import importlib
 from dataclasses import replace
-import pytest, torch
+
+import pytest
+import torch
+from placement_worker import QUICK
+from test_study import CPU, few
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from placement_worker import QUICK
-from spat_nb import core, learner, study as S
+
+from spat_nb import core, learner
+from spat_nb import study as S
 from spat_nb.attack import pgd
 from spat_nb.autoattack import autoattack
 from spat_nb.balls import Linf
@@ -13,77 +21,134 @@ from spat_nb.core import fast
 from spat_nb.models import SmallCNN
 from spat_nb.spat import class_grads
 from spat_nb.tricks import in_train
-from test_study import CPU, few
+
 
 @pytest.fixture
 def traced(monkeypatch):
     "Compile without a compiler; whoever would go on uncompiled fails"
     own = nn.Module.compile
-    monkeypatch.setattr(nn.Module, 'compile', lambda self: own(self, backend='aot_eager', fullgraph=True))
-    monkeypatch.setattr(core, 'compiler', lambda device: 'none needed')
-    torch.compiler.reset(); torch._dynamo.utils.counters.clear()                         # they outlive a reset
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda self: own(self, backend="aot_eager", fullgraph=True)
+    )
+    monkeypatch.setattr(core, "compiler", lambda device: "none needed")
+    # they outlive a reset
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
     yield torch._dynamo.utils.counters
     torch.compiler.reset()
 
+
 def losses(name, folder, monkeypatch, compiled):
-    study, arm = name.split(': ', 1)
-    module = importlib.import_module(f'spat_nb.studies.{study}')
+    study, arm = name.split(": ", 1)
+    module = importlib.import_module(f"spat_nb.studies.{study}")
     for m in (S, module):
-        if hasattr(m, 'get_data'): monkeypatch.setattr(m, 'get_data', few)
-    monkeypatch.setattr(learner, 'fast', lambda model, precision, _: fast(model, precision, compiled))
-    job = S.Job(replace(module.study, sizes={'laptop': dict(epochs=2, steps=2)}), arm, 'laptop', 0, CPU, quiet=True)
-    (folder/str(compiled)).mkdir(); monkeypatch.setenv('SPAT_NB_RESULTS', str(folder/str(compiled))); job.work.mkdir(parents=True)
-    return [r['loss'] for r in (job.arm.train(job) if job.arm.train else S._learn(job))[1]]
+        if hasattr(m, "get_data"):
+            monkeypatch.setattr(m, "get_data", few)
+    monkeypatch.setattr(
+        learner, "fast", lambda model, precision, _: fast(model, precision, compiled)
+    )
+    job = S.Job(
+        replace(module.study, sizes={"laptop": dict(epochs=2, steps=2)}),
+        arm,
+        "laptop",
+        0,
+        CPU,
+        quiet=True,
+    )
+    (folder / str(compiled)).mkdir()
+    monkeypatch.setenv("SPAT_NB_RESULTS", str(folder / str(compiled)))
+    job.work.mkdir(parents=True)
+    return [r["loss"] for r in (job.arm.train(job) if job.arm.train else S._learn(job))[1]]
+
 
 @pytest.mark.slow
 def test_arms_train_alike_one_after_the_other(traced, tmp_path, monkeypatch):
-    "All in one process, as `study run` has them: the compiler's cache has room for more than its usual 8 graphs"
-    monkeypatch.setattr(torch._dynamo.config, 'fail_on_recompile_limit_hit', True)
-    for i, name in enumerate(n for n in QUICK if 'FRL' not in n and 'transfer' not in n):    # these two take as long as all others
-        (folder := tmp_path/str(i)).mkdir()
-        with monkeypatch.context() as m: a, b = (losses(name, folder, m, compiled) for compiled in (False, True))
+    """All in one process, as `study run` has them: the compiler's cache has room for more than its
+    usual 8 graphs
+    """
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    # these two take as long as all others
+    for i, name in enumerate(n for n in QUICK if "FRL" not in n and "transfer" not in n):
+        (folder := tmp_path / str(i)).mkdir()
+        with monkeypatch.context() as m:
+            a, b = (losses(name, folder, m, compiled) for compiled in (False, True))
         assert a == pytest.approx(b, rel=1e-4), name
-    assert traced['stats']['unique_graphs'] > 8
+    assert traced["stats"]["unique_graphs"] > 8
+
 
 class Wasted(TorchDispatchMode):
     n = 0
+
     def __torch_dispatch__(self, f, types, args=(), kw=None):
-        if f is torch.ops.aten.convolution_backward.default: self.n += args[-1][1]
+        if f is torch.ops.aten.convolution_backward.default:
+            self.n += args[-1][1]
         return f(*args, **(kw or {}))
 
-@pytest.mark.parametrize('name', ['pgd', 'in train', 'autoattack', 'class_grads'])
+
+@pytest.mark.parametrize("name", ["pgd", "in train", "autoattack", "class_grads"])
 def test_no_attack_pays_for_weights(name, traced, monkeypatch):
-    ball, wasted, grad = Linf(.1), Wasted(), torch.autograd.grad
-    attack = {'pgd': pgd(ball, 2), 'in train': in_train(pgd(ball, 2)), 'autoattack': autoattack(ball, steps=2, targets=1, queries=2), 'class_grads': lambda m, x, y: class_grads(m, x)}[name]
+    ball, wasted, grad = Linf(0.1), Wasted(), torch.autograd.grad
+    attack = {
+        "pgd": pgd(ball, 2),
+        "in train": in_train(pgd(ball, 2)),
+        "autoattack": autoattack(ball, steps=2, targets=1, queries=2),
+        "class_grads": lambda m, x, y: class_grads(m, x),
+    }[name]
     torch.manual_seed(0)
-    net, x = fast(SmallCNN(width=4), 'channels_last', compile=True), torch.rand(4, 1, 8, 8)
+    net, x = fast(SmallCNN(width=4), "channels_last", compile=True), torch.rand(4, 1, 8, 8)
     y = net.eval()(x).argmax(1)
+
     def counted(*a, **kw):
-        with wasted: return grad(*a, **kw)
-    monkeypatch.setattr(torch.autograd, 'grad', counted)
+        with wasted:
+            return grad(*a, **kw)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
     attack(net, x, y)
-    assert wasted.n == 0 and traced['stats']['unique_graphs'] and all(p.requires_grad for p in net.parameters())
-    monkeypatch.setattr(torch.autograd, 'grad', grad)
+    assert (
+        wasted.n == 0
+        and traced["stats"]["unique_graphs"]
+        and all(p.requires_grad for p in net.parameters())
+    )
+    monkeypatch.setattr(torch.autograd, "grad", grad)
     u = x.detach().requires_grad_()
     z = net(u).sum()
-    with wasted: torch.autograd.grad(z, u)
-    assert wasted.n                                                                      # the counter counts, where nobody takes care
+    with wasted:
+        torch.autograd.grad(z, u)
+    # the counter counts, where nobody takes care
+    assert wasted.n
+
 
 @pytest.mark.filterwarnings("ignore:this CPU has no bfloat16")
 def test_bfloat16_compiled(traced):
-    "Autocast inside the graph: as near to float32 as without the compiler, and pixels get float32 gradients"
+    """Autocast inside the graph: as near to float32 as without the compiler, and pixels get float32
+    gradients
+    """
     torch.manual_seed(0)
     net, x = SmallCNN(width=4).eval(), torch.rand(4, 1, 8, 8)
     want, plain, comp = net(x), fast(net)(x), fast(net, compile=True)
-    assert comp(x).dtype == torch.float32 and (comp(x)-want).abs().max() <= 2*(plain-want).abs().max() and not torch.equal(comp(x), want)
-    out = pgd(Linf(.1), 2)(comp, x, want.argmax(1))
-    assert out.dtype == torch.float32 and traced['stats']['unique_graphs']
+    assert (
+        comp(x).dtype == torch.float32
+        and (comp(x) - want).abs().max() <= 2 * (plain - want).abs().max()
+        and not torch.equal(comp(x), want)
+    )
+    out = pgd(Linf(0.1), 2)(comp, x, want.argmax(1))
+    assert out.dtype == torch.float32 and traced["stats"]["unique_graphs"]
+
 
 def test_float32_compiled_is_a_wrapper(traced):
-    "A bare nn.Sequential is compiled too, and the reader's own network is left as it was: uncompiled, in its own memory order"
+    """A bare nn.Sequential is compiled too, and the reader's own network is left as it was:
+    uncompiled, in its own memory order
+    """
     torch.manual_seed(0)
-    net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4*36, 10)).eval(), torch.rand(4, 3, 8, 8)
+    net, x = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10)).eval(),
+        torch.rand(4, 3, 8, 8),
+    )
     order, want = net[0].weight.stride(), net(x)
-    comp = fast(net, 'float32', compile=True)
-    assert torch.equal(comp(x), want) and traced['stats']['unique_graphs'] == 1
-    assert net._compiled_call_impl is None and net[0].weight.stride() == order and net[0].weight.is_contiguous()
+    comp = fast(net, "float32", compile=True)
+    assert torch.equal(comp(x), want) and traced["stats"]["unique_graphs"] == 1
+    assert (
+        net._compiled_call_impl is None
+        and net[0].weight.stride() == order
+        and net[0].weight.is_contiguous()
+    )

@@ -1,235 +1,504 @@
-"""The docs site: built once into a temporary folder, then every page is walked; in a browser too where there is one."""
-import ast, functools, importlib.util, json, os, re, shutil, subprocess, sys, warnings
+"""The docs site: built once into a temporary folder, then every page is walked; in a browser too
+where there is one.
+"""
+
+import ast
+import functools
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
 import pytest
 from browser import WHY, chromium, executable, served
 
-bs4 = pytest.importorskip('bs4', reason="the extra `docs` is not installed")
-pytest.importorskip('myst_nb', reason="the extra `docs` is not installed")
-yaml = pytest.importorskip('yaml')
+bs4 = pytest.importorskip("bs4", reason="the extra `docs` is not installed")
+pytest.importorskip("myst_nb", reason="the extra `docs` is not installed")
+yaml = pytest.importorskip("yaml")
 
 ROOT = Path(__file__).resolve().parents[1]
-NBS = ROOT/'nbs'
-spec = importlib.util.spec_from_file_location('spat_docs', ROOT/'tools/docs.py')
-docs = importlib.util.module_from_spec(spec); spec.loader.exec_module(docs)
+NBS = ROOT / "nbs"
+spec = importlib.util.spec_from_file_location("spat_docs", ROOT / "tools/docs.py")
+docs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(docs)
 
 # ---- the checker
-EXTERNAL = re.compile(r'^(https?:)?//')
-TEX = re.compile(r'\$\$|\\\(|\\\[|\\[a-zA-Z]{2,}')
+EXTERNAL = re.compile(r"^(https?:)?//")
+TEX = re.compile(r"\$\$|\\\(|\\\[|\\[a-zA-Z]{2,}")
+
 
 @functools.lru_cache(maxsize=99)
-def parse(text): return bs4.BeautifulSoup(text, 'html.parser')
-def read(path): return parse(path.read_text())
+def parse(text):
+    return bs4.BeautifulSoup(text, "html.parser")
 
-def drawn(string): return any(e.name in ('pre', 'code', 'script', 'style', 'title') or 'math' in e.get('class', ()) for e in string.parents)
 
-def page_faults(path, ids):
+def read(path):
+    return parse(path.read_text())
+
+
+def drawn(string):
+    return any(
+        e.name in ("pre", "code", "script", "style", "title") or "math" in e.get("class", ())
+        for e in string.parents
+    )
+
+
+def page_faults(path, ids):  # noqa: C901
     "What is wrong with one page; `ids`: path -> ids of that page, None where there is no such file"
     soup = read(path)
-    for e in soup.select('script[src], img[src], iframe[src], source[src], link[href]'):
-        url = e.get('src') or e['href']
-        if url == '#': continue
-        if EXTERNAL.match(url) and e.get('rel') not in (['canonical'], ['index']): yield f'{path.name}: external {e.name} {url}'
-        elif not url.startswith('data:') and ids(path.parent/unquote(urlsplit(url).path)) is None: yield f'{path.name}: missing file {url}'
-    for e in soup.select('style'):
-        if re.search(r'url\(\s*["\']?(https?:)?//|@import', e.text): yield f'{path.name}: external style {e.text[:60]!r}'
-    for e in soup.select('a[href]'):
-        u = urlsplit(e['href'])
-        if u.scheme or u.netloc or e['href'] == '#': continue
-        there = ids((path.parent/unquote(u.path)).resolve() if u.path else path)
-        if there is None: yield f'{path.name}: broken link {e["href"]}'
-        elif u.fragment and unquote(u.fragment) not in there: yield f'{path.name}: broken anchor {e["href"]}'
-    for e in soup.select('img'):
-        alt = e.get('alt', '').strip()
-        if not alt or alt.endswith(('.png', '.svg', '.jpg')): yield f'{path.name}: image without alt text {e["src"][:60]}'
-    yield from (f'{path.name}: raw TeX in {t.strip()[:60]!r}' for t in soup.find_all(string=TEX) if not drawn(t))
+    for e in soup.select("script[src], img[src], iframe[src], source[src], link[href]"):
+        url = e.get("src") or e["href"]
+        if url == "#":
+            continue
+        if EXTERNAL.match(url) and e.get("rel") not in (["canonical"], ["index"]):
+            yield f"{path.name}: external {e.name} {url}"
+        elif not url.startswith("data:") and ids(path.parent / unquote(urlsplit(url).path)) is None:
+            yield f"{path.name}: missing file {url}"
+    for e in soup.select("style"):
+        if re.search(r'url\(\s*["\']?(https?:)?//|@import', e.text):
+            yield f"{path.name}: external style {e.text[:60]!r}"
+    for e in soup.select("a[href]"):
+        u = urlsplit(e["href"])
+        if u.scheme or u.netloc or e["href"] == "#":
+            continue
+        there = ids((path.parent / unquote(u.path)).resolve() if u.path else path)
+        if there is None:
+            yield f"{path.name}: broken link {e['href']}"
+        elif u.fragment and unquote(u.fragment) not in there:
+            yield f"{path.name}: broken anchor {e['href']}"
+    for e in soup.select("img"):
+        alt = e.get("alt", "").strip()
+        if not alt or alt.endswith((".png", ".svg", ".jpg")):
+            yield f"{path.name}: image without alt text {e['src'][:60]}"
+    yield from (
+        f"{path.name}: raw TeX in {t.strip()[:60]!r}"
+        for t in soup.find_all(string=TEX)
+        if not drawn(t)
+    )
+
 
 def site_faults(site):
     known = {}
+
     def ids(path):
         path = path.resolve()
         if path not in known:
-            if not path.is_file(): known[path] = None
-            elif path.suffix != '.html': known[path] = set()
-            else: known[path] = {e.get('id') for e in read(path).select('[id]')}
+            if not path.is_file():
+                known[path] = None
+            elif path.suffix != ".html":
+                known[path] = set()
+            else:
+                known[path] = {e.get("id") for e in read(path).select("[id]")}
         return known[path]
-    for page in sorted(site.rglob('*.html')):
-        if '_static' not in page.relative_to(site).parts: yield from page_faults(page, ids)
-    for css in site.rglob('*.css'):
-        if re.search(r'(url\(|@import)\s*["\']?(https?:)?//', css.read_text()): yield f'{css.name}: external url in a style sheet'
+
+    for page in sorted(site.rglob("*.html")):
+        if "_static" not in page.relative_to(site).parts:
+            yield from page_faults(page, ids)
+    for css in site.rglob("*.css"):
+        if re.search(r'(url\(|@import)\s*["\']?(https?:)?//', css.read_text()):
+            yield f"{css.name}: external url in a style sheet"
+
 
 def exported(nb):
     "module -> its public functions and classes, of a notebook"
-    cells = [''.join(c['source']) for c in json.loads(nb.read_text())['cells'] if c['cell_type'] == 'code']
-    room,found = next((m[1] for c in cells for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', c, re.M)] if m), None),{}
+    cells = [
+        "".join(c["source"])
+        for c in json.loads(nb.read_text())["cells"]
+        if c["cell_type"] == "code"
+    ]
+    room, found = (
+        next(
+            (m[1] for c in cells for m in [re.search(r"^#\|\s*default_exp\s+(\S+)", c, re.M)] if m),
+            None,
+        ),
+        {},
+    )
     for c in cells:
-        if not (m := re.search(r'^#\|[ ]*exports?(?:[ ]+(\w+))?[ ]*$', c, re.M)): continue
-        found.setdefault(m[1] or room, []).extend(d for d in ast.parse(c).body if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and d.name[0] != '_')
+        if not (m := re.search(r"^#\|[ ]*exports?(?:[ ]+(\w+))?[ ]*$", c, re.M)):
+            continue
+        found.setdefault(m[1] or room, []).extend(
+            d
+            for d in ast.parse(c).body
+            if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and d.name[0] != "_"
+        )
     return found
 
+
 def api_faults(page, room, defs):
-    "Each exported name has its card; a function's arguments stand in its table or, without comments, in its signature"
+    """Each exported name has its card; a function's arguments stand in its table or, without
+    comments, in its signature
+    """
     soup = read(page)
     for d in defs:
-        head = soup.find(id=f'spat_nb.{room}.{d.name}')
-        if head is None: yield f'{page.name}: no API card of {d.name}'; continue
-        card = head.find_parent('dl').get_text(' ')
+        head = soup.find(id=f"spat_nb.{room}.{d.name}")
+        if head is None:
+            yield f"{page.name}: no API card of {d.name}"
+            continue
+        card = head.find_parent("dl").get_text(" ")
         args = [a.arg for a in d.args.args] if isinstance(d, ast.FunctionDef) else []
-        yield from (f'{page.name}: {d.name} without its argument {a}' for a in args if not re.search(rf'\b{a}\b', card))
-        if len(ast.get_docstring(d) or '') and not head.find_parent('dl').select('dd'): yield f'{page.name}: {d.name} without its docstring'
+        yield from (
+            f"{page.name}: {d.name} without its argument {a}"
+            for a in args
+            if not re.search(rf"\b{a}\b", card)
+        )
+        if len(ast.get_docstring(d) or "") and not head.find_parent("dl").select("dd"):
+            yield f"{page.name}: {d.name} without its docstring"
+
 
 def order_faults(contents, notebooks):
-    listed = [n for _,ns in docs.floors(contents) for n in ns if not n.endswith('.md')]
-    yield from (f'{n} is twice in _quarto.yml' for n in {n for n in listed if listed.count(n) > 1})
-    yield from (f'{n} is in _quarto.yml but not in nbs/' for n in dict.fromkeys(listed) if n not in notebooks)
-    yield from (f'{n} is in nbs/ but not in _quarto.yml' for n in notebooks if n not in listed)
+    listed = [n for _, ns in docs.floors(contents) for n in ns if not n.endswith(".md")]
+    yield from (f"{n} is twice in _quarto.yml" for n in {n for n in listed if listed.count(n) > 1})
+    yield from (
+        f"{n} is in _quarto.yml but not in nbs/"
+        for n in dict.fromkeys(listed)
+        if n not in notebooks
+    )
+    yield from (f"{n} is in nbs/ but not in _quarto.yml" for n in notebooks if n not in listed)
+
 
 # ---- the site
-def contents(): return docs.website()['sidebar']['contents']
-def notebooks(): return sorted(p.stem for p in NBS.glob('*.ipynb') if p.stem[0] not in '._')
+def contents():
+    return docs.website()["sidebar"]["contents"]
 
-def test_every_notebook_is_in_the_sidebar(): assert not list(order_faults(contents(), notebooks()))
+
+def notebooks():
+    return sorted(p.stem for p in NBS.glob("*.ipynb") if p.stem[0] not in "._")
+
+
+def test_every_notebook_is_in_the_sidebar():
+    assert not list(order_faults(contents(), notebooks()))
+
 
 def look(site, patience=20000):
-    "All pages in Chromium, dark, on a phone's width and a desktop's: mathematics drawn, no error, nothing fetched, no sideways scrolling; then a search"
-    if not executable(): return warnings.warn(f'{WHY}: the pages were walked, but not looked at in a browser')
+    """All pages in Chromium, dark, on a phone's width and a desktop's: mathematics drawn, no error,
+    nothing fetched, no sideways scrolling; then a search
+    """
+    if not executable():
+        return warnings.warn(
+            f"{WHY}: the pages were walked, but not looked at in a browser", stacklevel=2
+        )
     from playwright.sync_api import Error as PlaywrightError
+
     faults = []
     with served(site) as base, chromium() as browser:
-        tab = browser.new_page(viewport={'width': 390, 'height': 844}, color_scheme='dark')
-        tab.on('console', lambda m: m.type == 'error' and faults.append(f'{tab.url}: console {m.text}'))
-        tab.on('pageerror', lambda e: faults.append(f'{tab.url}: {e}'))
-        tab.on('request', lambda r: r.url.startswith((base, 'data:', 'blob:')) or faults.append(f'{tab.url}: fetches {r.url}'))
-        for page in sorted(site.glob('*.html')):
+        tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        tab.on(
+            "console", lambda m: m.type == "error" and faults.append(f"{tab.url}: console {m.text}")
+        )
+        tab.on("pageerror", lambda e: faults.append(f"{tab.url}: {e}"))
+        tab.on(
+            "request",
+            lambda r: (
+                r.url.startswith((base, "data:", "blob:"))
+                or faults.append(f"{tab.url}: fetches {r.url}")
+            ),
+        )
+        for page in sorted(site.glob("*.html")):
             tab.goto(base + page.name)
-            n = tab.locator('.math').count()
-            try: tab.wait_for_function('n => document.querySelectorAll(".math mjx-container").length >= n', arg=n, timeout=patience)
-            except PlaywrightError: faults.append(f'{page.name}: {tab.locator(".math mjx-container").count()} of {n} formulas drawn')
-            for e in tab.locator('mjx-merror').all(): faults.append(f'{page.name}: TeX error {e.get_attribute("title") or e.inner_text()}')
-            if tab.evaluate('document.documentElement.dataset.theme') != 'dark': faults.append(f'{page.name}: not dark')
+            n = tab.locator(".math").count()
+            try:
+                tab.wait_for_function(
+                    'n => document.querySelectorAll(".math mjx-container").length >= n',
+                    arg=n,
+                    timeout=patience,
+                )
+            except PlaywrightError:
+                faults.append(
+                    f"{page.name}: {tab.locator('.math mjx-container').count()} of {n} formulas"
+                    " drawn"
+                )
+            for e in tab.locator("mjx-merror").all():
+                faults.append(
+                    f"{page.name}: TeX error {e.get_attribute('title') or e.inner_text()}"
+                )
+            if tab.evaluate("document.documentElement.dataset.theme") != "dark":
+                faults.append(f"{page.name}: not dark")
             for width in (1280, 390):
-                tab.set_viewport_size({'width': width, 'height': 844})
-                if (w := tab.evaluate('document.documentElement.scrollWidth')) > width: faults.append(f'{page.name}: {w} pixels wide on a screen of {width}')
-        tab.goto(base + 'search.html?q=attack')
-        try: tab.wait_for_selector('#search-results li a', timeout=patience)
-        except PlaywrightError: faults.append('a search for "attack" finds nothing')
+                tab.set_viewport_size({"width": width, "height": 844})
+                if (w := tab.evaluate("document.documentElement.scrollWidth")) > width:
+                    faults.append(f"{page.name}: {w} pixels wide on a screen of {width}")
+        tab.goto(base + "search.html?q=attack")
+        try:
+            tab.wait_for_selector("#search-results li a", timeout=patience)
+        except PlaywrightError:
+            faults.append('a search for "attack" finds nothing')
     return faults
 
+
 def test_site(tmp_path):
-    site,before = tmp_path/'site',sorted(p.name for p in NBS.iterdir())
-    r = subprocess.run([sys.executable, ROOT/'tools/docs.py', '--sphinx', '--out', site], capture_output=True, text=True, cwd=tmp_path)
+    site, before = tmp_path / "site", sorted(p.name for p in NBS.iterdir())
+    r = subprocess.run(
+        [sys.executable, ROOT / "tools/docs.py", "--sphinx", "--out", site],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert r.returncode == 0, r.stdout + r.stderr
-    assert sorted(p.name for p in NBS.iterdir()) == before, 'the build left files in nbs/'
+    assert sorted(p.name for p in NBS.iterdir()) == before, "the build left files in nbs/"
     faults = list(site_faults(site))
     for nb in notebooks():
-        for room,defs in exported(NBS/f'{nb}.ipynb').items(): faults += api_faults(site/f'{nb}.html', room, defs)
-    soup = read(site/f'{notebooks()[-2]}.html')
-    linked = [Path(a['href']).stem for a in soup.select('nav.bd-links a') if a['href'] != '#']
-    order = [Path(n).stem for _,ns in docs.floors(contents()) for n in ns if n not in ('index', notebooks()[-2])]
+        for room, defs in exported(NBS / f"{nb}.ipynb").items():
+            faults += api_faults(site / f"{nb}.html", room, defs)
+    soup = read(site / f"{notebooks()[-2]}.html")
+    linked = [Path(a["href"]).stem for a in soup.select("nav.bd-links a") if a["href"] != "#"]
+    order = [
+        Path(n).stem
+        for _, ns in docs.floors(contents())
+        for n in ns
+        if n not in ("index", notebooks()[-2])
+    ]
     assert [n for n in linked if n in order] == order
-    api = {a['href'] for a in read(site/'api.html').select('article a[href]')}
+    api = {a["href"] for a in read(site / "api.html").select("article a[href]")}
     for nb in notebooks():
-        assert {f'{nb}.html#spat_nb.{room}.{d.name}' for room,defs in exported(NBS/f'{nb}.ipynb').items() for d in defs} <= api, nb
-        assert read(site/f'{nb}.html').find('a', href=docs.colab_url(docs.website(), nb)), nb
-        colab,plain = (json.loads(p.read_text())['cells'] for p in (site/f'colab/{nb}.ipynb', NBS/f'{nb}.ipynb'))
-        assert '%pip install' in colab[0]['source'] and 'took' in colab[-1]['source'] and [c['id'] for c in colab[1:-1]] == [c['id'] for c in plain]
-        assert not any('.ipynb)' in c['source'] for c in colab[1:-1] if c['cell_type'] == 'markdown')
-    assert (site/'_static/mathjax/tex-chtml-full.js').stat().st_size > 1e6 and len(list((site/'_static/mathjax').rglob('*.woff'))) > 20
-    assert not faults + (look(site) or []), '\n'.join(faults)
+        assert {
+            f"{nb}.html#spat_nb.{room}.{d.name}"
+            for room, defs in exported(NBS / f"{nb}.ipynb").items()
+            for d in defs
+        } <= api, nb
+        assert read(site / f"{nb}.html").find("a", href=docs.colab_url(docs.website(), nb)), nb
+        colab, plain = (
+            json.loads(p.read_text())["cells"]
+            for p in (site / f"colab/{nb}.ipynb", NBS / f"{nb}.ipynb")
+        )
+        assert (
+            "%pip install" in colab[0]["source"]
+            and "took" in colab[-1]["source"]
+            and [c["id"] for c in colab[1:-1]] == [c["id"] for c in plain]
+        )
+        assert not any(
+            ".ipynb)" in c["source"] for c in colab[1:-1] if c["cell_type"] == "markdown"
+        )
+    assert (site / "_static/mathjax/tex-chtml-full.js").stat().st_size > 1e6 and len(
+        list((site / "_static/mathjax").rglob("*.woff"))
+    ) > 20
+    assert not faults + (look(site) or []), "\n".join(faults)
+
 
 def test_the_defence_of_the_guide_is_as_short_as_it_says():
-    "Its definitions, imports and comments included, and they stand alone: the slots take them as they are"
+    """Its definitions, imports and comments included, and they stand alone: the slots take them as
+    they are
+    """
     import torch
+
     from spat_nb.attack import fgsm
     from spat_nb.balls import Linf
     from spat_nb.models import SmallCNN
-    cell = next(s for c in json.loads((NBS/'guide_own_defence.ipynb').read_text())['cells'] if 'def squeezed' in (s := ''.join(c['source'])))
-    assert len([l for l in cell.splitlines() if l.strip()]) <= 20
+
+    cell = next(
+        s
+        for c in json.loads((NBS / "guide_own_defence.ipynb").read_text())["cells"]
+        if "def squeezed" in (s := "".join(c["source"]))
+    )
+    assert len([line for line in cell.splitlines() if line.strip()]) <= 20
     exec(cell, own := {})
-    net = SmallCNN(classes=10, channels=1, head=own['Cosine'])
-    loss = own['squeezed'](net, torch.rand(8, 1, 8, 8), torch.arange(8), fgsm(Linf(.1))); loss.backward()
-    assert loss > 0 and net.head.scale.grad.abs() > 0 and all(p.grad is not None for p in net.parameters())
+    net = SmallCNN(classes=10, channels=1, head=own["Cosine"])
+    loss = own["squeezed"](net, torch.rand(8, 1, 8, 8), torch.arange(8), fgsm(Linf(0.1)))
+    loss.backward()
+    assert (
+        loss > 0
+        and net.head.scale.grad.abs() > 0
+        and all(p.grad is not None for p in net.parameters())
+    )
+
 
 def test_the_citation_names_this_version():
     import spat_nb
-    cff = yaml.safe_load((ROOT/'CITATION.cff').read_text())
-    assert cff['version'] == spat_nb.__version__ and f'{{{spat_nb.__version__}}}' in (NBS/'cite.md').read_text()
-    assert cff['repository-code'] == docs.website()['repo-url'] and cff['url'] == docs.website()['site-url'] and {'cff-version', 'message', 'title', 'authors'} <= {*cff}
+
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (
+        cff["version"] == spat_nb.__version__
+        and f"{{{spat_nb.__version__}}}" in (NBS / "cite.md").read_text()
+    )
+    assert (
+        cff["repository-code"] == docs.website()["repo-url"]
+        and cff["url"] == docs.website()["site-url"]
+        and {"cff-version", "message", "title", "authors"} <= {*cff}
+    )
+
 
 def test_the_colab_copy(tmp_path):
-    docs.colab({**docs.website(), 'sidebar': {'contents': ['12_attack.ipynb']}}, tmp_path)
-    nb,cells = (json.loads(p.read_text())['cells'] for p in (tmp_path/'colab/12_attack.ipynb', NBS/'12_attack.ipynb'))
-    assert len(nb) == len(cells)+2 and '%pip install -q "spat_nb[lab] @ git+https://github.com/spat-nb/spat_nb"' in nb[0]['source']
-    env = dict(clock=0., time=__import__('time')); exec(nb[-1]['source'], env)                     # says the time
-    links = [l for c in nb if c['cell_type'] == 'markdown' for l in re.findall(r'\]\(([^)#]*)', c['source'])]
-    assert any(l.startswith('https://spat-nb.github.io/spat_nb/') for l in links) and not any(l.endswith('.ipynb') for l in links)
-    assert docs.colab_url(docs.website(), 'x') == 'https://colab.research.google.com/github/spat-nb/spat_nb/blob/colab/x.ipynb'
+    docs.colab({**docs.website(), "sidebar": {"contents": ["12_attack.ipynb"]}}, tmp_path)
+    nb, cells = (
+        json.loads(p.read_text())["cells"]
+        for p in (tmp_path / "colab/12_attack.ipynb", NBS / "12_attack.ipynb")
+    )
+    assert (
+        len(nb) == len(cells) + 2
+        and '%pip install -q "spat_nb[lab] @ git+https://github.com/spat-nb/spat_nb"'
+        in nb[0]["source"]
+    )
+    # says the time
+    env = dict(clock=0.0, time=__import__("time"))
+    exec(nb[-1]["source"], env)
+    links = [
+        line
+        for c in nb
+        if c["cell_type"] == "markdown"
+        for line in re.findall(r"\]\(([^)#]*)", c["source"])
+    ]
+    assert any(line.startswith("https://spat-nb.github.io/spat_nb/") for line in links) and not any(
+        line.endswith(".ipynb") for line in links
+    )
+    assert (
+        docs.colab_url(docs.website(), "x")
+        == "https://colab.research.google.com/github/spat-nb/spat_nb/blob/colab/x.ipynb"
+    )
+
 
 # ---- a check that cannot fail is none: each fault, planted
-GOOD = '''<html><body><h1 id="top">A</h1><a href="#top">a</a><a href="https://x.org">b</a><img src="i.png" alt="a curve">
-          <span class="math">\\(\\frac12\\)</span></body></html>'''
+GOOD = """<html><body><h1 id="top">A</h1><a href="#top">a</a><a href="https://x.org">b</a><img src="i.png" alt="a curve">
+          <span class="math">\\(\\frac12\\)</span></body></html>"""  # noqa: E501
 
-@pytest.mark.parametrize('bad,fault', [
-    ('<a href="nowhere.html">x</a>', 'broken link'), ('<a href="#nowhere">x</a>', 'broken anchor'), ('<a href="p.html#no">x</a>', 'broken anchor'),
-    ('<img src="gone.png" alt="x">', 'missing file'), ('<img src="i.png">', 'without alt'), ('<img src="i.png" alt="_images/i.png">', 'without alt'),
-    ('<script src="https://cdn.jsdelivr.net/m.js"></script>', 'external script'), ('<link rel="stylesheet" href="//fonts.x/c.css">', 'external link'),
-    ('<img src="https://x.org/i.png" alt="x">', 'external img'), ('<style>@font-face {src: url(https://x.org/f.woff)}</style>', 'external style'),
-    ('<p>so $$x</p>', 'raw TeX'), (r'<p>and \frac{1}{2}</p>', 'raw TeX')])
+
+@pytest.mark.parametrize(
+    "bad,fault",
+    [
+        ('<a href="nowhere.html">x</a>', "broken link"),
+        ('<a href="#nowhere">x</a>', "broken anchor"),
+        ('<a href="p.html#no">x</a>', "broken anchor"),
+        ('<img src="gone.png" alt="x">', "missing file"),
+        ('<img src="i.png">', "without alt"),
+        ('<img src="i.png" alt="_images/i.png">', "without alt"),
+        ('<script src="https://cdn.jsdelivr.net/m.js"></script>', "external script"),
+        ('<link rel="stylesheet" href="//fonts.x/c.css">', "external link"),
+        ('<img src="https://x.org/i.png" alt="x">', "external img"),
+        ("<style>@font-face {src: url(https://x.org/f.woff)}</style>", "external style"),
+        ("<p>so $$x</p>", "raw TeX"),
+        (r"<p>and \frac{1}{2}</p>", "raw TeX"),
+    ],
+)
 def test_checker_finds(tmp_path, bad, fault):
-    (tmp_path/'i.png').write_bytes(b'x'); page = tmp_path/'p.html'
-    page.write_text(GOOD); assert not list(site_faults(tmp_path))
-    page.write_text(GOOD.replace('</body>', bad + '</body>'))
+    (tmp_path / "i.png").write_bytes(b"x")
+    page = tmp_path / "p.html"
+    page.write_text(GOOD)
+    assert not list(site_faults(tmp_path))
+    page.write_text(GOOD.replace("</body>", bad + "</body>"))
     found = list(site_faults(tmp_path))
     assert len(found) == 1 and fault in found[0]
 
+
 def test_checker_finds_missing_cards_and_notebooks(tmp_path):
-    page = tmp_path/'p.html'; f = ast.parse('def f(a, b): "doc"').body
+    page = tmp_path / "p.html"
+    f = ast.parse('def f(a, b): "doc"').body
     card = '<dl><dt id="spat_nb.m.f">f(a{})</dt><dd>doc</dd></dl>'
-    page.write_text(card.format(', b')); assert not list(api_faults(page, 'm', f))
-    page.write_text(card.format('')); assert list(api_faults(page, 'm', f)) == ['p.html: f without its argument b']
-    page.write_text(''); assert list(api_faults(page, 'm', f)) == ['p.html: no API card of f']
-    assert len(list(order_faults(['a.ipynb', {'section': 's', 'contents': ['b.ipynb', 'b.ipynb']}], ['a', 'c']))) == 3
-    (tmp_path/'c.css').write_text('@import "https://x.org/c.css"'); assert len(list(site_faults(tmp_path))) == 1
+    page.write_text(card.format(", b"))
+    assert not list(api_faults(page, "m", f))
+    page.write_text(card.format(""))
+    assert list(api_faults(page, "m", f)) == ["p.html: f without its argument b"]
+    page.write_text("")
+    assert list(api_faults(page, "m", f)) == ["p.html: no API card of f"]
+    assert (
+        len(
+            list(
+                order_faults(
+                    ["a.ipynb", {"section": "s", "contents": ["b.ipynb", "b.ipynb"]}], ["a", "c"]
+                )
+            )
+        )
+        == 3
+    )
+    (tmp_path / "c.css").write_text('@import "https://x.org/c.css"')
+    assert len(list(site_faults(tmp_path))) == 1
+
 
 def test_browser_finds(tmp_path):
-    bad = '<div style="width:900px">wide</div><span class="math">x</span><script src="gone.js"></script>'
-    for name,body in (('p', bad), ('search', 'nothing')): (tmp_path/f'{name}.html').write_text(f'<html data-theme="dark"><body>{body}</body></html>')
+    bad = (
+        '<div style="width:900px">wide</div><span class="math">x</span><script'
+        ' src="gone.js"></script>'
+    )
+    for name, body in (("p", bad), ("search", "nothing")):
+        (tmp_path / f"{name}.html").write_text(
+            f'<html data-theme="dark"><body>{body}</body></html>'
+        )
     faults = look(tmp_path, patience=500)
-    if faults is None: pytest.skip(WHY)
-    for text in ('pixels wide', '0 of 1 formulas', 'console', 'finds nothing'): assert any(text in f for f in faults), (text, faults)
+    if faults is None:
+        pytest.skip(WHY)
+    for text in ("pixels wide", "0 of 1 formulas", "console", "finds nothing"):
+        assert any(text in f for f in faults), (text, faults)
+
 
 @pytest.fixture
 def small(tmp_path):
     "A project of one notebook: build(text, *arguments of tools/docs.py)"
-    for f in ('tools/docs.py', 'docs/site.css', 'docs/favicon.svg', 'pyproject.toml'):
-        (tmp_path/f).parent.mkdir(exist_ok=True); shutil.copy(ROOT/f, tmp_path/f)
-    site = {**docs.website(), 'sidebar': {'contents': ['index.ipynb']}}
-    (tmp_path/'_quarto.yml').write_text(yaml.dump({'website': site})); (tmp_path/'nbs').mkdir()
-    (tmp_path/'nbs/_quarto.yml').symlink_to('../_quarto.yml')
-    def cell(i, kind, source, **kw): return {'cell_type': kind, 'id': f'c{i}', 'metadata': {}, 'source': source, **kw}
+    for f in ("tools/docs.py", "docs/site.css", "docs/favicon.svg", "pyproject.toml"):
+        (tmp_path / f).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / f, tmp_path / f)
+    site = {**docs.website(), "sidebar": {"contents": ["index.ipynb"]}}
+    (tmp_path / "_quarto.yml").write_text(yaml.dump({"website": site}))
+    (tmp_path / "nbs").mkdir()
+    (tmp_path / "nbs/_quarto.yml").symlink_to("../_quarto.yml")
+
+    def cell(i, kind, source, **kw):
+        return {"cell_type": kind, "id": f"c{i}", "metadata": {}, "source": source, **kw}
+
     def build(text, *args, env=None):
-        cells = [cell(0, 'code', '#| default_exp balls', outputs=[], execution_count=1), cell(1, 'markdown', '# T\n> sub'), cell(2, 'markdown', text)]
-        for i,code in enumerate(('#| export\nclass Ball: pass', 'import math\nprint(never_defined)', '#| hide\nsecret = 1'), 3):
-            cells.append(cell(i, 'code', code, outputs=[], execution_count=i))
-        (tmp_path/'nbs/index.ipynb').write_text(json.dumps({'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}))
-        return subprocess.run([sys.executable, tmp_path/'tools/docs.py', *args], capture_output=True, text=True, env=env)
+        cells = [
+            cell(0, "code", "#| default_exp balls", outputs=[], execution_count=1),
+            cell(1, "markdown", "# T\n> sub"),
+            cell(2, "markdown", text),
+        ]
+        for i, code in enumerate(
+            (
+                "#| export\nclass Ball: pass",
+                "import math\nprint(never_defined)",
+                "#| hide\nsecret = 1",
+            ),
+            3,
+        ):
+            cells.append(cell(i, "code", code, outputs=[], execution_count=i))
+        (tmp_path / "nbs/index.ipynb").write_text(
+            json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+        )
+        return subprocess.run(
+            [sys.executable, tmp_path / "tools/docs.py", *args],
+            capture_output=True,
+            text=True,
+            env=env,
+        )
+
     build.path = tmp_path
     return build
 
+
 def test_broken_link_in_a_notebook_stops_the_build(small):
-    r = small('fine: `Ball`', '--sphinx'); assert r.returncode == 0, r.stderr
-    page = (small.path/'_docs/index.html').read_text()
-    assert all(t in page for t in ('sub', 'id="spat_nb.balls.Ball"', 'href="#spat_nb.balls.Ball"', 'never_defined')) and 'secret' not in page
-    r = small('[gone](99_gone.ipynb)', '--sphinx')
-    assert r.returncode and '99_gone.ipynb' in r.stderr
+    r = small("fine: `Ball`", "--sphinx")
+    assert r.returncode == 0, r.stderr
+    page = (small.path / "_docs/index.html").read_text()
+    assert (
+        all(
+            t in page
+            for t in (
+                "sub",
+                'id="spat_nb.balls.Ball"',
+                'href="#spat_nb.balls.Ball"',
+                "never_defined",
+            )
+        )
+        and "secret" not in page
+    )
+    r = small("[gone](99_gone.ipynb)", "--sphinx")
+    assert r.returncode and "99_gone.ipynb" in r.stderr
+
 
 def test_the_way_to_quarto(small):
-    "A stand-in for quarto: it is handed prepared notebooks, with nothing executed, and no file of nbdev stays in nbs/"
-    fake = small.path/'bin/quarto'; fake.parent.mkdir()
-    fake.write_text('#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\nmkdir -p "$1" && cp index.ipynb "$1/index.html"\n'); fake.chmod(0o755)
-    r = small('fine', env={**os.environ, 'PATH': f'{fake.parent}{os.pathsep}{os.environ["PATH"]}'})
+    """A stand-in for quarto: it is handed prepared notebooks, with nothing executed, and no file of
+    nbdev stays in nbs/
+    """
+    fake = small.path / "bin/quarto"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\nmkdir -p "$1" && cp index.ipynb'
+        ' "$1/index.html"\n'
+    )
+    fake.chmod(0o755)
+    r = small("fine", env={**os.environ, "PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}"})
     assert r.returncode == 0, r.stdout + r.stderr
-    page = (small.path/'_docs/index.html').read_text()
-    assert '### Ball {#ball}' in page and 'class Ball: pass' in page and 'secret' not in page
-    assert {p.name for p in (small.path/'nbs').iterdir()} == {'index.ipynb', '_quarto.yml'}
+    page = (small.path / "_docs/index.html").read_text()
+    assert "### Ball {#ball}" in page and "class Ball: pass" in page and "secret" not in page
+    assert {p.name for p in (small.path / "nbs").iterdir()} == {"index.ipynb", "_quarto.yml"}

@@ -1,10 +1,18 @@
-"The hypersphere head and its margin: files, invariances at random, the pieces that must not see the scale, and every arm of the study"
-import math, torch, pytest
+"""The hypersphere head and its margin: files, invariances at random, the pieces that must not see
+the scale, and every arm of the study
+"""
+
+import math
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from hypothesis import given, settings, strategies as st
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
+
 from spat_nb import study as S
 from spat_nb.attack import Attack, pgd
 from spat_nb.balls import Linf
@@ -15,117 +23,268 @@ from spat_nb.losses import ce, dlr, dlr_targeted, margin
 from spat_nb.models import PreActResNet18, SmallCNN, load, model_info, save
 from spat_nb.objectives import pgd_at
 
-sizes = dict(b=st.integers(1, 5), d=st.integers(1, 9), c=st.integers(2, 7), seed=st.integers(0, 999))
+sizes = dict(
+    b=st.integers(1, 5), d=st.integers(1, 9), c=st.integers(2, 7), seed=st.integers(0, 999)
+)
+
+
 def case(b, d, c, seed, **kw):
     torch.manual_seed(seed)
-    return Hypersphere(d, c, **kw).double(), torch.randn(b, d, dtype=torch.float64), torch.randint(0, c, (b,))
+    return (
+        Hypersphere(d, c, **kw).double(),
+        torch.randn(b, d, dtype=torch.float64),
+        torch.randint(0, c, (b,)),
+    )
+
 
 @settings(max_examples=40, deadline=None)
-@given(**sizes, scale=st.floats(.5, 64), k=st.floats(1e-3, 1e3))
+@given(**sizes, scale=st.floats(0.5, 64), k=st.floats(1e-3, 1e3))
 def test_only_directions_count(b, d, c, seed, scale, k):
     head, h, y = case(b, d, c, seed, scale=scale)
     z = head(h)
-    assert z.shape == (b, c) and (z.abs() <= scale*(1+1e-12)).all()
-    torch.testing.assert_close(head(k*h), z); torch.testing.assert_close(z, scale*F.cosine_similarity(h[:,None], head.weight[None], dim=2))
-    head.weight.data *= k*torch.linspace(1, 3, c, dtype=torch.float64)[:,None]; torch.testing.assert_close(head(h), z)
+    assert z.shape == (b, c) and (z.abs() <= scale * (1 + 1e-12)).all()
+    torch.testing.assert_close(head(k * h), z)
+    torch.testing.assert_close(z, scale * F.cosine_similarity(h[:, None], head.weight[None], dim=2))
+    head.weight.data *= k * torch.linspace(1, 3, c, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(head(h), z)
+
 
 @settings(max_examples=40, deadline=None)
-@given(**sizes, m=st.floats(0, 1), loss=st.sampled_from(('ce', 'margin_ce', 'margin')))
+@given(**sizes, m=st.floats(0, 1), loss=st.sampled_from(("ce", "margin_ce", "margin")))
 def test_no_slope_along_feature_or_row(b, d, c, seed, m, loss):
-    head, h, y = case(b, d, c, seed, scale=10.); h.requires_grad_()
-    f = dict(ce=ce, margin_ce=margin_ce(m, 10.), margin=margin)[loss]
+    head, h, y = case(b, d, c, seed, scale=10.0)
+    h.requires_grad_()
+    f = dict(ce=ce, margin_ce=margin_ce(m, 10.0), margin=margin)[loss]
     g, G = torch.autograd.grad(f(head(h), y).sum(), (h, head.weight))
-    assert (g*h).sum(1).abs().max() < 1e-11 and (G*head.weight).sum(1).abs().max() < 1e-11
+    assert (g * h).sum(1).abs().max() < 1e-11 and (G * head.weight).sum(1).abs().max() < 1e-11
+
 
 @settings(max_examples=40, deadline=None)
-@given(**sizes, m=st.floats(0, 1.2), scale=st.floats(.5, 30))
+@given(**sizes, m=st.floats(0, 1.2), scale=st.floats(0.5, 30))
 def test_margin_ce_is_the_fraction(b, d, c, seed, m, scale):
     head, h, y = case(b, d, c, seed)
-    cos = head.cosines(h).detach(); i = torch.arange(b)
-    top, rest = (scale*(cos[i, y]-m)).exp(), (scale*cos).exp().scatter(1, y[:, None], 0.).sum(1)
-    torch.testing.assert_close(margin_ce(m, scale)(scale*cos, y), (rest/top).log1p(), atol=1e-12, rtol=1e-9)     # -log top/(top+rest)
-    assert (margin_ce(m, scale)(scale*cos, y) >= ce(scale*cos, y)-1e-12).all() and torch.equal(margin_ce(0., scale)(scale*cos, y), ce(scale*cos, y))
+    cos = head.cosines(h).detach()
+    i = torch.arange(b)
+    top, rest = (
+        (scale * (cos[i, y] - m)).exp(),
+        (scale * cos).exp().scatter(1, y[:, None], 0.0).sum(1),
+    )
+    # -log top/(top+rest)
+    torch.testing.assert_close(
+        margin_ce(m, scale)(scale * cos, y), (rest / top).log1p(), atol=1e-12, rtol=1e-9
+    )
+    assert (
+        margin_ce(m, scale)(scale * cos, y) >= ce(scale * cos, y) - 1e-12
+    ).all() and torch.equal(margin_ce(0.0, scale)(scale * cos, y), ce(scale * cos, y))
+
 
 def test_switches_are_independent_and_the_official_projection_differs_by_the_radial_part():
     for fn in (True, False):
         for wn in (True, False):
-            head, h, _ = case(4, 5, 3, 0, fn=fn, wn=wn, scale=2.)
-            a = h/h.norm(dim=1, keepdim=True) if fn else h
-            W = head.weight/head.weight.norm(dim=1, keepdim=True) if wn else head.weight
-            torch.testing.assert_close(head(h), 2*a @ W.T)
-    ours, h, y = case(4, 5, 3, 0); theirs = case(4, 5, 3, 0, project=True)[0]
-    torch.testing.assert_close(ours(h), theirs(h)); ours.weight.data = theirs.weight.data.clone()
+            head, h, _ = case(4, 5, 3, 0, fn=fn, wn=wn, scale=2.0)
+            a = h / h.norm(dim=1, keepdim=True) if fn else h
+            W = head.weight / head.weight.norm(dim=1, keepdim=True) if wn else head.weight
+            torch.testing.assert_close(head(h), 2 * a @ W.T)
+    ours, h, y = case(4, 5, 3, 0)
+    theirs = case(4, 5, 3, 0, project=True)[0]
+    torch.testing.assert_close(ours(h), theirs(h))
+    ours.weight.data = theirs.weight.data.clone()
     torch.testing.assert_close(theirs.weight.norm(dim=1), torch.ones(3, dtype=torch.float64))
-    a, b = (torch.autograd.grad(ce(m(h), y).sum(), m.weight)[0] for m in (ours, theirs)); W = ours.weight.detach()
-    torch.testing.assert_close(a, b-(b*W).sum(1, keepdim=True)*W); assert not torch.allclose(a, b)
-    (ce(theirs(h), y) + ce(theirs(2*h), y)).sum().backward()          # two passes in one loss, as TRADES has them
+    a, b = (torch.autograd.grad(ce(m(h), y).sum(), m.weight)[0] for m in (ours, theirs))
+    W = ours.weight.detach()
+    torch.testing.assert_close(a, b - (b * W).sum(1, keepdim=True) * W)
+    assert not torch.allclose(a, b)
+    # two passes in one loss, as TRADES has them
+    (ce(theirs(h), y) + ce(theirs(2 * h), y)).sum().backward()
 
-@pytest.mark.parametrize('make', [partial(SmallCNN, width=4), partial(PreActResNet18, width=4, channels=1)])
-@pytest.mark.parametrize('head', [Hypersphere, partial(Hypersphere, scale=10.), partial(Hypersphere, scale=4., fn=False, project=True)])
+
+@pytest.mark.parametrize(
+    "make", [partial(SmallCNN, width=4), partial(PreActResNet18, width=4, channels=1)]
+)
+@pytest.mark.parametrize(
+    "head",
+    [
+        Hypersphere,
+        partial(Hypersphere, scale=10.0),
+        partial(Hypersphere, scale=4.0, fn=False, project=True),
+    ],
+)
 def test_files_name_the_head(tmp_path, make, head):
-    torch.manual_seed(0); net = make(head=head).eval(); x = torch.rand(3, 1, 8, 8)
-    save(net, tmp_path/'a.safetensors'); again = load(tmp_path/'a.safetensors')
-    assert torch.equal(net(x), again(x)) and model_info(tmp_path/'a.safetensors')['model']['head']['class'] == 'spat_nb.hypersphere.Hypersphere'
-    assert (again.head.scale, again.head.fn, again.head.project) == (net.head.scale, net.head.fn, net.head.project)
-    one = rescaled(net, 1.); save(one, tmp_path/'b.safetensors')
-    assert load(tmp_path/'b.safetensors').head.scale == 1. and torch.equal(one(x), net.head.cosines(net.features(x))) and net.head.scale != 1.
+    torch.manual_seed(0)
+    net = make(head=head).eval()
+    x = torch.rand(3, 1, 8, 8)
+    save(net, tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
+    assert (
+        torch.equal(net(x), again(x))
+        and model_info(tmp_path / "a.safetensors")["model"]["head"]["class"]
+        == "spat_nb.hypersphere.Hypersphere"
+    )
+    assert (again.head.scale, again.head.fn, again.head.project) == (
+        net.head.scale,
+        net.head.fn,
+        net.head.project,
+    )
+    one = rescaled(net, 1.0)
+    save(one, tmp_path / "b.safetensors")
+    assert (
+        load(tmp_path / "b.safetensors").head.scale == 1.0
+        and torch.equal(one(x), net.head.cosines(net.features(x)))
+        and net.head.scale != 1.0
+    )
+
 
 def test_what_must_not_see_the_scale_does_not():
-    torch.manual_seed(0); net = SmallCNN(width=4, head=partial(Hypersphere, scale=8.)).double().eval()
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, head=partial(Hypersphere, scale=8.0)).double().eval()
     x, y = torch.rand(12, 1, 8, 8, dtype=torch.float64), torch.arange(12) % 10
-    go = lambda m, loss: Attack(Linf(.1), 5, loss=loss, generator=generator(0))(m, x, y)
-    for loss in (margin, dlr, dlr_targeted((y+1) % 10)): torch.testing.assert_close(go(rescaled(net, 1.), loss), go(net, loss))
-    assert not torch.allclose(go(rescaled(net, 1.), ce), go(net, ce))
-    for name, a in at_taus(Linf(.1), (.125, 1.), 5).items():
-        a = replace(a, generator=generator(0)); b = replace(a, loss=ce, generator=generator(0))
-        if name.startswith('ce'): assert torch.equal(a(net, x, y), b(rescaled(net, 8*float(name[4:])), x, y))
+
+    def go(m, loss):
+        return Attack(Linf(0.1), 5, loss=loss, generator=generator(0))(m, x, y)
+
+    for loss in (margin, dlr, dlr_targeted((y + 1) % 10)):
+        torch.testing.assert_close(go(rescaled(net, 1.0), loss), go(net, loss))
+    assert not torch.allclose(go(rescaled(net, 1.0), ce), go(net, ce))
+    for name, a in at_taus(Linf(0.1), (0.125, 1.0), 5).items():
+        a = replace(a, generator=generator(0))
+        b = replace(a, loss=ce, generator=generator(0))
+        if name.startswith("ce"):
+            assert torch.equal(a(net, x, y), b(rescaled(net, 8 * float(name[4:])), x, y))
+
 
 def test_ce_at_s_and_dlr_agree_where_both_have_arrived():
     "On one feature that is free to move: the sign of cos_y - max other at the end is the same"
-    torch.manual_seed(0); head = Hypersphere(6, 4, 10.).double(); model = lambda x: head(x.flatten(1)-.5)
-    x = torch.rand(64, 1, 2, 3, dtype=torch.float64); y = model(x).argmax(1)
-    for eps in (.03, .08):
-        a, b = (pgd(Linf(eps), 40, eps/8, loss=f, generator=generator(0)).run(model, x, y)[2] for f in (ce, dlr))
+    torch.manual_seed(0)
+    head = Hypersphere(6, 4, 10.0).double()
+
+    def model(x):
+        return head(x.flatten(1) - 0.5)
+
+    x = torch.rand(64, 1, 2, 3, dtype=torch.float64)
+    y = model(x).argmax(1)
+    for eps in (0.03, 0.08):
+        a, b = (
+            pgd(Linf(eps), 40, eps / 8, loss=f, generator=generator(0)).run(model, x, y)[2]
+            for f in (ce, dlr)
+        )
         assert (a != b).sum() <= 2 and a.any() and not a.all()
 
+
 def test_numbers_that_can_be_known():
-    cos = torch.tensor([[.7, .25, .1]+7*[0.]], dtype=torch.float64); y = torch.zeros(1, dtype=torch.long)
-    for s, share in ((1, .1368), (5, .2875), (10, .5563), (15, .7874)):
-        z = (s*cos).requires_grad_(); g = torch.autograd.grad(ce(z, y).sum(), z)[0][0, 1:]
-        assert (g[0]/g.sum()).item() == pytest.approx(share, abs=5e-5)
-    z = (64*cos).float().requires_grad_(); assert torch.autograd.grad(ce(z, y).sum(), z)[0][0, 0] == 0
-    corner = torch.tensor([[1.]+9*[-1/9]], dtype=torch.float64)
-    for s, m, want in ((1., 0., 1.376935), (1., .2, 1.530112), (10., 0., 1.345e-4), (10., .2, 9.93e-4)): assert margin_ce(m, s)(s*corner, y).item() == pytest.approx(want, rel=5e-4)
+    cos = torch.tensor([[0.7, 0.25, 0.1] + 7 * [0.0]], dtype=torch.float64)
+    y = torch.zeros(1, dtype=torch.long)
+    for s, share in ((1, 0.1368), (5, 0.2875), (10, 0.5563), (15, 0.7874)):
+        z = (s * cos).requires_grad_()
+        g = torch.autograd.grad(ce(z, y).sum(), z)[0][0, 1:]
+        assert (g[0] / g.sum()).item() == pytest.approx(share, abs=5e-5)
+    z = (64 * cos).float().requires_grad_()
+    assert torch.autograd.grad(ce(z, y).sum(), z)[0][0, 0] == 0
+    corner = torch.tensor([[1.0] + 9 * [-1 / 9]], dtype=torch.float64)
+    for s, m, want in (
+        (1.0, 0.0, 1.376935),
+        (1.0, 0.2, 1.530112),
+        (10.0, 0.0, 1.345e-4),
+        (10.0, 0.2, 9.93e-4),
+    ):
+        assert margin_ce(m, s)(s * corner, y).item() == pytest.approx(want, rel=5e-4)
     assert torch.tensor(11.1).half().exp().isinf()
-    with torch.autocast('cpu', torch.bfloat16): assert margin_ce(.2, 64.)(logits(lambda v: (64*v).half(), corner.float()), y).isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (
+            margin_ce(0.2, 64.0)(logits(lambda v: (64 * v).half(), corner.float()), y)
+            .isfinite()
+            .all()
+        )
+
 
 def test_gradient_ratio_leaves_all_as_it_was():
-    torch.manual_seed(0); net = SmallCNN(width=4, head=Hypersphere); x, y = torch.rand(8, 1, 8, 8), torch.arange(8)
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, head=Hypersphere)
+    x, y = torch.rand(8, 1, 8, 8), torch.arange(8)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    with torch.no_grad(): r = gradient_ratio(net, x, y, pgd(Linf(.1), 3), margin_ce(.1, 15.))
-    assert net.training and all(p.grad is None for p in net.parameters()) and all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values()))
-    assert {*r} == {k for k, _ in net.named_parameters() if k != 'head.weight'} and all(v > 0 and math.isfinite(v) for v in r.values())
+    with torch.no_grad():
+        r = gradient_ratio(net, x, y, pgd(Linf(0.1), 3), margin_ce(0.1, 15.0))
+    assert (
+        net.training
+        and all(p.grad is None for p in net.parameters())
+        and all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values()))
+    )
+    assert {*r} == {k for k, _ in net.named_parameters() if k != "head.weight"} and all(
+        v > 0 and math.isfinite(v) for v in r.values()
+    )
 
-@pytest.mark.parametrize('call,error,says', [
-    (lambda: Hypersphere(4, 3, 0.), ValueError, 'scale is 0.0'), (lambda: Hypersphere(4, 3, math.nan), ValueError, 'scale is nan'),
-    (lambda: margin_ce(-.1, 10.), ValueError, 'm is -0.1'), (lambda: margin_ce(.1, math.inf), ValueError, 'scale is inf'),
-    (lambda: margin_ce(.1, 1.)(torch.zeros(2, 3), torch.ones(2, 3)/3), ValueError, 'needs labels'),
-    (lambda: rescaled(SmallCNN(), 1.), TypeError, 'only a Hypersphere'), (lambda: rescaled(SmallCNN(head=Hypersphere), -1.), ValueError, 'scale is -1')])
+
+@pytest.mark.parametrize(
+    "call,error,says",
+    [
+        (lambda: Hypersphere(4, 3, 0.0), ValueError, "scale is 0.0"),
+        (lambda: Hypersphere(4, 3, math.nan), ValueError, "scale is nan"),
+        (lambda: margin_ce(-0.1, 10.0), ValueError, "m is -0.1"),
+        (lambda: margin_ce(0.1, math.inf), ValueError, "scale is inf"),
+        (
+            lambda: margin_ce(0.1, 1.0)(torch.zeros(2, 3), torch.ones(2, 3) / 3),
+            ValueError,
+            "needs labels",
+        ),
+        (lambda: rescaled(SmallCNN(), 1.0), TypeError, "only a Hypersphere"),
+        (lambda: rescaled(SmallCNN(head=Hypersphere), -1.0), ValueError, "scale is -1"),
+    ],
+)
 def test_bad_input(call, error, says):
-    with pytest.raises(error, match=says): call()
+    with pytest.raises(error, match=says):
+        call()
+
 
 def test_one_step_moves_both_parts():
-    torch.manual_seed(0); net = SmallCNN(width=4, head=partial(Hypersphere, scale=10.)); x, y = torch.rand(16, 1, 8, 8), torch.arange(16) % 10
-    pgd_at(net, x, y, pgd(Linf(.1), 2), loss=margin_ce(.1, 10.)).backward()
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, head=partial(Hypersphere, scale=10.0))
+    x, y = torch.rand(16, 1, 8, 8), torch.arange(16) % 10
+    pgd_at(net, x, y, pgd(Linf(0.1), 2), loss=margin_ce(0.1, 10.0)).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
 
-@pytest.mark.parametrize('arm', S.studies()['hypersphere'].arms)
+
+@pytest.mark.parametrize("arm", S.studies()["hypersphere"].arms)
 def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
-    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path))
-    tiny = S.Size('digits', partial(S.digits_net, width=2), .15, 1, .1, 256, 1, steps=1, strong=partial(pgd, steps=1), judged=4, trusted=4, cost=.02, precision='float32')
-    few = Data(*(part.subset(k) for part, k in zip(get_data('digits', device='cpu', batch_size=64), (128, 20, 20))))
-    monkeypatch.setattr(S, 'get_data', lambda *_, **kw: few); monkeypatch.setattr(S, 'SIZES', dict(S.SIZES, laptop=tiny))
-    monkeypatch.setattr(S, 'trust', lambda *_, **kw: SimpleNamespace(checks=[], n=4))          # the same for all arms, and tested elsewhere
-    assert S.run('hypersphere', 'laptop', seeds=[0], arms=[arm], quiet=True, device='cpu', say=lambda *_: None) == 1
-    d, = S.results('hypersphere')
-    assert {'clean', 'pgd20', 'cw20', 'ce x0.1', 'dlr', 'apgd_ce x0.1', 'aa'} <= {*d['attacks']} and 0 <= d['extra']['transfer'] <= 1 and d['extra']['ratio'] > 0
+    monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
+    tiny = S.Size(
+        "digits",
+        partial(S.digits_net, width=2),
+        0.15,
+        1,
+        0.1,
+        256,
+        1,
+        steps=1,
+        strong=partial(pgd, steps=1),
+        judged=4,
+        trusted=4,
+        cost=0.02,
+        precision="float32",
+    )
+    few = Data(
+        *(
+            part.subset(k)
+            for part, k in zip(get_data("digits", device="cpu", batch_size=64), (128, 20, 20))
+        )
+    )
+    monkeypatch.setattr(S, "get_data", lambda *_, **kw: few)
+    monkeypatch.setattr(S, "SIZES", dict(S.SIZES, laptop=tiny))
+    # the same for all arms, and tested elsewhere
+    monkeypatch.setattr(S, "trust", lambda *_, **kw: SimpleNamespace(checks=[], n=4))
+    assert (
+        S.run(
+            "hypersphere",
+            "laptop",
+            seeds=[0],
+            arms=[arm],
+            quiet=True,
+            device="cpu",
+            say=lambda *_: None,
+        )
+        == 1
+    )
+    (d,) = S.results("hypersphere")
+    assert (
+        {"clean", "pgd20", "cw20", "ce x0.1", "dlr", "apgd_ce x0.1", "aa"} <= {*d["attacks"]}
+        and 0 <= d["extra"]["transfer"] <= 1
+        and d["extra"]["ratio"] > 0
+    )

@@ -1,9 +1,17 @@
-"Smallest-change attacks: closed-form optima on linear models, foolbox and torchattacks beside ours, invariants, and models without a slope"
-import math, warnings
+"""Smallest-change attacks: closed-form optima on linear models, foolbox and torchattacks beside
+ours, invariants, and models without a slope
+"""
+
+import math
+import warnings
 from functools import cache
-import pytest, torch
-from hypothesis import given, settings, strategies as st
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+
 from spat_nb.balls import L1, L2, Linf
 from spat_nb.data import get_data
 from spat_nb.evaluate import evaluate
@@ -11,76 +19,164 @@ from spat_nb.losses import ce, missed
 from spat_nb.minimal import Nearest, cw, deepfool, fab, norms, reach, robust_curve, within
 from spat_nb.models import SmallCNN
 
-ATTACKS = [(deepfool(L2), L2), (deepfool(Linf), Linf), (cw(), L2), (fab(L2, steps=20), L2), (fab(Linf, steps=20), Linf), (fab(Linf, steps=20, targets=9), Linf)]
-SHORT = [(deepfool(L2, steps=5), L2), (deepfool(Linf, steps=5, halvings=0), Linf), (cw(rounds=3, steps=10, c=.1, halvings=2), L2),
-         (fab(L2, steps=5), L2), (fab(Linf, steps=5, halvings=0), Linf), (fab(L2, steps=4, targets=2, restarts=2), L2)]
-name = lambda a: f"{type(a[0]).__name__}-{a[1].__name__}{'-t' if getattr(a[0], 'targets', None) else ''}"
+ATTACKS = [
+    (deepfool(L2), L2),
+    (deepfool(Linf), Linf),
+    (cw(), L2),
+    (fab(L2, steps=20), L2),
+    (fab(Linf, steps=20), Linf),
+    (fab(Linf, steps=20, targets=9), Linf),
+]
+SHORT = [
+    (deepfool(L2, steps=5), L2),
+    (deepfool(Linf, steps=5, halvings=0), Linf),
+    (cw(rounds=3, steps=10, c=0.1, halvings=2), L2),
+    (fab(L2, steps=5), L2),
+    (fab(Linf, steps=5, halvings=0), Linf),
+    (fab(L2, steps=4, targets=2, restarts=2), L2),
+]
+
+
+def name(a):
+    return f"{type(a[0]).__name__}-{a[1].__name__}{'-t' if getattr(a[0], 'targets', None) else ''}"
+
 
 def shortest(x, w, r, ball):
-    "The least norm of d with w.d = r > 0 and x+d in [0,1], by halving an interval: slow, and of another make than `reach`"
-    room,s = torch.where(w > 0, 1-x, x),w.abs()/w.norm() if ball is L2 else torch.ones_like(w)
-    lo,hi = torch.zeros(len(x), 1, dtype=x.dtype),torch.full((len(x), 1), 1e4, dtype=x.dtype)
+    """The least norm of d with w.d = r > 0 and x+d in [0,1], by halving an interval: slow, and of
+    another make than `reach`
+    """
+    room, s = torch.where(w > 0, 1 - x, x), w.abs() / w.norm() if ball is L2 else torch.ones_like(w)
+    lo, hi = torch.zeros(len(x), 1, dtype=x.dtype), torch.full((len(x), 1), 1e4, dtype=x.dtype)
     for _ in range(100):
-        t = (lo+hi)/2
-        low = (torch.minimum(t*s, room)*w.abs()).sum(1, keepdim=True) < r[:,None]
-        lo,hi = torch.where(low, t, lo),torch.where(low, hi, t)
-    return ball(1.).norm(torch.minimum(hi*s, room))
+        t = (lo + hi) / 2
+        low = (torch.minimum(t * s, room) * w.abs()).sum(1, keepdim=True) < r[:, None]
+        lo, hi = torch.where(low, t, lo), torch.where(low, hi, t)
+    return ball(1.0).norm(torch.minimum(hi * s, room))
+
 
 def images(b, n, edges, seed=0):
-    "(b,1,1,n) in float64; a share `edges` of the pixels is black or white, the others are far from both"
+    """(b,1,1,n) in float64; a share `edges` of the pixels is black or white, the others are far
+    from both
+    """
     g = torch.Generator().manual_seed(seed)
-    x,edge = .25+.5*torch.rand(b, n, generator=g, dtype=torch.float64),torch.rand(b, n, generator=g) < edges
+    x, edge = (
+        0.25 + 0.5 * torch.rand(b, n, generator=g, dtype=torch.float64),
+        torch.rand(b, n, generator=g) < edges,
+    )
     return torch.where(edge, x.round(), x).view(b, 1, 1, n)
+
 
 def unequal(n, seed=0):
     g = torch.Generator().manual_seed(seed)
-    return torch.randn(n, generator=g, dtype=torch.float64)*(1+torch.arange(n)%7)
+    return torch.randn(n, generator=g, dtype=torch.float64) * (1 + torch.arange(n) % 7)
 
-@pytest.mark.parametrize('attack,ball', ATTACKS, ids=map(name, ATTACKS))
-@pytest.mark.parametrize('edges,far', ((0., .1), (.5, .1), (.5, .6)), ids=('free', 'box', 'deep in the box'))
-@pytest.mark.parametrize('b,n', ((1, 12), (3, 3), (8, 192)))
+
+@pytest.mark.parametrize("attack,ball", ATTACKS, ids=map(name, ATTACKS))
+@pytest.mark.parametrize(
+    "edges,far", ((0.0, 0.1), (0.5, 0.1), (0.5, 0.6)), ids=("free", "box", "deep in the box")
+)
+@pytest.mark.parametrize("b,n", ((1, 12), (3, 3), (8, 192)))
 def test_linear_models_have_a_known_optimum(attack, ball, edges, far, b, n):
     "`far`: which share of what the box allows is needed"
-    w,x = unequal(n),images(b, n, edges)
-    most = (torch.where(w > 0, 1-x[:,0,0], x[:,0,0])*w.abs()).sum(1)
-    r = far*most*torch.linspace(.8, 1.2, b)                                             # each image has its own distance
-    f = lambda x_: torch.stack([torch.zeros(len(x_)).to(x), x_.flatten(1) @ w - x.flatten(1)[:len(x_)] @ w - r[:len(x_)]], 1)
-    y = torch.zeros(b, dtype=torch.long)
-    best = shortest(x[:,0,0], w, r, ball)
-    if edges == 0: torch.testing.assert_close(best, r/(w.norm() if ball is L2 else w.abs().sum()))   # no pixel stops at the box
-    found = norms(f, x, y, attack(f, x, y), ball)
-    assert (found >= best*(1-1e-9)).all() and (found <= 1.05*best).all(), (found/best).tolist()
+    w, x = unequal(n), images(b, n, edges)
+    most = (torch.where(w > 0, 1 - x[:, 0, 0], x[:, 0, 0]) * w.abs()).sum(1)
+    # each image has its own distance
+    r = far * most * torch.linspace(0.8, 1.2, b)
 
-@pytest.mark.parametrize('attack,ball', ATTACKS, ids=map(name, ATTACKS))
+    def f(x_):
+        return torch.stack(
+            [
+                torch.zeros(len(x_)).to(x),
+                x_.flatten(1) @ w - x.flatten(1)[: len(x_)] @ w - r[: len(x_)],
+            ],
+            1,
+        )
+
+    y = torch.zeros(b, dtype=torch.long)
+    best = shortest(x[:, 0, 0], w, r, ball)
+    # no pixel stops at the box
+    if edges == 0:
+        torch.testing.assert_close(best, r / (w.norm() if ball is L2 else w.abs().sum()))
+    found = norms(f, x, y, attack(f, x, y), ball)
+    assert (found >= best * (1 - 1e-9)).all() and (found <= 1.05 * best).all(), (
+        found / best
+    ).tolist()
+
+
+@pytest.mark.parametrize("attack,ball", ATTACKS, ids=map(name, ATTACKS))
 def test_with_many_classes_the_nearest_boundary_counts(attack, ball):
     W = torch.stack([unequal(20, s) for s in range(5)])
-    x = images(3, 20, .3)
-    f = lambda x_: x_.flatten(1) @ W.T
+    x = images(3, 20, 0.3)
+
+    def f(x_):
+        return x_.flatten(1) @ W.T
+
     y = f(x).argmax(1)
-    d = torch.stack([torch.stack([shortest(x[i:i+1,0,0], W[k]-W[y[i]], (f(x)[i,y[i]]-f(x)[i,k])[None], ball)[0] if k != y[i] else torch.tensor(math.inf, dtype=x.dtype) for k in range(5)]) for i in range(3)])
+    d = torch.stack(
+        [
+            torch.stack(
+                [
+                    (
+                        shortest(
+                            x[i : i + 1, 0, 0],
+                            W[k] - W[y[i]],
+                            (f(x)[i, y[i]] - f(x)[i, k])[None],
+                            ball,
+                        )[0]
+                        if k != y[i]
+                        else torch.tensor(math.inf, dtype=x.dtype)
+                    )
+                    for k in range(5)
+                ]
+            )
+            for i in range(3)
+        ]
+    )
     found = norms(f, x, y, attack(f, x, y), ball)
-    assert (found <= 1.05*d.amin(1)).all(), (found/d.amin(1)).tolist()
+    assert (found <= 1.05 * d.amin(1)).all(), (found / d.amin(1)).tolist()
+
 
 @settings(max_examples=60, deadline=None)
-@given(b=st.integers(1, 5), n=st.integers(1, 40), ball=st.sampled_from((Linf, L2)), far=st.floats(0, 1.5), scale=st.sampled_from((1e-30, 1., 1e20)), dtype=st.sampled_from((torch.float32, torch.float64)), seed=st.integers(0, 99))
+@given(
+    b=st.integers(1, 5),
+    n=st.integers(1, 40),
+    ball=st.sampled_from((Linf, L2)),
+    far=st.floats(0, 1.5),
+    scale=st.sampled_from((1e-30, 1.0, 1e20)),
+    dtype=st.sampled_from((torch.float32, torch.float64)),
+    seed=st.integers(0, 99),
+)
 def test_reach_is_the_shortest_displacement(b, n, ball, far, scale, dtype, seed):
-    x,w = images(b, n, .4, seed)[:,0,0],unequal(n, seed)
-    most = (torch.where(w > 0, 1-x, x)*w.abs()).sum(1)
-    d = reach(x.to(dtype), (w*scale).to(dtype).expand(b, n), (far*most*scale).to(dtype), ball(1.)).double()
+    x, w = images(b, n, 0.4, seed)[:, 0, 0], unequal(n, seed)
+    most = (torch.where(w > 0, 1 - x, x) * w.abs()).sum(1)
+    d = reach(
+        x.to(dtype), (w * scale).to(dtype).expand(b, n), (far * most * scale).to(dtype), ball(1.0)
+    ).double()
     tol = 1e-4 if dtype == torch.float32 else 1e-9
-    assert (x+d).min() >= -tol and (x+d).max() <= 1+tol
-    torch.testing.assert_close((d*w).sum(1), min(far, 1)*most, rtol=tol, atol=tol)
-    if far < .999: assert (ball(1.).norm(d) <= shortest(x, w, far*most, ball)*(1+tol)+tol).all()
-    back = reach(x.to(dtype), -(w*scale).to(dtype).expand(b, n), -(far*most*scale).to(dtype), ball(1.)).double()
-    torch.testing.assert_close(back, d, rtol=0, atol=0)                                 # to fall along -w is to rise along w
+    assert (x + d).min() >= -tol and (x + d).max() <= 1 + tol
+    torch.testing.assert_close((d * w).sum(1), min(far, 1) * most, rtol=tol, atol=tol)
+    if far < 0.999:
+        assert (ball(1.0).norm(d) <= shortest(x, w, far * most, ball) * (1 + tol) + tol).all()
+    back = reach(
+        x.to(dtype), -(w * scale).to(dtype).expand(b, n), -(far * most * scale).to(dtype), ball(1.0)
+    ).double()
+    # to fall along -w is to rise along w
+    torch.testing.assert_close(back, d, rtol=0, atol=0)
+
 
 def test_reach_without_a_slope_stays():
     x = torch.rand(3, 1, 2, 2)
-    g = torch.stack([torch.zeros(1, 2, 2), torch.full((1, 2, 2), math.nan), torch.full((1, 2, 2), math.inf)])
-    for ball in (Linf(1.), L2(1.)): assert torch.equal(reach(x, g, torch.ones(3), ball), torch.zeros_like(x))
+    g = torch.stack(
+        [torch.zeros(1, 2, 2), torch.full((1, 2, 2), math.nan), torch.full((1, 2, 2), math.inf)]
+    )
+    for ball in (Linf(1.0), L2(1.0)):
+        assert torch.equal(reach(x, g, torch.ones(3), ball), torch.zeros_like(x))
+
 
 @cache
-def digits(): return get_data('digits', device='cpu')
+def digits():
+    return get_data("digits", device="cpu")
+
 
 @cache
 def trained(seed, epochs=5):
@@ -88,144 +184,279 @@ def trained(seed, epochs=5):
     net = SmallCNN(classes=10, channels=1)
     opt = torch.optim.Adam(net.parameters(), 3e-3)
     for epoch in range(epochs):
-        for x,y in digits().train.epoch(epoch): opt.zero_grad(); ce(net(x), y).mean().backward(); opt.step()
+        for x, y in digits().train.epoch(epoch):
+            opt.zero_grad()
+            ce(net(x), y).mean().backward()
+            opt.step()
     return net.eval()
 
-def test_medians_beside_foolbox():
-    foolbox = pytest.importorskip('foolbox', reason='foolbox is not installed')
-    net,(x,y) = trained(0),digits().test.tensors()
-    x,y = x[:100],y[:100]
-    model = foolbox.PyTorchModel(net, bounds=(0, 1), device='cpu')
-    budget = dict(rounds=5, steps=40, lr=.05)
-    for ours,theirs,ball in ((deepfool(L2), foolbox.attacks.L2DeepFoolAttack(steps=50), L2), (deepfool(Linf), foolbox.attacks.LinfDeepFoolAttack(steps=50), Linf),
-                             (cw(**budget), foolbox.attacks.L2CarliniWagnerAttack(5, 40, .05), L2), (cw(**budget, near=1e-6, warm=False, halvings=0), foolbox.attacks.L2CarliniWagnerAttack(5, 40, .05), L2)):
-        a,b = (norms(net, x, y, v, ball).median().item() for v in (ours(net, x, y), theirs(model, x, y, epsilons=None)[1]))
-        print(f"{type(ours).__name__} {ball.__name__}: {a:.4f}, foolbox {b:.4f}, ratio {a/b:.4f}")
-        assert a <= 1.02*b
-    assert abs(a/b-1) < 1e-3                                     # the usual C&W, step by step, is foolbox's
 
-@pytest.mark.parametrize('seed', range(3))
+def test_medians_beside_foolbox():
+    foolbox = pytest.importorskip("foolbox", reason="foolbox is not installed")
+    net, (x, y) = trained(0), digits().test.tensors()
+    x, y = x[:100], y[:100]
+    model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
+    budget = dict(rounds=5, steps=40, lr=0.05)
+    for ours, theirs, ball in (
+        (deepfool(L2), foolbox.attacks.L2DeepFoolAttack(steps=50), L2),
+        (deepfool(Linf), foolbox.attacks.LinfDeepFoolAttack(steps=50), Linf),
+        (cw(**budget), foolbox.attacks.L2CarliniWagnerAttack(5, 40, 0.05), L2),
+        (
+            cw(**budget, near=1e-6, warm=False, halvings=0),
+            foolbox.attacks.L2CarliniWagnerAttack(5, 40, 0.05),
+            L2,
+        ),
+    ):
+        a, b = (
+            norms(net, x, y, v, ball).median().item()
+            for v in (ours(net, x, y), theirs(model, x, y, epsilons=None)[1])
+        )
+        print(f"{type(ours).__name__} {ball.__name__}: {a:.4f}, foolbox {b:.4f}, ratio {a / b:.4f}")
+        assert a <= 1.02 * b
+    # the usual C&W, step by step, is foolbox's
+    assert abs(a / b - 1) < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_fab_beside_torchattacks(seed):
-    torchattacks = pytest.importorskip('torchattacks', reason='torchattacks is not installed')
-    net,(x,y) = trained(seed),digits().test.tensors()
-    x,y = x[:150],y[:150]
-    right = lambda x_adv: (~missed(net(x_adv), y)).double().mean().item()
-    for ball,eps,targets in ((Linf, .1, None), (L2, .5, None), (Linf, .1, 9))[:3 if seed == 0 else 2]:
-        theirs = right(torchattacks.FAB(net, norm=ball.__name__, eps=eps, steps=12, n_classes=10, multi_targeted=targets is not None)(x, y))
-        plain,full = (right(within(fab(ball, steps=12, targets=targets, halvings=h), ball(eps))(net, x, y)) for h in (0, 8))
-        print(f"FAB {ball.__name__} eps {eps} seed {seed}: {plain:.3f}, with halvings {full:.3f}, torchattacks {theirs:.3f}")
-        assert abs(plain-theirs) <= .01 and full <= plain and theirs-.03 <= full
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is not installed")
+    net, (x, y) = trained(seed), digits().test.tensors()
+    x, y = x[:150], y[:150]
+
+    def right(x_adv):
+        return (~missed(net(x_adv), y)).double().mean().item()
+
+    for ball, eps, targets in ((Linf, 0.1, None), (L2, 0.5, None), (Linf, 0.1, 9))[
+        : 3 if seed == 0 else 2
+    ]:
+        theirs = right(
+            torchattacks.FAB(
+                net,
+                norm=ball.__name__,
+                eps=eps,
+                steps=12,
+                n_classes=10,
+                multi_targeted=targets is not None,
+            )(x, y)
+        )
+        plain, full = (
+            right(within(fab(ball, steps=12, targets=targets, halvings=h), ball(eps))(net, x, y))
+            for h in (0, 8)
+        )
+        print(
+            f"FAB {ball.__name__} eps {eps} seed {seed}: {plain:.3f}, with halvings {full:.3f},"
+            f" torchattacks {theirs:.3f}"
+        )
+        assert abs(plain - theirs) <= 0.01 and full <= plain and theirs - 0.03 <= full
+
 
 def small(shape, dtype=torch.float32, c=4, seed=0):
     g = torch.Generator().manual_seed(seed)
-    m = nn.Sequential(nn.Flatten(), nn.Linear(shape[1]*shape[2]*shape[3], 7), nn.Tanh(), nn.Linear(7, c))
-    for p in m.parameters(): p.data = torch.randn(p.shape, generator=g)
+    m = nn.Sequential(
+        nn.Flatten(), nn.Linear(shape[1] * shape[2] * shape[3], 7), nn.Tanh(), nn.Linear(7, c)
+    )
+    for p in m.parameters():
+        p.data = torch.randn(p.shape, generator=g)
     return m.to(dtype)
 
+
 @settings(max_examples=60, deadline=None)
-@given(shape=st.tuples(st.integers(1, 5), st.sampled_from((1, 3)), st.integers(1, 6), st.integers(1, 6)), which=st.sampled_from(SHORT), eps=st.sampled_from((0., .05, .5)),
-       dtype=st.sampled_from((torch.float16, torch.bfloat16, torch.float32, torch.float64)), c=st.integers(2, 5), seed=st.integers(0, 99))
+@given(
+    shape=st.tuples(
+        st.integers(1, 5), st.sampled_from((1, 3)), st.integers(1, 6), st.integers(1, 6)
+    ),
+    which=st.sampled_from(SHORT),
+    eps=st.sampled_from((0.0, 0.05, 0.5)),
+    dtype=st.sampled_from((torch.float16, torch.bfloat16, torch.float32, torch.float64)),
+    c=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
 def test_every_output_is_in_the_box_and_does_what_it_claims(shape, which, eps, dtype, c, seed):
-    attack,ball = which
+    attack, ball = which
     g = torch.Generator().manual_seed(seed)
-    x,y = torch.rand(shape, generator=g).round(decimals=1).to(dtype),torch.randint(0, c, shape[:1], generator=g)     # exact blacks and whites occur
-    net,full = small(shape, dtype, c, seed),torch.float64 if dtype == torch.float64 else torch.float32
+    # exact blacks and whites occur
+    x, y = (
+        torch.rand(shape, generator=g).round(decimals=1).to(dtype),
+        torch.randint(0, c, shape[:1], generator=g),
+    )
+    net, full = (
+        small(shape, dtype, c, seed),
+        torch.float64 if dtype == torch.float64 else torch.float32,
+    )
     x_adv = attack(net, x, y)
     x = x.to(full)
     assert x_adv.shape == x.shape and x_adv.dtype == full and x_adv.min() >= 0 and x_adv.max() <= 1
-    moved,wrong = (x_adv != x).flatten(1).any(1),missed(net(x.to(dtype)), y)
-    assert not moved[wrong].any()                                                       # wrong already: as it was
-    if full == dtype: assert missed(net(x_adv), y)[moved].all()                         # what moved fools the model, judged again
-    if full == dtype: assert (norms(net, x, y, x_adv, ball).isinf() == (~moved & ~wrong)).all()
+    moved, wrong = (x_adv != x).flatten(1).any(1), missed(net(x.to(dtype)), y)
+    # wrong already: as it was
+    assert not moved[wrong].any()
+    # what moved fools the model, judged again
+    if full == dtype:
+        assert missed(net(x_adv), y)[moved].all()
+    if full == dtype:
+        assert (norms(net, x, y, x_adv, ball).isinf() == (~moved & ~wrong)).all()
     b = ball(eps)
     inside = within(attack, b)(net, x.to(dtype), y)
-    assert (b.norm(inside-x) <= b.eps).all()
+    assert (b.norm(inside - x) <= b.eps).all()
 
-@pytest.mark.parametrize('attack,ball', SHORT, ids=map(name, SHORT))
+
+@pytest.mark.parametrize("attack,ball", SHORT, ids=map(name, SHORT))
 def test_model_and_random_stream_are_left_alone(attack, ball):
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.5), nn.Flatten(), nn.Linear(4*36, 3)).train()
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(4 * 36, 3),
+    ).train()
     net[3].eval()
-    x,y = torch.rand(5, 1, 8, 8),torch.tensor([0, 1, 2, 0, 1])
-    before,copy = net.state_dict() | {}, x.clone()
-    stats,modes = {k: v.clone() for k,v in before.items()},[m.training for m in net.modules()]
+    x, y = torch.rand(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
+    before, copy = net.state_dict() | {}, x.clone()
+    stats, modes = {k: v.clone() for k, v in before.items()}, [m.training for m in net.modules()]
     rng = torch.get_rng_state()
     a = attack(net, x, y)
-    assert torch.equal(x, copy) and not a.requires_grad and all(p.grad is None for p in net.parameters())
-    assert all(torch.equal(v, stats[k]) for k,v in net.state_dict().items()) and [m.training for m in net.modules()] == modes
-    assert torch.equal(torch.get_rng_state(), rng) or getattr(attack, 'restarts', 1) > 1
+    assert (
+        torch.equal(x, copy)
+        and not a.requires_grad
+        and all(p.grad is None for p in net.parameters())
+    )
+    assert (
+        all(torch.equal(v, stats[k]) for k, v in net.state_dict().items())
+        and [m.training for m in net.modules()] == modes
+    )
+    assert torch.equal(torch.get_rng_state(), rng) or getattr(attack, "restarts", 1) > 1
     soft = nn.functional.one_hot(y, 3).double()
-    if getattr(attack, 'restarts', 1) == 1: assert torch.equal(attack(net, x, soft), a)     # certain probabilities are labels
+    # certain probabilities are labels
+    if getattr(attack, "restarts", 1) == 1:
+        assert torch.equal(attack(net, x, soft), a)
+
 
 def test_random_starts_belong_to_the_generator():
     x = torch.rand(4, 1, 5, 5)
     net = small(x.shape)
-    y,rng = net(x).argmax(1),torch.get_rng_state()
+    y, rng = net(x).argmax(1), torch.get_rng_state()
     for ball in (Linf, L2):
-        run = lambda seed: fab(ball, steps=2, restarts=3, halvings=0, generator=torch.Generator().manual_seed(seed))(net, x, y)
+
+        def run(seed):
+            return fab(
+                ball, steps=2, restarts=3, halvings=0, generator=torch.Generator().manual_seed(seed)
+            )(net, x, y)
+
         assert torch.equal(run(1), run(1)) and not torch.equal(run(1), run(2))
-        assert (norms(net, x, y, run(1), ball) <= norms(net, x, y, fab(ball, steps=2, halvings=0)(net, x, y), ball)).all()   # the first run is the run without restarts
+        # the first run is the run without restarts
+        assert (
+            norms(net, x, y, run(1), ball)
+            <= norms(net, x, y, fab(ball, steps=2, halvings=0)(net, x, y), ball)
+        ).all()
     assert torch.equal(rng, torch.get_rng_state())
+
 
 class Flat(nn.Module):
     "Answers like `model`, with a slope of exactly 0 everywhere"
-    def __init__(self, model): super().__init__(); self.model = model
-    def forward(self, x): return self.model(((x*8).round()/8).detach() + 0*x)
 
-@pytest.mark.parametrize('attack,ball', SHORT[:5], ids=map(name, SHORT[:5]))             # random starts may cross by luck
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(((x * 8).round() / 8).detach() + 0 * x)
+
+
+# random starts may cross by luck
+@pytest.mark.parametrize("attack,ball", SHORT[:5], ids=map(name, SHORT[:5]))
 def test_no_slope_is_reported_not_called_robust(attack, ball):
     x = torch.rand(4, 1, 5, 5)
     net = small(x.shape)
-    y = net(x).argmax(1); y[0] = (y[0]+1)%4                                             # the first is wrong already
+    # the first is wrong already
+    y = net(x).argmax(1)
+    y[0] = (y[0] + 1) % 4
     flat = Flat(net)
     y[1:] = flat(x)[1:].argmax(1)
-    with pytest.warns(UserWarning, match='found for 3 images, of which 3 have no slope'): x_adv = attack(flat, x, y)
-    assert torch.equal(x_adv, x) and norms(flat, x, y, x_adv, ball).tolist() == [0.]+[math.inf]*3
-    with pytest.raises(ValueError, match='no gradient flows'): attack(lambda v: net((v*8).round().detach()), x, y)
+    with pytest.warns(UserWarning, match="found for 3 images, of which 3 have no slope"):
+        x_adv = attack(flat, x, y)
+    assert (
+        torch.equal(x_adv, x) and norms(flat, x, y, x_adv, ball).tolist() == [0.0] + [math.inf] * 3
+    )
+    with pytest.raises(ValueError, match="no gradient flows"):
+        attack(lambda v: net((v * 8).round().detach()), x, y)
 
-@pytest.mark.parametrize('attack,ball', SHORT, ids=map(name, SHORT))
+
+@pytest.mark.parametrize("attack,ball", SHORT, ids=map(name, SHORT))
 def test_a_slope_that_is_no_number_spoils_nothing(attack, ball):
-    class Root(nn.Module):                                                              # sqrt has an infinite slope at 0, and 0 * inf is NaN
-        def forward(self, x): return torch.stack([1+0*x.sum((1, 2, 3)), (x[:,0,0,0]*0).sqrt() + x.sum((1, 2, 3))], 1)
-    x,y = torch.full((2, 1, 2, 2), .1),torch.tensor([0, 0])
+    # sqrt has an infinite slope at 0, and 0 * inf is NaN
+    class Root(nn.Module):
+        def forward(self, x):
+            return torch.stack(
+                [1 + 0 * x.sum((1, 2, 3)), (x[:, 0, 0, 0] * 0).sqrt() + x.sum((1, 2, 3))], 1
+            )
+
+    x, y = torch.full((2, 1, 2, 2), 0.1), torch.tensor([0, 0])
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+        warnings.simplefilter("ignore")
         x_adv = attack(Root(), x, y)
     assert x_adv.isfinite().all() and x_adv.min() >= 0 and x_adv.max() <= 1
 
-@pytest.mark.parametrize('scale', (50., .05, 1e-6))
+
+@pytest.mark.parametrize("scale", (50.0, 0.05, 1e-6))
 def test_the_scale_of_the_logits_changes_nothing(scale):
     x = torch.rand(4, 1, 5, 5, dtype=torch.float64)
     net = small(x.shape, torch.float64)
     y = net(x).argmax(1)
-    for attack,ball in ((deepfool(L2), L2), (fab(Linf, steps=20), Linf)):
-        a,b = (norms(m, x, y, attack(m, x, y), ball) for m in (net, lambda v: scale*net(v)))
+    for attack, ball in ((deepfool(L2), L2), (fab(Linf, steps=20), Linf)):
+        a, b = (norms(m, x, y, attack(m, x, y), ball) for m in (net, lambda v: scale * net(v)))
         torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
+
 def test_within_is_an_attack_for_evaluate_and_tells_the_curve():
-    net,(x,y) = trained(0),digits().test.tensors()
-    x,y = x[:64],y[:64]
+    net, (x, y) = trained(0), digits().test.tensors()
+    x, y = x[:64], y[:64]
     attack = fab(Linf, steps=10, targets=2)
     d = norms(net, x, y, attack(net, x, y), Linf)
-    eps = [0., .05, .1, .2]
+    eps = [0.0, 0.05, 0.1, 0.2]
     curve = robust_curve(d, eps)
     assert curve[0] == (~missed(net(x), y)).double().mean() and (curve.diff() <= 0).all()
-    rec = evaluate(net, (x, y), precision='float32', **{f'eps{i}': within(attack, Linf(e)) for i,e in enumerate(eps)})
-    assert [rec.accuracy(f'eps{i}') for i in range(4)] == pytest.approx(curve.tolist(), abs=1/64)      # `enough` stops early, the verdict stays
+    rec = evaluate(
+        net,
+        (x, y),
+        precision="float32",
+        **{f"eps{i}": within(attack, Linf(e)) for i, e in enumerate(eps)},
+    )
+    # `enough` stops early, the verdict stays
+    assert [rec.accuracy(f"eps{i}") for i in range(4)] == pytest.approx(curve.tolist(), abs=1 / 64)
+
 
 def test_nearest_keeps_the_nearest():
     x = torch.zeros(2, 3)
-    best = Nearest(x, L2(1.))
-    best.see(x+.3, torch.tensor([True, False])); best.see(x+.2, torch.tensor([False, False])); best.see(x+math.nan, torch.tensor([True, True]))
-    assert torch.equal(best.x, torch.tensor([[.3]*3, [0.]*3])) and best.d[1] == math.inf
-    best.see(x+.1, torch.tensor([True, True])); best.see(x+.2, torch.tensor([True, True]))
-    assert torch.equal(best.x, torch.full((2, 3), .1))
+    best = Nearest(x, L2(1.0))
+    best.see(x + 0.3, torch.tensor([True, False]))
+    best.see(x + 0.2, torch.tensor([False, False]))
+    best.see(x + math.nan, torch.tensor([True, True]))
+    assert torch.equal(best.x, torch.tensor([[0.3] * 3, [0.0] * 3])) and best.d[1] == math.inf
+    best.see(x + 0.1, torch.tensor([True, True]))
+    best.see(x + 0.2, torch.tensor([True, True]))
+    assert torch.equal(best.x, torch.full((2, 3), 0.1))
 
-@pytest.mark.parametrize('do,kind,says', [
-    (lambda x, y: deepfool(L1), TypeError, 'L1.*class Linf or L2'), (lambda x, y: fab(Linf(.1)), TypeError, r'Linf\(eps=0\.1.*within\(attack'),
-    (lambda x, y: deepfool(steps=-1), ValueError, 'steps is -1.*>= 0'), (lambda x, y: cw(rounds=1.5), ValueError, r'rounds is 1\.5'), (lambda x, y: fab(restarts=-2), ValueError, 'restarts is -2'),
-    (lambda x, y: fab()(small(x.shape), x*255, y), ValueError, 'divide by 255'), (lambda x, y: cw()(small(x.shape), x, y+9), ValueError, 'labels run from 0 to 3'),
-    (lambda x, y: deepfool()(nn.Sequential(*small(x.shape), nn.Softmax(1)), x, y), ValueError, 'probabilities.*last softmax'),
-    (lambda x, y: within(deepfool(L2), Linf(.1)), TypeError, 'L2.*Linf'), (lambda x, y: within(fab(Linf), .1), TypeError, r'0\.1.*Linf\(8/255\)')])
+
+@pytest.mark.parametrize(
+    "do,kind,says",
+    [
+        (lambda x, y: deepfool(L1), TypeError, "L1.*class Linf or L2"),
+        (lambda x, y: fab(Linf(0.1)), TypeError, r"Linf\(eps=0\.1.*within\(attack"),
+        (lambda x, y: deepfool(steps=-1), ValueError, "steps is -1.*>= 0"),
+        (lambda x, y: cw(rounds=1.5), ValueError, r"rounds is 1\.5"),
+        (lambda x, y: fab(restarts=-2), ValueError, "restarts is -2"),
+        (lambda x, y: fab()(small(x.shape), x * 255, y), ValueError, "divide by 255"),
+        (lambda x, y: cw()(small(x.shape), x, y + 9), ValueError, "labels run from 0 to 3"),
+        (
+            lambda x, y: deepfool()(nn.Sequential(*small(x.shape), nn.Softmax(1)), x, y),
+            ValueError,
+            "probabilities.*last softmax",
+        ),
+        (lambda x, y: within(deepfool(L2), Linf(0.1)), TypeError, "L2.*Linf"),
+        (lambda x, y: within(fab(Linf), 0.1), TypeError, r"0\.1.*Linf\(8/255\)"),
+    ],
+)
 def test_bad_input(do, kind, says):
-    x,y = torch.rand(4, 1, 5, 5),torch.tensor([0, 1, 2, 3])
-    with pytest.raises(kind, match=says): do(x, y)
+    x, y = torch.rand(4, 1, 5, 5), torch.tensor([0, 1, 2, 3])
+    with pytest.raises(kind, match=says):
+        do(x, y)

@@ -1,288 +1,583 @@
 "Attacks that only ask: parity with torchattacks, honest counts, the ball, and closed forms"
+
 from dataclasses import replace
 from itertools import islice
-import pytest, torch
-from hypothesis import given, settings, strategies as st
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+
 from spat_nb.attack import pgd, value_and_grad
 from spat_nb.balls import L1, L2, Linf
 from spat_nb.core import generator
 from spat_nb.data import get_data
 from spat_nb.losses import ce, margin, targeted
 from spat_nb.models import SmallCNN
-from spat_nb.queries import BlackBox, Oracle, _pixels, adam, blocks, blot, bump, estimate, rays, side, shift, spsa, square, stripes, tiles
+from spat_nb.queries import (
+    BlackBox,
+    Oracle,
+    _pixels,
+    adam,
+    blocks,
+    blot,
+    bump,
+    estimate,
+    rays,
+    shift,
+    side,
+    spsa,
+    square,
+    stripes,
+    tiles,
+)
 
-@pytest.fixture(scope='module')
+
+@pytest.fixture(scope="module")
 def digits():
     "A network trained on digits, and 500 images it has not seen (n = 360) or has seen"
-    data = get_data('digits', device='cpu')
+    data = get_data("digits", device="cpu")
     torch.manual_seed(0)
     net = SmallCNN(classes=10, channels=1)
     opt = torch.optim.Adam(net.parameters(), 3e-3)
     for epoch in range(6):
-        for xb,yb in data.train.epoch(epoch):
-            opt.zero_grad(); ce(net(xb), yb).mean().backward(); opt.step()
-    (x,y),(xt,yt) = data.test.tensors(),data.train.tensors()
-    return net.eval().requires_grad_(False),torch.cat([x, xt])[:500],torch.cat([y, yt])[:500]
+        for xb, yb in data.train.epoch(epoch):
+            opt.zero_grad()
+            ce(net(xb), yb).mean().backward()
+            opt.step()
+    (x, y), (xt, yt) = data.test.tensors(), data.train.tensors()
+    return net.eval().requires_grad_(False), torch.cat([x, xt])[:500], torch.cat([y, yt])[:500]
 
-def accuracy(net, x, y): return (net(x).argmax(1) == y).double().mean().item()
+
+def accuracy(net, x, y):
+    return (net(x).argmax(1) == y).double().mean().item()
+
 
 class Spy(nn.Module):
-    "Fails in train mode, where gradients are recorded, and where somebody differentiates; counts who was shown how often"
+    """Fails in train mode, where gradients are recorded, and where somebody differentiates; counts
+    who was shown how often
+    """
+
     class Wall(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, z): return z.clone()
+        def forward(ctx, z):
+            return z.clone()
+
         @staticmethod
-        def backward(ctx, g): raise AssertionError('a gradient was taken')
-    def __init__(self, model, x=None, p=torch.inf): super().__init__(); self.model,self.x,self.p,self.shown,self.each = model,x,p,0,torch.zeros(0 if x is None else len(x), dtype=torch.long)
+        def backward(ctx, g):
+            raise AssertionError("a gradient was taken")
+
+    def __init__(self, model, x=None, p=torch.inf):
+        super().__init__()
+        self.model, self.x, self.p, self.shown, self.each = (
+            model,
+            x,
+            p,
+            0,
+            torch.zeros(0 if x is None else len(x), dtype=torch.long),
+        )
+
     def forward(self, x):
         assert not torch.is_grad_enabled() and not self.training
         self.shown += len(x)
-        if self.x is not None:                                   # whose image is it? The nearest clean one's
+        # whose image is it? The nearest clean one's
+        if self.x is not None:
             who = torch.cdist(x.flatten(1), self.x.flatten(1), p=self.p).argmin(1)
-            assert len(who.unique()) == len(who); self.each[who] += 1
+            assert len(who.unique()) == len(who)
+            self.each[who] += 1
         return self.Wall.apply(self.model(x))
 
-@pytest.fixture(scope='module')
+
+@pytest.fixture(scope="module")
 def whole():
     "torchattacks' Square as published, and with windows that may take the last place too"
-    torchattacks = pytest.importorskip('torchattacks', reason='torchattacks is not installed')
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is not installed")
+
     class Whole(torchattacks.Square):
-        def random_int(self, low=0, high=1, shape=[1]): return super().random_int(low, high+1, shape)
-    return torchattacks.Square,Whole
+        def random_int(self, low=0, high=1, shape=(1,)):
+            return super().random_int(low, high + 1, shape)
+
+    return torchattacks.Square, Whole
+
 
 class TestSquareAgainstTorchattacks:
-    """torchattacks draws windows from [0, h-s) and [0, w-s): the last place is never taken, so small squares never reach the last row and column.
-    On 8x8 images that costs it several points. With this one call mended, the two agree; they share no other line"""
-    @pytest.mark.parametrize('ball', [Linf(.15), L2(.8)], ids=str)
+    """torchattacks draws windows from [0, h-s) and [0, w-s): the last place is never taken, so
+    small squares never reach the last row and column. On 8x8 images that costs it several points.
+    With this one call mended, the two agree; they share no other line
+    """
+
+    @pytest.mark.parametrize("ball", [Linf(0.15), L2(0.8)], ids=str)
     def test_within_a_point_over_three_seeds(self, whole, digits, ball, n=250):
-        net,x,y = digits
-        as_published,mended = whole
-        mean = lambda run: sum(accuracy(net, run(seed), y) for seed in range(3))/3
+        net, x, y = digits
+        as_published, mended = whole
+
+        def mean(run):
+            return sum(accuracy(net, run(seed), y) for seed in range(3)) / 3
+
         kw = dict(norm=type(ball).__name__, eps=ball.eps, n_queries=n)
         theirs = mean(lambda seed: mended(net, seed=seed, **kw)(x, y))
-        ours = mean(lambda seed: square(ball, n+2, generator=generator(seed))(net, x, y))        # they do not count the clean image and the start
-        assert abs(ours-theirs) <= .01, (ours, theirs)
-        assert ours < mean(lambda seed: as_published(net, seed=seed, **kw)(x, y))                # as it stands, theirs is the weaker one on small images
-    @pytest.mark.parametrize('s', range(1, 30))
+        # they do not count the clean image and the start
+        ours = mean(lambda seed: square(ball, n + 2, generator=generator(seed))(net, x, y))
+        assert abs(ours - theirs) <= 0.01, (ours, theirs)
+        # as it stands, theirs is the weaker one on small images
+        assert ours < mean(lambda seed: as_published(net, seed=seed, **kw)(x, y))
+
+    @pytest.mark.parametrize("s", range(1, 30))
     def test_the_bump_is_theirs(self, whole, s):
-        theirs = whole[0](nn.Identity()); theirs.device = 'cpu'
-        b,eta = bump(s, torch.zeros(1)),theirs.eta(s)
-        assert min((b-eta).abs().max(), (b-eta.T).abs().max()) < 1e-6
+        theirs = whole[0](nn.Identity())
+        theirs.device = "cpu"
+        b, eta = bump(s, torch.zeros(1)), theirs.eta(s)
+        assert min((b - eta).abs().max(), (b - eta.T).abs().max()) < 1e-6
+
     def test_the_schedule_is_theirs(self, whole):
         for n in (100, 777, 5000, 10_000):
             theirs = whole[0](nn.Identity(), n_queries=n)
-            for t in range(0, n, 7): assert side(t, n, .8, torch.zeros(1, 3, 32, 32)) == max(int(round((theirs.p_selection(t)*1024)**.5)), 1)
+            for t in range(0, n, 7):
+                assert side(t, n, 0.8, torch.zeros(1, 3, 32, 32)) == max(
+                    int(round((theirs.p_selection(t) * 1024) ** 0.5)), 1
+                )
+
 
 def test_square_is_fooled_by_no_masked_gradient(digits):
-    net,x,y = digits
-    loud = lambda x: 256*net(x)
-    flat = lambda x: net((x*7).round()/7)
-    for m in (loud, flat):
-        assert accuracy(m, pgd(Linf(.15), 10, generator=generator(0))(m, x, y), y) > .9
-        assert accuracy(m, square(Linf(.15), 300, generator=generator(0))(m, x, y), y) < .35
-    assert torch.equal(*(square(Linf(.15), 30, generator=generator(0))(m, x, y) for m in (net, loud)))
+    net, x, y = digits
 
-@pytest.mark.parametrize('attack', [square(Linf(.1), 120), square(L2(.5), 120), spsa(Linf(.1), 120, 5), spsa(L2(.5), 120, 5)], ids=['linf', 'l2', 'spsa linf', 'spsa l2'])
+    def loud(x):
+        return 256 * net(x)
+
+    def flat(x):
+        return net((x * 7).round() / 7)
+
+    for m in (loud, flat):
+        assert accuracy(m, pgd(Linf(0.15), 10, generator=generator(0))(m, x, y), y) > 0.9
+        assert accuracy(m, square(Linf(0.15), 300, generator=generator(0))(m, x, y), y) < 0.35
+    assert torch.equal(
+        *(square(Linf(0.15), 30, generator=generator(0))(m, x, y) for m in (net, loud))
+    )
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [square(Linf(0.1), 120), square(L2(0.5), 120), spsa(Linf(0.1), 120, 5), spsa(L2(0.5), 120, 5)],
+    ids=["linf", "l2", "spsa linf", "spsa l2"],
+)
 def test_questions_are_forward_passes_of_each_image(digits, attack):
-    net,x,y = digits
-    p = 2. if isinstance(attack.ball, L2) else torch.inf
-    far = torch.cdist(x.flatten(1), x.flatten(1), p=p).fill_diagonal_(9).amin(1) > 2*(attack.ball.eps + (.01 if p > 2 else .08))    # so that the nearest clean image is the right one
-    x,y = x[far][:150],y[far][:150]
+    net, x, y = digits
+    p = 2.0 if isinstance(attack.ball, L2) else torch.inf
+    # so that the nearest clean image is the right one
+    far = torch.cdist(x.flatten(1), x.flatten(1), p=p).fill_diagonal_(9).amin(1) > 2 * (
+        attack.ball.eps + (0.01 if p > 2 else 0.08)
+    )
+    x, y = x[far][:150], y[far][:150]
     spy = Spy(net, x, p)
-    x_adv,used = replace(attack, generator=generator(0)).run(spy, x, y)
+    x_adv, used = replace(attack, generator=generator(0)).run(spy, x, y)
     assert len(x) > 50 and torch.equal(used, spy.each) and used.max() <= 120
     wrong = net(x_adv).argmax(1) != y
-    assert wrong[used < used.max()].all() and (used[net(x).argmax(1) != y] == 1).all() and not wrong.all() and (wrong & (used > 1)).any()
+    assert (
+        wrong[used < used.max()].all()
+        and (used[net(x).argmax(1) != y] == 1).all()
+        and not wrong.all()
+        and (wrong & (used > 1)).any()
+    )
 
-@pytest.mark.parametrize('stop', (True, False))
+
+@pytest.mark.parametrize("stop", (True, False))
 def test_questions_of_rays(digits, stop):
-    net,x,y = digits
+    net, x, y = digits
     spy = Spy(net)
-    x_adv,used = rays(Linf(.1), 150, stop=stop).run(spy, x[:100], y[:100])
+    x_adv, used = rays(Linf(0.1), 150, stop=stop).run(spy, x[:100], y[:100])
     assert spy.shown == used.sum() and used.max() <= 150
-    for k in range(3):                                           # alone, an image is asked about as often as in company
-        one,n = rays(Linf(.1), 150, stop=stop).run(Spy(net), x[k:k+1], y[k:k+1])
-        assert n == used[k] and (one-x_adv[k:k+1]).abs().max() < 2e-4
+    # alone, an image is asked about as often as in company
+    for k in range(3):
+        one, n = rays(Linf(0.1), 150, stop=stop).run(Spy(net), x[k : k + 1], y[k : k + 1])
+        assert n == used[k] and (one - x_adv[k : k + 1]).abs().max() < 2e-4
     wrong = net(x_adv).argmax(1) != y[:100]
     assert torch.equal(x_adv[~wrong], x[:100][~wrong])
-    if stop: assert wrong[used < 150].all()
+    if stop:
+        assert wrong[used < 150].all()
 
-@pytest.mark.parametrize('make', [lambda q,g: square(Linf(.12), q, horizon=400, generator=g), lambda q,g: square(L2(.6), q, horizon=400, generator=g), lambda q,g: rays(Linf(.12), q)], ids=['linf', 'l2', 'rays'])
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda q, g: square(Linf(0.12), q, horizon=400, generator=g),
+        lambda q, g: square(L2(0.6), q, horizon=400, generator=g),
+        lambda q, g: rays(Linf(0.12), q),
+    ],
+    ids=["linf", "l2", "rays"],
+)
 def test_a_longer_run_never_unfools(digits, make):
-    net,x,y = digits
+    net, x, y = digits
     runs = [make(q, generator(3)).run(net, x[:200], y[:200]) for q in (1, 2, 40, 120, 250)]
-    fooled = [net(x_adv).argmax(1) != y[:200] for x_adv,_ in runs]
-    for a,b in zip(fooled, fooled[1:]): assert (b >= a).all()
+    fooled = [net(x_adv).argmax(1) != y[:200] for x_adv, _ in runs]
+    for a, b in zip(fooled, fooled[1:]):
+        assert (b >= a).all()
     assert fooled[-1].sum() > fooled[0].sum()
-    for q,(_,used),f in zip((1, 2, 40, 120, 250), runs, fooled): assert torch.equal(f, fooled[-1] & (runs[-1][1] <= q)) and used.max() <= q    # the budget curve of the long run
-    loss = [margin(net(x_adv), y[:200]) for x_adv,_ in runs[1:]]
-    if make(9, None).search.__class__.__name__ == 'Squares': assert all((b >= a-1e-5)[~g].all() for a,b,g in zip(loss, loss[1:], fooled[1:]))
+    # the budget curve of the long run
+    for q, (_, used), f in zip((1, 2, 40, 120, 250), runs, fooled):
+        assert torch.equal(f, fooled[-1] & (runs[-1][1] <= q)) and used.max() <= q
+    loss = [margin(net(x_adv), y[:200]) for x_adv, _ in runs[1:]]
+    if make(9, None).search.__class__.__name__ == "Squares":
+        assert all((b >= a - 1e-5)[~g].all() for a, b, g in zip(loss, loss[1:], fooled[1:]))
+
 
 def line(shape, c=4, seed=0, dtype=torch.float32):
     g = torch.Generator().manual_seed(seed)
-    m = nn.Sequential(nn.Flatten(), nn.Linear(shape[1]*shape[2]*shape[3], 7), nn.Tanh(), nn.Linear(7, c))
-    for p in m.parameters(): p.data = torch.randn(p.shape, generator=g)
+    m = nn.Sequential(
+        nn.Flatten(), nn.Linear(shape[1] * shape[2] * shape[3], 7), nn.Tanh(), nn.Linear(7, c)
+    )
+    for p in m.parameters():
+        p.data = torch.randn(p.shape, generator=g)
     return m.to(dtype)
 
-shapes = st.tuples(st.sampled_from((1, 2, 5)), st.sampled_from((1, 2, 3)), st.integers(1, 9), st.integers(1, 9))
+
+shapes = st.tuples(
+    st.sampled_from((1, 2, 5)), st.sampled_from((1, 2, 3)), st.integers(1, 9), st.integers(1, 9)
+)
+
+
 @settings(max_examples=60, deadline=None)
-@given(shape=shapes, eps=st.one_of(st.just(0.), st.floats(1e-4, 2.)), which=st.sampled_from(('square linf', 'square l2', 'spsa linf', 'spsa l2', 'spsa l1', 'rays', 'rays on')),
-       q=st.integers(1, 25), p=st.floats(.01, 1.), dtype=st.sampled_from((torch.float16, torch.bfloat16, torch.float32, torch.float64)), seed=st.integers(0, 99))
+@given(
+    shape=shapes,
+    eps=st.one_of(st.just(0.0), st.floats(1e-4, 2.0)),
+    which=st.sampled_from(
+        ("square linf", "square l2", "spsa linf", "spsa l2", "spsa l1", "rays", "rays on")
+    ),
+    q=st.integers(1, 25),
+    p=st.floats(0.01, 1.0),
+    dtype=st.sampled_from((torch.float16, torch.bfloat16, torch.float32, torch.float64)),
+    seed=st.integers(0, 99),
+)
 def test_every_output_is_inside_ball_and_box(shape, eps, which, q, p, dtype, seed):
     g = torch.Generator().manual_seed(seed)
-    x,y = torch.rand(shape, generator=g).round(decimals=1).to(dtype),torch.randint(0, 4, shape[:1], generator=g)      # exact blacks and whites occur
-    kind = {'linf': Linf, 'l2': L2, 'l1': L1}.get(which.split()[-1], Linf)
-    b = kind(min(eps, 1.) if kind is Linf else eps)              # no pixel can move further than that
-    attack = rays(b, q, stop=which == 'rays') if 'rays' in which else square(b, q, p, generator=g) if 'square' in which else spsa(b, q+6, 2, generator=g)
-    x_adv,used = attack.run(line(shape, dtype=dtype), x, y)
-    assert x_adv.shape == x.shape and x_adv.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert b.inside(x_adv, x.to(x_adv.dtype), tol=1e-6).all() and x_adv.min() >= 0 and x_adv.max() <= 1
-    assert used.shape == shape[:1] and used.dtype == torch.int64 and used.min() >= 1 and used.max() <= attack.queries
-    if eps == 0: assert torch.equal(x_adv, x.to(x_adv.dtype))
+    # exact blacks and whites occur
+    x, y = (
+        torch.rand(shape, generator=g).round(decimals=1).to(dtype),
+        torch.randint(0, 4, shape[:1], generator=g),
+    )
+    kind = {"linf": Linf, "l2": L2, "l1": L1}.get(which.split()[-1], Linf)
+    # no pixel can move further than that
+    b = kind(min(eps, 1.0) if kind is Linf else eps)
+    attack = (
+        rays(b, q, stop=which == "rays")
+        if "rays" in which
+        else square(b, q, p, generator=g)
+        if "square" in which
+        else spsa(b, q + 6, 2, generator=g)
+    )
+    x_adv, used = attack.run(line(shape, dtype=dtype), x, y)
+    assert x_adv.shape == x.shape and x_adv.dtype == (
+        torch.float64 if dtype == torch.float64 else torch.float32
+    )
+    assert (
+        b.inside(x_adv, x.to(x_adv.dtype), tol=1e-6).all() and x_adv.min() >= 0 and x_adv.max() <= 1
+    )
+    assert (
+        used.shape == shape[:1]
+        and used.dtype == torch.int64
+        and used.min() >= 1
+        and used.max() <= attack.queries
+    )
+    if eps == 0:
+        assert torch.equal(x_adv, x.to(x_adv.dtype))
+
 
 @settings(max_examples=60, deadline=None)
-@given(shape=shapes, eps=st.floats(.01, 1.), s=st.integers(1, 12), seed=st.integers(0, 99))
+@given(shape=shapes, eps=st.floats(0.01, 1.0), s=st.integers(1, 12), seed=st.integers(0, 99))
 def test_proposals(shape, eps, s, seed):
     g = torch.Generator().manual_seed(seed)
-    x,cube,round_ = torch.rand(shape, generator=g, dtype=torch.float64),Linf(eps),L2(eps)
+    x, cube, round_ = torch.rand(shape, generator=g, dtype=torch.float64), Linf(eps), L2(eps)
     s_ = min(s, *shape[2:])
-    for z in (stripes(x, cube, g), blot(stripes(x, cube, g), x, s_, cube, g)): assert ((z-x).abs()-eps).abs().max() < 1e-9    # corners
-    now = round_.project(tiles(x, round_, g), x); z = shift(now, x, s, round_, g)
+    # corners
+    for z in (stripes(x, cube, g), blot(stripes(x, cube, g), x, s_, cube, g)):
+        assert ((z - x).abs() - eps).abs().max() < 1e-9
+    now = round_.project(tiles(x, round_, g), x)
+    z = shift(now, x, s, round_, g)
     for v in (tiles(x, round_, g), z):
-        full = (round_.norm(v-x)-eps).abs() < 1e-9
-        assert full.all() or (v is z and min(shape[2:]) == 1 and torch.equal(v[~full], x[~full]))  # windows of one pixel: old and new may cancel
+        full = (round_.norm(v - x) - eps).abs() < 1e-9
+        # windows of one pixel: old and new may cancel
+        assert full.all() or (v is z and min(shape[2:]) == 1 and torch.equal(v[~full], x[~full]))
     at = _pixels(x, s_, g)
-    assert at.shape == (len(x), 1, s_**2) and at.min() >= 0 and at.max() < shape[2]*shape[3] and all(len(set(r)) == s_**2 for r in at[:,0].tolist())
+    assert (
+        at.shape == (len(x), 1, s_**2)
+        and at.min() >= 0
+        and at.max() < shape[2] * shape[3]
+        and all(len(set(r)) == s_**2 for r in at[:, 0].tolist())
+    )
 
-@pytest.mark.parametrize('attack', [square(Linf(.1), 20), square(L2(.5), 20), spsa(Linf(.1), 40, 4)], ids=['linf', 'l2', 'spsa'])
+
+@pytest.mark.parametrize(
+    "attack",
+    [square(Linf(0.1), 20), square(L2(0.5), 20), spsa(Linf(0.1), 40, 4)],
+    ids=["linf", "l2", "spsa"],
+)
 def test_randomness_belongs_to_the_generator(attack):
-    x,y = torch.rand(6, 1, 5, 5),torch.tensor([0, 1, 2, 3, 0, 1])
-    m,before = line(x.shape),torch.get_rng_state()
+    x, y = torch.rand(6, 1, 5, 5), torch.tensor([0, 1, 2, 3, 0, 1])
+    m, before = line(x.shape), torch.get_rng_state()
     y = m(x).argmax(1)
-    run = lambda seed: replace(attack, generator=generator(seed))(m, x, y)
+
+    def run(seed):
+        return replace(attack, generator=generator(seed))(m, x, y)
+
     assert torch.equal(run(1), run(1)) and not torch.equal(run(1), run(2))
     assert torch.equal(torch.get_rng_state(), before)
     attack(m, x, y)
-    assert not torch.equal(torch.get_rng_state(), before)        # without one, torch's own stream is drawn from
+    # without one, torch's own stream is drawn from
+    assert not torch.equal(torch.get_rng_state(), before)
+
 
 def test_rays_draw_nothing():
-    x = torch.rand(6, 1, 5, 5); m = line(x.shape); before = torch.get_rng_state()
-    rays(Linf(.1), 60)(m, x, m(x).argmax(1))
+    x = torch.rand(6, 1, 5, 5)
+    m = line(x.shape)
+    before = torch.get_rng_state()
+    rays(Linf(0.1), 60)(m, x, m(x).argmax(1))
     assert torch.equal(torch.get_rng_state(), before)
 
+
 def test_modes_images_and_gradients_are_left_alone():
-    m = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.5), nn.Flatten(), nn.Linear(4*36, 3)).train()
+    m = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(4 * 36, 3),
+    ).train()
     m[3].eval()
-    x,y = torch.rand(4, 1, 8, 8),torch.tensor([0, 1, 2, 0])
-    stats,modes,before = [b.clone() for b in m.buffers()],[k.training for k in m.modules()],x.clone()
-    for attack in (square(Linf(.1), 20), square(L2(.5), 20), spsa(Linf(.1), 20, 4), rays(Linf(.1), 40)):
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    stats, modes, before = (
+        [b.clone() for b in m.buffers()],
+        [k.training for k in m.modules()],
+        x.clone(),
+    )
+    for attack in (
+        square(Linf(0.1), 20),
+        square(L2(0.5), 20),
+        spsa(Linf(0.1), 20, 4),
+        rays(Linf(0.1), 40),
+    ):
         x_adv = attack(m, x, y)
         assert not x_adv.requires_grad and torch.is_grad_enabled()
-        with torch.no_grad(): attack(m, x, y)
-    for attack in (square(Linf(.1), 20), square(L2(.5), 20), rays(Linf(.1), 40)):
-        with torch.inference_mode(): attack(m, x, y)             # SPSA borrows autograd's bookkeeping, though no gradient of the model
-    assert all(p.grad is None for p in m.parameters()) and all(torch.equal(a, b) for a,b in zip(m.buffers(), stats))
+        with torch.no_grad():
+            attack(m, x, y)
+    for attack in (square(Linf(0.1), 20), square(L2(0.5), 20), rays(Linf(0.1), 40)):
+        # SPSA borrows autograd's bookkeeping, though no gradient of the model
+        with torch.inference_mode():
+            attack(m, x, y)
+    assert all(p.grad is None for p in m.parameters()) and all(
+        torch.equal(a, b) for a, b in zip(m.buffers(), stats)
+    )
     assert [k.training for k in m.modules()] == modes and torch.equal(x, before)
+
 
 @settings(max_examples=15, deadline=None)
 @given(n=st.integers(2, 8), seed=st.integers(0, 99), edge=st.booleans(), bent=st.booleans())
 def test_the_estimate_converges_to_the_gradient(n, seed, edge, bent):
     g = torch.Generator().manual_seed(seed)
-    w,A = (torch.randn(*k, generator=g, dtype=torch.float64) for k in ((n,), (n, n)))
-    f = (lambda x: ((x @ A)*x).sum(1) + x @ w) if bent and not edge else lambda x: x @ w         # at the edge a probe is one-sided, which a bend would show
+    w, A = (torch.randn(*k, generator=g, dtype=torch.float64) for k in ((n,), (n, n)))
+    # at the edge a probe is one-sided, which a bend would show
+    f = (lambda x: ((x @ A) * x).sum(1) + x @ w) if bent and not edge else lambda x: x @ w
     x = torch.rand(1, n, generator=g, dtype=torch.float64)
-    x = x.round() if edge else .1+.8*x
-    many = x.expand(4000, n)                                     # 4000 pixels of independent estimates, 5 pairs each
+    x = x.round() if edge else 0.1 + 0.8 * x
+    # 4000 pixels of independent estimates, 5 pairs each
+    many = x.expand(4000, n)
     true = value_and_grad(lambda x: (f(x),), x)[1]
-    guess = estimate(f, many, .01, 5, generator(seed))
-    assert ((guess.mean(0)-true).abs() <= 5*guess.std(0)/4000**.5 + 1e-9).all()                  # unbiased, to five standard errors
-    assert ((guess.mean(0)-true).norm() < .1*max(true.norm(), (A.norm() if bent else 0) + w.norm()))
+    guess = estimate(f, many, 0.01, 5, generator(seed))
+    # unbiased, to five standard errors
+    assert ((guess.mean(0) - true).abs() <= 5 * guess.std(0) / 4000**0.5 + 1e-9).all()
+    assert (guess.mean(0) - true).norm() < 0.1 * max(
+        true.norm(), (A.norm() if bent else 0) + w.norm()
+    )
+
 
 def test_spsa_climbs_as_far_as_the_closed_form():
-    w = torch.randn(12, dtype=torch.float64)*torch.arange(1, 13)
-    f = lambda x: torch.stack([45-x.flatten(1) @ w/2, x.flatten(1) @ w/2-45 - .5*w.sum()], 1)    # never fooled, so it climbs to the end
-    x,y = torch.full((5, 3, 2, 2), .5, dtype=torch.float64),torch.zeros(5, dtype=torch.long)
-    gain = margin(f(spsa(Linf(.01), 4000, 16, generator=generator(0))(f, x, y)), y) - margin(f(x), y)
-    assert (gain <= .01*w.abs().sum()+1e-9).all() and (gain > .93*.01*w.abs().sum()).all()
+    w = torch.randn(12, dtype=torch.float64) * torch.arange(1, 13)
+
+    # never fooled, so it climbs to the end
+    def f(x):
+        return torch.stack(
+            [45 - x.flatten(1) @ w / 2, x.flatten(1) @ w / 2 - 45 - 0.5 * w.sum()], 1
+        )
+
+    x, y = torch.full((5, 3, 2, 2), 0.5, dtype=torch.float64), torch.zeros(5, dtype=torch.long)
+    gain = margin(f(spsa(Linf(0.01), 4000, 16, generator=generator(0))(f, x, y)), y) - margin(
+        f(x), y
+    )
+    assert (gain <= 0.01 * w.abs().sum() + 1e-9).all() and (
+        gain > 0.93 * 0.01 * w.abs().sum()
+    ).all()
+
 
 @settings(max_examples=10, deadline=None)
-@given(shape=st.tuples(st.sampled_from((1, 3)), st.sampled_from((1, 2)), st.integers(1, 3), st.integers(1, 3)), seed=st.integers(0, 99), share=st.floats(.01, .35))
+@given(
+    shape=st.tuples(
+        st.sampled_from((1, 3)), st.sampled_from((1, 2)), st.integers(1, 3), st.integers(1, 3)
+    ),
+    seed=st.integers(0, 99),
+    share=st.floats(0.01, 0.35),
+)
 def test_rays_find_the_closed_form_distance(shape, seed, share):
     g = torch.Generator().manual_seed(seed)
-    n = shape[1]*shape[2]*shape[3]
-    w = torch.randn(n, generator=g, dtype=torch.float64)*torch.arange(1, n+1)                    # unequal weights
-    x = .45+.1*torch.rand(shape, generator=g, dtype=torch.float64)                               # the box is no hindrance
-    b = -(x.flatten(1) @ w).max() - share*w.abs().sum()
-    f = lambda x: 10.*nn.functional.one_hot((x.flatten(1) @ w + b > 0).long(), 2).double()
-    exact = (x.flatten(1) @ w + b).abs()/w.abs().sum()
-    x_adv,used = rays(Linf(1.), 600, tol=1e-7, stop=False).run(f, x, torch.zeros(len(x), dtype=torch.long))
-    found = Linf(1.).norm(x_adv-x)
-    ok = exact < .43                                             # nearer than the box, whatever the direction; and there is a corner to begin with
-    ok &= torch.stack([f((x+s).clamp(0, 1)).argmax(1) == 1 for s in islice(blocks(x[:1]), 2*n)]).any(0)
-    assert (f(x_adv).argmax(1) == 1)[ok].all() and (found >= exact-1e-12)[ok].all() and (found <= 1.001*exact+1e-6)[ok].all()
-    for eps,fools in ((1.01, True), (.99, False)):               # a ball a little larger, a little smaller than needed
-        z = rays(Linf(eps*exact[0].item()), 600, tol=1e-7)(f, x[:1], torch.zeros(1, dtype=torch.long))
-        if ok[0]: assert (f(z).argmax(1) == 1).item() == fools and (fools or torch.equal(z, x[:1]))
+    n = shape[1] * shape[2] * shape[3]
+    # unequal weights
+    w = torch.randn(n, generator=g, dtype=torch.float64) * torch.arange(1, n + 1)
+    # the box is no hindrance
+    x = 0.45 + 0.1 * torch.rand(shape, generator=g, dtype=torch.float64)
+    b = -(x.flatten(1) @ w).max() - share * w.abs().sum()
+
+    def f(x):
+        return 10.0 * nn.functional.one_hot((x.flatten(1) @ w + b > 0).long(), 2).double()
+
+    exact = (x.flatten(1) @ w + b).abs() / w.abs().sum()
+    x_adv, used = rays(Linf(1.0), 600, tol=1e-7, stop=False).run(
+        f, x, torch.zeros(len(x), dtype=torch.long)
+    )
+    found = Linf(1.0).norm(x_adv - x)
+    # nearer than the box, whatever the direction; and there is a corner to begin with
+    ok = exact < 0.43
+    ok &= torch.stack(
+        [f((x + s).clamp(0, 1)).argmax(1) == 1 for s in islice(blocks(x[:1]), 2 * n)]
+    ).any(0)
+    assert (
+        (f(x_adv).argmax(1) == 1)[ok].all()
+        and (found >= exact - 1e-12)[ok].all()
+        and (found <= 1.001 * exact + 1e-6)[ok].all()
+    )
+    # a ball a little larger, a little smaller than needed
+    for eps, fools in ((1.01, True), (0.99, False)):
+        z = rays(Linf(eps * exact[0].item()), 600, tol=1e-7)(
+            f, x[:1], torch.zeros(1, dtype=torch.long)
+        )
+        if ok[0]:
+            assert (f(z).argmax(1) == 1).item() == fools and (fools or torch.equal(z, x[:1]))
+
 
 def test_oracle_keeps_the_best_and_stops():
-    f = lambda x: torch.stack([torch.zeros(len(x)), x.flatten(1).sum(1)-1], 1)
-    x,y = torch.tensor([[.1, .1], [.9, .9], [.2, .2]]).view(3, 1, 1, 2),torch.zeros(3, dtype=torch.long)
+    def f(x):
+        return torch.stack([torch.zeros(len(x)), x.flatten(1).sum(1) - 1], 1)
+
+    x, y = (
+        torch.tensor([[0.1, 0.1], [0.9, 0.9], [0.2, 0.2]]).view(3, 1, 1, 2),
+        torch.zeros(3, dtype=torch.long),
+    )
     ask = Oracle(f, x, y, margin, 4)
     assert ask.won.tolist() == [False, True, False] and ask.live.tolist() == [0, 2]
-    for v in (.3, .2, .6): ask(torch.full((len(ask.live), 1, 1, 2), v), ask.live)
-    assert ask.won.all() and ask.used.tolist() == [4, 1, 4] and ask.best[:,0,0,0].tolist() == pytest.approx([.6, .9, .6])
+    for v in (0.3, 0.2, 0.6):
+        ask(torch.full((len(ask.live), 1, 1, 2), v), ask.live)
+    assert (
+        ask.won.all()
+        and ask.used.tolist() == [4, 1, 4]
+        and ask.best[:, 0, 0, 0].tolist() == pytest.approx([0.6, 0.9, 0.6])
+    )
+
 
 def test_targets_and_soft_labels(digits):
-    net,x,y = digits
-    t = (y+1) % 10
-    x_adv,used = square(Linf(.4), 150, loss=targeted(margin), generator=generator(0)).run(net, x[:60], t[:60])
+    net, x, y = digits
+    t = (y + 1) % 10
+    x_adv, used = square(Linf(0.4), 150, loss=targeted(margin), generator=generator(0)).run(
+        net, x[:60], t[:60]
+    )
     hit = net(x_adv).argmax(1) == t[:60]
     assert hit.sum() > 40 and hit[used < 150].all()
     soft = nn.functional.one_hot(y, 10).float()
-    assert torch.equal(*(square(Linf(.1), 20, loss=ce, generator=generator(0))(net, x[:60], v[:60]) for v in (y, soft)))
+    assert torch.equal(
+        *(
+            square(Linf(0.1), 20, loss=ce, generator=generator(0))(net, x[:60], v[:60])
+            for v in (y, soft)
+        )
+    )
+
 
 def test_ties_are_judged_by_argmax():
-    f = lambda x: torch.zeros(len(x), 3)                         # all logits equal: argmax says 0
+    def f(x):
+        return torch.zeros(len(x), 3)  # all logits equal: argmax says 0
+
     x = torch.rand(2, 1, 4, 4)
-    assert square(Linf(.1), 10).run(f, x, torch.tensor([0, 1]))[1].tolist() == [10, 1]
+    assert square(Linf(0.1), 10).run(f, x, torch.tensor([0, 1]))[1].tolist() == [10, 1]
+
 
 def test_adam_is_torchs_own():
     from spat_nb.attack import ascend, at_x
-    x = torch.rand(3, 1, 4, 4, dtype=torch.float64); c = torch.rand(16, dtype=torch.float64)
-    f = lambda x: ((x.flatten(1)*c).sin().sum(1),)
-    ours = ascend(f, x, Linf(9., lo=-9., hi=9.), 6, adam, at_x, .05).x
-    p = x.clone().requires_grad_(); opt = torch.optim.Adam([p], .05, maximize=True)
-    for _ in range(6): opt.zero_grad(); f(p)[0].sum().backward(); opt.step()
+
+    x = torch.rand(3, 1, 4, 4, dtype=torch.float64)
+    c = torch.rand(16, dtype=torch.float64)
+
+    def f(x):
+        return ((x.flatten(1) * c).sin().sum(1),)
+
+    ours = ascend(f, x, Linf(9.0, lo=-9.0, hi=9.0), 6, adam, at_x, 0.05).x
+    p = x.clone().requires_grad_()
+    opt = torch.optim.Adam([p], 0.05, maximize=True)
+    for _ in range(6):
+        opt.zero_grad()
+        f(p)[0].sum().backward()
+        opt.step()
     torch.testing.assert_close(ours, p.detach(), rtol=0, atol=1e-9)
 
-@pytest.mark.parametrize('make,says', [(lambda: square(8/255), 'Linf(8/255)'), (lambda: square(L1(1.)), 'Linf and L2 only'), (lambda: rays(L2(1.)), 'Linf only'),
-    (lambda: square(Linf(.1), 0), 'queries is 0'), (lambda: square(Linf(.1), 2.5), 'queries is 2.5'), (lambda: square(Linf(.1), p=1.5), 'p is 1.5'), (lambda: rays(Linf(.1), tol=0.), 'tol is 0.0'),
-    (lambda: spsa(Linf(.1), 20), 'costs 35'), (lambda: spsa(Linf(.1), samples=0), 'samples is 0'), (lambda: spsa(Linf(.1), delta=-1.), 'delta is -1.0'), (lambda: replace(square(Linf(.1)), ball=L1(1.)), 'Linf and L2 only'),
-    (lambda: square(Linf(.1), horizon=0), 'horizon is 0')])
+
+@pytest.mark.parametrize(
+    "make,says",
+    [
+        (lambda: square(8 / 255), "Linf(8/255)"),
+        (lambda: square(L1(1.0)), "Linf and L2 only"),
+        (lambda: rays(L2(1.0)), "Linf only"),
+        (lambda: square(Linf(0.1), 0), "queries is 0"),
+        (lambda: square(Linf(0.1), 2.5), "queries is 2.5"),
+        (lambda: square(Linf(0.1), p=1.5), "p is 1.5"),
+        (lambda: rays(Linf(0.1), tol=0.0), "tol is 0.0"),
+        (lambda: spsa(Linf(0.1), 20), "costs 35"),
+        (lambda: spsa(Linf(0.1), samples=0), "samples is 0"),
+        (lambda: spsa(Linf(0.1), delta=-1.0), "delta is -1.0"),
+        (lambda: replace(square(Linf(0.1)), ball=L1(1.0)), "Linf and L2 only"),
+        (lambda: square(Linf(0.1), horizon=0), "horizon is 0"),
+    ],
+)
 def test_bad_choices_are_refused(make, says):
-    with pytest.raises((TypeError, ValueError)) as e: make()
+    with pytest.raises((TypeError, ValueError)) as e:
+        make()
     assert says in str(e.value)
 
-@pytest.mark.parametrize('attack', [square(Linf(.1), 5), spsa(Linf(.1), 12, 2), rays(Linf(.1), 5)], ids=['square', 'spsa', 'rays'])
+
+@pytest.mark.parametrize(
+    "attack",
+    [square(Linf(0.1), 5), spsa(Linf(0.1), 12, 2), rays(Linf(0.1), 5)],
+    ids=["square", "spsa", "rays"],
+)
 def test_bad_input_is_refused(attack):
-    x,y = torch.rand(4, 1, 8, 8),torch.tensor([0, 1, 2, 3])
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
     m = line(x.shape)
-    for args,says in (((m, 255*x, y), 'divide by 255'), ((m, x, y[:3]), '4 images but 3 labels'), ((m, x, y+2), 'y holds label'), ((nn.Sequential(m, nn.Softmax(1)), x, y), 'probabilities'),
-                      ((m, x[0, 0, 0], y), 'batch'), ((lambda x: x, x, y), 'logits')):
-        with pytest.raises((TypeError, ValueError), match=says): attack(*args)
+    for args, says in (
+        ((m, 255 * x, y), "divide by 255"),
+        ((m, x, y[:3]), "4 images but 3 labels"),
+        ((m, x, y + 2), "y holds label"),
+        ((nn.Sequential(m, nn.Softmax(1)), x, y), "probabilities"),
+        ((m, x[0, 0, 0], y), "batch"),
+        ((lambda x: x, x, y), "logits"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            attack(*args)
+
 
 def test_a_plain_batch_class(digits):
     "Any search fits the slot"
-    net,x,y = digits
+    net, x, y = digits
+
     def lottery(ask, x, ball, generator):
-        while len(i := ask.live): ask(ball.uniform(x[i], generator), i)
-    x_adv,used = BlackBox(Linf(.1), lottery, 5, generator=generator(0)).run(net, x, y)
-    assert Linf(.1).inside(x_adv, x).all() and used.max() == 5
+        while len(i := ask.live):
+            ask(ball.uniform(x[i], generator), i)
+
+    x_adv, used = BlackBox(Linf(0.1), lottery, 5, generator=generator(0)).run(net, x, y)
+    assert Linf(0.1).inside(x_adv, x).all() and used.max() == 5
+
 
 def test_the_model_keeps_its_own_tensor():
     "A model may answer with a tensor that it goes on using"
-    answers = torch.tensor([[2., 0., 1.]]).repeat(5, 1)
-    f = lambda x: answers[:len(x)]
-    x_adv,used = square(Linf(.1), 10).run(f, torch.rand(5, 1, 4, 4), torch.zeros(5, dtype=torch.long))
-    assert (used == 10).all() and torch.equal(answers, torch.tensor([[2., 0., 1.]]).repeat(5, 1))
+    answers = torch.tensor([[2.0, 0.0, 1.0]]).repeat(5, 1)
+
+    def f(x):
+        return answers[: len(x)]
+
+    x_adv, used = square(Linf(0.1), 10).run(
+        f, torch.rand(5, 1, 4, 4), torch.zeros(5, dtype=torch.long)
+    )
+    assert (used == 10).all() and torch.equal(answers, torch.tensor([[2.0, 0.0, 1.0]]).repeat(5, 1))

@@ -1,10 +1,19 @@
-"Activations: formulas at random, what a gate sees, frozen gates that stay, every objective with every activation, and every arm of the studies"
-import copy, math, torch, pytest
+"""Activations: formulas at random, what a gate sees, frozen gates that stay, every objective with
+every activation, and every arm of the studies
+"""
+
+import copy
+import math
 from functools import partial
 from types import SimpleNamespace
-from hypothesis import given, settings, strategies as st
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+
 from spat_nb import study as S
 from spat_nb.attack import gaussian, pgd, value_and_grad
 from spat_nb.balls import Linf
@@ -13,192 +22,532 @@ from spat_nb.data import Data, get_data
 from spat_nb.evaluate import evaluate
 from spat_nb.learner import Learner
 from spat_nb.losses import ce, margin
-from spat_nb.models import PreActResNet18, PreActResNet34, SmallCNN, WideResNet, activation, count, load, model_info, save
+from spat_nb.models import (
+    PreActResNet18,
+    PreActResNet34,
+    SmallCNN,
+    WideResNet,
+    activation,
+    count,
+    load,
+    model_info,
+    save,
+)
 from spat_nb.objectives import alp, mart, pgd_at, standard, trades
-from spat_nb.sparta import ACTIVATIONS, DYReLU, FReLU, Gate, PooledSparta, PSSiLU, SmoothReLU, Sparta, by_width, context, cut, elsewhere, freeze, gate_values, gates, held, move, off_centre, overhead, saturated, wired
+from spat_nb.sparta import (
+    ACTIVATIONS,
+    DYReLU,
+    FReLU,
+    Gate,
+    PooledSparta,
+    PSSiLU,
+    SmoothReLU,
+    Sparta,
+    by_width,
+    context,
+    cut,
+    elsewhere,
+    freeze,
+    gate_values,
+    gates,
+    held,
+    move,
+    off_centre,
+    overhead,
+    saturated,
+    wired,
+)
 
 LEARNING = [k for k, a in ACTIVATIONS.items() if list(activation(a, 4).parameters())]
-def made(make, c=4, std=.5):
+
+
+def made(make, c=4, std=0.5):
     "The activation with other weights than its first ones, float64, eval mode"
     act = activation(make, c).double().eval()
-    if isinstance(act, Gate): [nn.init.normal_(p, std=std) for p in act.parameters() if p.ndim]
+    if isinstance(act, Gate):
+        [nn.init.normal_(p, std=std) for p in act.parameters() if p.ndim]
     return act
-def state(m): return {k: v.clone() for k, v in m.state_dict().items()}
-def same(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def state(m):
+    return {k: v.clone() for k, v in m.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
 
 @settings(max_examples=30, deadline=None)
-@given(v=st.floats(-60, 60), r=st.floats(.3, 40), b=st.floats(-2, .9), c=st.floats(-4, 4))
+@given(v=st.floats(-60, 60), r=st.floats(0.3, 40), b=st.floats(-2, 0.9), c=st.floats(-4, 4))
 def test_formulas_at_random(v, r, b, c):
-    x = torch.full((1, 1, 1, 1), v, dtype=torch.float64); beta = torch.tensor(r).double().item()**2
-    assert SmoothReLU(r).double()(x).item() == pytest.approx(v-math.log(1+beta*v)/beta if v > 0 else 0, abs=1e-5, rel=1e-6)
-    sig = 1/(1+math.exp(-c*v)) if c*v > -700 else 0.
-    assert PSSiLU(b, c).double()(x).item() == pytest.approx(v*(sig-b)/(1-b), abs=1e-4, rel=1e-4)
-    p = Sparta(1, k=1).double().eval(); p.around[1].eps = 1e-30; nn.init.constant_(p.around[0].weight, c)
-    assert p(x).item() == pytest.approx(v*sig, abs=1e-5, rel=1e-6)
+    x = torch.full((1, 1, 1, 1), v, dtype=torch.float64)
+    beta = torch.tensor(r).double().item() ** 2
+    assert SmoothReLU(r).double()(x).item() == pytest.approx(
+        v - math.log(1 + beta * v) / beta if v > 0 else 0, abs=1e-5, rel=1e-6
+    )
+    sig = 1 / (1 + math.exp(-c * v)) if c * v > -700 else 0.0
+    assert PSSiLU(b, c).double()(x).item() == pytest.approx(
+        v * (sig - b) / (1 - b), abs=1e-4, rel=1e-4
+    )
+    p = Sparta(1, k=1).double().eval()
+    p.around[1].eps = 1e-30
+    nn.init.constant_(p.around[0].weight, c)
+    assert p(x).item() == pytest.approx(v * sig, abs=1e-5, rel=1e-6)
+
 
 @settings(max_examples=25, deadline=None)
-@given(b=st.integers(1, 3), c=st.integers(1, 5), h=st.integers(1, 7), w=st.integers(1, 7), k=st.sampled_from((1, 3, 5)), seed=st.integers(0, 99), rectify=st.booleans(), full=st.booleans())
+@given(
+    b=st.integers(1, 3),
+    c=st.integers(1, 5),
+    h=st.integers(1, 7),
+    w=st.integers(1, 7),
+    k=st.sampled_from((1, 3, 5)),
+    seed=st.integers(0, 99),
+    rectify=st.booleans(),
+    full=st.booleans(),
+)
 def test_sparta_is_its_formula(b, c, h, w, k, seed, rectify, full):
-    torch.manual_seed(seed); x = torch.randn(b, c, h, w, dtype=torch.float64); s = made(partial(Sparta, k=k, rectify=rectify, full=full), c)
-    conv, bn = s.around; nn.init.normal_(bn.running_mean); nn.init.uniform_(bn.running_var, .5, 2)
-    T = F.conv2d(x, conv.weight, padding=k//2, groups=1 if full else c)
-    g = 1/(1+torch.exp(-((T-bn.running_mean[:,None,None])/(bn.running_var[:,None,None]+bn.eps).sqrt()*bn.weight[:,None,None] + bn.bias[:,None,None])))
-    torch.testing.assert_close(s(x), (2*x.clamp_min(0) if rectify else x)*g); torch.testing.assert_close(s.gate(x), g)
-    v = PooledSparta(k).double(); nn.init.normal_(v.conv.weight); m = torch.stack([x.mean(1), x.amax(1)], 1)
-    torch.testing.assert_close(v(x), 2*x.relu()*F.conv2d(m, v.conv.weight, padding=k//2).sigmoid())
+    torch.manual_seed(seed)
+    x = torch.randn(b, c, h, w, dtype=torch.float64)
+    s = made(partial(Sparta, k=k, rectify=rectify, full=full), c)
+    conv, bn = s.around
+    nn.init.normal_(bn.running_mean)
+    nn.init.uniform_(bn.running_var, 0.5, 2)
+    T = F.conv2d(x, conv.weight, padding=k // 2, groups=1 if full else c)
+    g = 1 / (
+        1
+        + torch.exp(
+            -(
+                (T - bn.running_mean[:, None, None])
+                / (bn.running_var[:, None, None] + bn.eps).sqrt()
+                * bn.weight[:, None, None]
+                + bn.bias[:, None, None]
+            )
+        )
+    )
+    torch.testing.assert_close(s(x), (2 * x.clamp_min(0) if rectify else x) * g)
+    torch.testing.assert_close(s.gate(x), g)
+    v = PooledSparta(k).double()
+    nn.init.normal_(v.conv.weight)
+    m = torch.stack([x.mean(1), x.amax(1)], 1)
+    torch.testing.assert_close(
+        v(x), 2 * x.relu() * F.conv2d(m, v.conv.weight, padding=k // 2).sigmoid()
+    )
 
-@pytest.mark.parametrize('name', ACTIVATIONS)
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_shape_dtype_slope_and_start(name):
-    act = made(ACTIVATIONS[name]); x = torch.randn(1, 4, 2, 3, dtype=torch.float64)
+    act = made(ACTIVATIONS[name])
+    x = torch.randn(1, 4, 2, 3, dtype=torch.float64)
     assert act(x).shape == x.shape and copy.deepcopy(act).float()(x.float()).dtype == torch.float32
-    for p in act.parameters(): p.requires_grad_(False)
+    for p in act.parameters():
+        p.requires_grad_(False)
     assert torch.autograd.gradcheck(act, (x.clone().requires_grad_(),))
-    for at in (0., 40., -40.): assert value_and_grad(lambda v: (act(v).flatten(1).sum(1),), torch.full_like(x, at))[1].isfinite().all()
+    for at in (0.0, 40.0, -40.0):
+        assert (
+            value_and_grad(lambda v: (act(v).flatten(1).sum(1),), torch.full_like(x, at))[1]
+            .isfinite()
+            .all()
+        )
     new = activation(ACTIVATIONS[name], 4).double().eval()
-    base = F.silu if name in ('PSSiLU', 'Sparta (V2)', 'Sparta 1x1') else F.relu if isinstance(new, Gate) and name != 'SmoothReLU' else None
-    if base: torch.testing.assert_close(new(x), base(x), atol=2e-5, rtol=1e-5)
+    base = (
+        F.silu
+        if name in ("PSSiLU", "Sparta (V2)", "Sparta 1x1")
+        else F.relu
+        if isinstance(new, Gate) and name != "SmoothReLU"
+        else None
+    )
+    if base:
+        torch.testing.assert_close(new(x), base(x), atol=2e-5, rtol=1e-5)
 
-@pytest.mark.parametrize('k', [1, 3, 5])
+
+@pytest.mark.parametrize("k", [1, 3, 5])
 def test_a_gate_sees_its_window_and_nothing_else(k):
-    s = made(partial(Sparta, k=k)); x = torch.randn(1, 4, 9, 9, dtype=torch.float64); y = x.clone(); y[0, 1, 4, 4] += 1
-    moved = (s(x)-s(y)).abs()[0] > 1e-12; r = k//2
-    want = torch.zeros(4, 9, 9, dtype=torch.bool); want[1, 4-r:5+r, 4-r:5+r] = True
+    s = made(partial(Sparta, k=k))
+    x = torch.randn(1, 4, 9, 9, dtype=torch.float64)
+    y = x.clone()
+    y[0, 1, 4, 4] += 1
+    moved = (s(x) - s(y)).abs()[0] > 1e-12
+    r = k // 2
+    want = torch.zeros(4, 9, 9, dtype=torch.bool)
+    want[1, 4 - r : 5 + r, 4 - r : 5 + r] = True
     assert torch.equal(moved, want)
-    a = torch.randn(1, 4, 9, 9, dtype=torch.float64); a[..., 4, 4] = x[..., 4, 4]          # equal there, different around
-    assert torch.equal(s(a)[..., 4, 4], s(x)[..., 4, 4]) == (k == 1) and torch.equal(a.relu()[..., 4, 4], x.relu()[..., 4, 4])
+    # equal there, different around
+    a = torch.randn(1, 4, 9, 9, dtype=torch.float64)
+    a[..., 4, 4] = x[..., 4, 4]
+    assert torch.equal(s(a)[..., 4, 4], s(x)[..., 4, 4]) == (k == 1) and torch.equal(
+        a.relu()[..., 4, 4], x.relu()[..., 4, 4]
+    )
+
 
 def test_the_shuffled_gate_is_the_gate_of_another_place():
-    v = torch.arange(32.).view(1, 2, 4, 4); assert torch.equal(elsewhere(elsewhere(v)), v) and not (elsewhere(v) == v).any()
-    torch.manual_seed(0); a = made(Sparta); b = made(partial(Sparta, shuffle=True)); b.load_state_dict(a.state_dict()); x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
-    torch.testing.assert_close(b.gate(x), a.gate(x).roll((3, 3), (2, 3))); torch.testing.assert_close(b(x), x*b.gate(x))
+    v = torch.arange(32.0).view(1, 2, 4, 4)
+    assert torch.equal(elsewhere(elsewhere(v)), v) and not (elsewhere(v) == v).any()
+    torch.manual_seed(0)
+    a = made(Sparta)
+    b = made(partial(Sparta, shuffle=True))
+    b.load_state_dict(a.state_dict())
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(b.gate(x), a.gate(x).roll((3, 3), (2, 3)))
+    torch.testing.assert_close(b(x), x * b.gate(x))
+
 
 def test_parameters_of_the_specification():
     base = count(build18())
-    for act, more in ((Sparta, 42944), (FReLU, 42944), (partial(Sparta, rectify=True), 42944), (by_width(Sparta), 10560), (PooledSparta, 1666), (PSSiLU, 34), (nn.PReLU, 17)): assert count(build18(act=act))-base == more
-    full = count(build18(act=partial(Sparta, full=True)))-base
-    assert full-2*3904 == 9*(5*64**2+4*128**2+4*256**2+4*512**2) and .0038 < 42944/base < .0039
-    with torch.device('meta'): assert count(WideResNet(34, 10, act=Sparta))-count(WideResNet(34, 10)) == 123376
-def build18(**kw):
-    with torch.device('meta'): return PreActResNet18(**kw)
+    for act, more in (
+        (Sparta, 42944),
+        (FReLU, 42944),
+        (partial(Sparta, rectify=True), 42944),
+        (by_width(Sparta), 10560),
+        (PooledSparta, 1666),
+        (PSSiLU, 34),
+        (nn.PReLU, 17),
+    ):
+        assert count(build18(act=act)) - base == more
+    full = count(build18(act=partial(Sparta, full=True))) - base
+    assert (
+        full - 2 * 3904 == 9 * (5 * 64**2 + 4 * 128**2 + 4 * 256**2 + 4 * 512**2)
+        and 0.0038 < 42944 / base < 0.0039
+    )
+    with torch.device("meta"):
+        assert count(WideResNet(34, 10, act=Sparta)) - count(WideResNet(34, 10)) == 123376
 
-objectives = {'standard': standard, 'PGD-AT': pgd_at, 'TRADES': trades, 'ALP': alp, 'MART': mart}
-@pytest.mark.parametrize('objective', objectives)
-@pytest.mark.parametrize('name', ACTIVATIONS)
+
+def build18(**kw):
+    with torch.device("meta"):
+        return PreActResNet18(**kw)
+
+
+objectives = {"standard": standard, "PGD-AT": pgd_at, "TRADES": trades, "ALP": alp, "MART": mart}
+
+
+@pytest.mark.parametrize("objective", objectives)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_objective_with_every_activation(name, objective):
-    torch.manual_seed(0); net = SmallCNN(width=4, act=ACTIVATIONS[name]); x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
-    before = state(net); opt = torch.optim.SGD(net.parameters(), .05)
-    for _ in range(2):                                        # the second step reaches what stands behind a weight that began at 0
-        opt.zero_grad(); loss = objectives[objective](net.train(), x, y, pgd(Linf(.1), 1, start=gaussian())); loss.backward(); opt.step()
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, act=ACTIVATIONS[name])
+    x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
+    before = state(net)
+    opt = torch.optim.SGD(net.parameters(), 0.05)
+    # the second step reaches what stands behind a weight that began at 0
+    for _ in range(2):
+        opt.zero_grad()
+        loss = objectives[objective](net.train(), x, y, pgd(Linf(0.1), 1, start=gaussian()))
+        loss.backward()
+        opt.step()
         assert loss.isfinite() and net.training
-    assert all(not torch.equal(before[k], p) for k, p in net.named_parameters() if p.numel() > 8 and 'around.0' not in k and 'coef.0' not in k)
+    assert all(
+        not torch.equal(before[k], p)
+        for k, p in net.named_parameters()
+        if p.numel() > 8 and "around.0" not in k and "coef.0" not in k
+    )
     assert all(p.isfinite().all() for p in net.state_dict().values())
 
-@pytest.mark.parametrize('name', LEARNING)
+
+@pytest.mark.parametrize("name", LEARNING)
 def test_frozen_gates_stay_bit_for_bit(name):
-    torch.manual_seed(0); net = freeze(SmallCNN(width=4, act=ACTIVATIONS[name])); before = {k: state(m) for k, m in gates(net).items()}; first = net.body[0].weight.detach().clone()
-    data = get_data('digits', device='cpu', batch_size=64, n=64)
-    Learner(net, data.train, pgd_at, pgd(Linf(.1), 1), 1, .1, precision='float32').fit()
-    assert all(same(v, state(m)) for v, m in zip(before.values(), gates(net).values())) and not torch.equal(first, net.body[0].weight)
-    evaluate(net.train(), data.test.subset(10), 'float32', progress=False, a=pgd(Linf(.1), 1))
-    assert net.training and not any(m.training for g in gates(net).values() for m in g.modules() if isinstance(g, Gate)) and all(p.grad is None for g in gates(net).values() for p in g.parameters())
-    x = torch.rand(4, 1, 8, 8); assert (value_and_grad(lambda v: (ce(net(v), torch.arange(4)),), x)[1] != 0).flatten(1).any(1).all()
+    torch.manual_seed(0)
+    net = freeze(SmallCNN(width=4, act=ACTIVATIONS[name]))
+    before = {k: state(m) for k, m in gates(net).items()}
+    first = net.body[0].weight.detach().clone()
+    data = get_data("digits", device="cpu", batch_size=64, n=64)
+    Learner(net, data.train, pgd_at, pgd(Linf(0.1), 1), 1, 0.1, precision="float32").fit()
+    assert all(
+        same(v, state(m)) for v, m in zip(before.values(), gates(net).values())
+    ) and not torch.equal(first, net.body[0].weight)
+    evaluate(net.train(), data.test.subset(10), "float32", progress=False, a=pgd(Linf(0.1), 1))
+    assert (
+        net.training
+        and not any(
+            m.training for g in gates(net).values() for m in g.modules() if isinstance(g, Gate)
+        )
+        and all(p.grad is None for g in gates(net).values() for p in g.parameters())
+    )
+    x = torch.rand(4, 1, 8, 8)
+    assert (
+        (value_and_grad(lambda v: (ce(net(v), torch.arange(4)),), x)[1] != 0)
+        .flatten(1)
+        .any(1)
+        .all()
+    )
+
 
 def test_gates_move_between_depths():
-    torch.manual_seed(0); a, b = (f(width=4, channels=1, act=by_width(Sparta)) for f in (PreActResNet18, PreActResNet34))
-    for m in gates(a).values(): nn.init.normal_(m.around[0].weight); nn.init.normal_(m.around[1].running_mean)
+    torch.manual_seed(0)
+    a, b = (f(width=4, channels=1, act=by_width(Sparta)) for f in (PreActResNet18, PreActResNet34))
+    for m in gates(a).values():
+        nn.init.normal_(m.around[0].weight)
+        nn.init.normal_(m.around[1].running_mean)
     assert all(not same(state(m), state(n)) for m, n in zip(gates(a).values(), gates(b).values()))
-    assert move(a, b) is b and all(same(state(m), state(n)) and m is not n for m, n in zip(gates(a).values(), gates(b).values())) and len(gates(b)) == 4
-    n18, n34 = (sum(isinstance(m, Sparta) for _, m in n.named_modules(remove_duplicate=False)) for n in (a, b)); assert (n18, n34) == (17, 33)
-    s = SmallCNN(act=Sparta); before = state(s); move(SmallCNN(act=partial(Sparta, shuffle=True)), s); assert same({k: v for k, v in before.items() if 'around' not in k}, {k: v for k, v in state(s).items() if 'around' not in k})
+    assert (
+        move(a, b) is b
+        and all(
+            same(state(m), state(n)) and m is not n
+            for m, n in zip(gates(a).values(), gates(b).values())
+        )
+        and len(gates(b)) == 4
+    )
+    n18, n34 = (
+        sum(isinstance(m, Sparta) for _, m in n.named_modules(remove_duplicate=False))
+        for n in (a, b)
+    )
+    assert (n18, n34) == (17, 33)
+    s = SmallCNN(act=Sparta)
+    before = state(s)
+    move(SmallCNN(act=partial(Sparta, shuffle=True)), s)
+    assert same(
+        {k: v for k, v in before.items() if "around" not in k},
+        {k: v for k, v in state(s).items() if "around" not in k},
+    )
 
-@pytest.mark.parametrize('act', [Sparta, partial(Sparta, k=5, rectify=True), partial(Sparta, shuffle=True), PooledSparta, FReLU, DYReLU, PSSiLU, SmoothReLU])
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        Sparta,
+        partial(Sparta, k=5, rectify=True),
+        partial(Sparta, shuffle=True),
+        PooledSparta,
+        FReLU,
+        DYReLU,
+        PSSiLU,
+        SmoothReLU,
+    ],
+)
 def test_files_name_the_activation(tmp_path, act):
-    torch.manual_seed(0); net = SmallCNN(width=4, act=act).eval(); x = torch.rand(3, 1, 8, 8)
-    save(net, tmp_path/'a.safetensors'); again = load(tmp_path/'a.safetensors')
-    assert torch.equal(net(x), again(x)) and model_info(tmp_path/'a.safetensors')['model']['act']['class'].startswith('spat_nb.sparta.')
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, act=act).eval()
+    x = torch.rand(3, 1, 8, 8)
+    save(net, tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
+    assert torch.equal(net(x), again(x)) and model_info(tmp_path / "a.safetensors")["model"]["act"][
+        "class"
+    ].startswith("spat_nb.sparta.")
+
 
 def test_shared_gates_survive_a_file(tmp_path):
-    torch.manual_seed(0); net = PreActResNet18(width=4, channels=1, act=by_width(Sparta)).eval(); x = torch.rand(2, 1, 8, 8)
-    save(net, tmp_path/'a.safetensors'); again = load(tmp_path/'a.safetensors', act=by_width(Sparta))
+    torch.manual_seed(0)
+    net = PreActResNet18(width=4, channels=1, act=by_width(Sparta)).eval()
+    x = torch.rand(2, 1, 8, 8)
+    save(net, tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors", act=by_width(Sparta))
     assert torch.equal(net(x), again(x)) and len(gates(again)) == 4
 
+
 def test_twins_answer_alike_and_leave_the_network_alone():
-    torch.manual_seed(0); x, y = torch.rand(6, 1, 8, 8, dtype=torch.float64), torch.arange(6)
+    torch.manual_seed(0)
+    x, y = torch.rand(6, 1, 8, 8, dtype=torch.float64), torch.arange(6)
     for act in (Sparta, FReLU, PooledSparta, by_width(Sparta)):
-        net = SmallCNN(width=4, act=act).double().eval(); before = state(net)
-        for m in gates(net).values(): [nn.init.normal_(p) for p in m.parameters()]
-        twin = wired(net, lambda: torch.Tensor.detach); assert torch.equal(twin(x), net(x)); start = state(net)
-        slope = lambda m: value_and_grad(lambda v: (margin(m(v), y),), x)[1]
+        net = SmallCNN(width=4, act=act).double().eval()
+        before = state(net)
+        for m in gates(net).values():
+            [nn.init.normal_(p) for p in m.parameters()]
+        twin = wired(net, lambda: torch.Tensor.detach)
+        assert torch.equal(twin(x), net(x))
+        start = state(net)
+
+        def slope(m):
+            return value_and_grad(lambda v: (margin(m(v), y),), x)[1]
+
         assert not torch.allclose(slope(twin), slope(net))
-        ends = {f.__name__: f(pgd(Linf(.1), 3, generator=generator(0)))(net, x, y) for f in (cut, held)}
-        assert all(Linf(.1).inside(v, x).all() for v in ends.values()) and not torch.equal(ends['cut'], ends['held'])
-        one = {f.__name__: f(pgd(Linf(.1), 1, start=lambda x, b, g: x))(net, x, y) for f in (cut, held)}; torch.testing.assert_close(one['cut'], one['held'])      # at the clean image they are one
-        assert same(start, state(net)) and not same(before, start) and all(m.wire is None for m in gates(net).values())
+        ends = {
+            f.__name__: f(pgd(Linf(0.1), 3, generator=generator(0)))(net, x, y) for f in (cut, held)
+        }
+        assert all(Linf(0.1).inside(v, x).all() for v in ends.values()) and not torch.equal(
+            ends["cut"], ends["held"]
+        )
+        # at the clean image they are one
+        one = {
+            f.__name__: f(pgd(Linf(0.1), 1, start=lambda x, b, g: x))(net, x, y)
+            for f in (cut, held)
+        }
+        torch.testing.assert_close(one["cut"], one["held"])
+        assert (
+            same(start, state(net))
+            and not same(before, start)
+            and all(m.wire is None for m in gates(net).values())
+        )
     shared = PreActResNet18(width=4, channels=1, act=by_width(Sparta)).eval()
     assert [len(v) for v in gate_values(shared, torch.rand(2, 1, 8, 8)).values()] == [5, 4, 4, 4]
-    assert all(0 <= v <= 1 for v in saturated(shared, torch.rand(2, 1, 8, 8), .4).values()) and max(saturated(shared, torch.rand(2, 1, 8, 8)).values()) < .5
+    assert (
+        all(0 <= v <= 1 for v in saturated(shared, torch.rand(2, 1, 8, 8), 0.4).values())
+        and max(saturated(shared, torch.rand(2, 1, 8, 8)).values()) < 0.5
+    )
+
 
 def test_what_hides_a_slope_is_found():
-    "Gates with huge weights saturate; cut finds what the plain attack finds where the gate has no slope of its own"
-    torch.manual_seed(0); net = SmallCNN(width=4, act=Sparta).eval(); x = torch.rand(16, 1, 8, 8)
+    """Gates with huge weights saturate; cut finds what the plain attack finds where the gate has no
+    slope of its own
+    """
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, act=Sparta).eval()
+    x = torch.rand(16, 1, 8, 8)
     soft = saturated(net, x)
-    for m in gates(net).values(): nn.init.constant_(m.around[1].weight, 1e4)
-    assert all(v > .9 for v in saturated(net, x).values()) and all(v < .1 for v in soft.values())
-    y = net(x).argmax(1); go = lambda f: f(pgd(Linf(.05), 2, generator=generator(0)))(net, x, y); assert (go(cut) == go(lambda a: a)).double().mean() > .9
+    for m in gates(net).values():
+        nn.init.constant_(m.around[1].weight, 1e4)
+    assert all(v > 0.9 for v in saturated(net, x).values()) and all(v < 0.1 for v in soft.values())
+    y = net(x).argmax(1)
+
+    def go(f):
+        return f(pgd(Linf(0.05), 2, generator=generator(0)))(net, x, y)
+
+    assert (go(cut) == go(lambda a: a)).double().mean() > 0.9
+
 
 @settings(max_examples=20, deadline=None)
-@given(r=st.floats(0, 1), seed=st.integers(0, 99), a=st.floats(.1, 9), b=st.floats(-5, 5))
+@given(r=st.floats(0, 1), seed=st.integers(0, 99), a=st.floats(0.1, 9), b=st.floats(-5, 5))
 def test_context(r, seed, a, b):
-    torch.manual_seed(seed); x, e = torch.randn(2, 40, 2, 12, 12); y = r**.5*e + (1-r)**.5*x
-    assert context(x, y) == pytest.approx(r, abs=.07) and context(x, a*y+b) == pytest.approx(context(x, y), abs=1e-6) and context(x, x.relu()) < .01 and context(x, x*0+b) == 0
+    torch.manual_seed(seed)
+    x, e = torch.randn(2, 40, 2, 12, 12)
+    y = r**0.5 * e + (1 - r) ** 0.5 * x
+    assert (
+        context(x, y) == pytest.approx(r, abs=0.07)
+        and context(x, a * y + b) == pytest.approx(context(x, y), abs=1e-6)
+        and context(x, x.relu()) < 0.01
+        and context(x, x * 0 + b) == 0
+    )
+
 
 def test_off_centre():
-    net = SmallCNN(width=4, act=partial(Sparta, k=5)); assert list(off_centre(net).values()) == [0.]*3
-    for m in gates(net).values(): nn.init.constant_(m.around[0].weight, -.3)
-    assert list(off_centre(net).values()) == pytest.approx([24/25]*3) and list(off_centre(SmallCNN(width=4, act=partial(Sparta, k=1))).values()) == [0.]*3 and off_centre(SmallCNN(act=PSSiLU)) == {}
+    net = SmallCNN(width=4, act=partial(Sparta, k=5))
+    assert list(off_centre(net).values()) == [0.0] * 3
+    for m in gates(net).values():
+        nn.init.constant_(m.around[0].weight, -0.3)
+    assert (
+        list(off_centre(net).values()) == pytest.approx([24 / 25] * 3)
+        and list(off_centre(SmallCNN(width=4, act=partial(Sparta, k=1))).values()) == [0.0] * 3
+        and off_centre(SmallCNN(act=PSSiLU)) == {}
+    )
+
 
 def test_overhead():
-    t = overhead(partial(SmallCNN, width=4), torch.rand(4, 1, 8, 8), rounds=1); assert list(t.index) == list(ACTIVATIONS) and (t.ms > 0).all() and t['more_%'].iloc[0] == 0
-    assert 'ms' not in overhead(PreActResNet34, acts={'ReLU': nn.ReLU, 'Sparta': Sparta})
+    t = overhead(partial(SmallCNN, width=4), torch.rand(4, 1, 8, 8), rounds=1)
+    assert list(t.index) == list(ACTIVATIONS) and (t.ms > 0).all() and t["more_%"].iloc[0] == 0
+    assert "ms" not in overhead(PreActResNet34, acts={"ReLU": nn.ReLU, "Sparta": Sparta})
 
-@pytest.mark.parametrize('call,error,says', [
-    (lambda: Sparta(4, 2), ValueError, 'k is 2'), (lambda: Sparta(4, 0), ValueError, 'k is 0'), (lambda: FReLU(4, 4), ValueError, 'k is 4'), (lambda: PooledSparta(-1), ValueError, 'k is -1'),
-    (lambda: PSSiLU(1.), ValueError, 'b is 1.0'), (lambda: SmoothReLU(0.), ValueError, 'root is 0'), (lambda: gates(SmallCNN()), ValueError, 'no activation with weights'),
-    (lambda: freeze(SmallCNN()), ValueError, 'act=Sparta'), (lambda: cut(pgd(Linf(.1)))(SmallCNN(), torch.rand(1, 1, 8, 8), torch.tensor([0])), ValueError, 'no activation with weights'),
-    (lambda: move(PreActResNet18(width=2, act=Sparta), PreActResNet34(width=2, act=Sparta)), ValueError, '17 gates but the target 33'),
-    (lambda: move(SmallCNN(width=2, act=Sparta), SmallCNN(width=4, act=Sparta)), ValueError, 'does not fit'), (lambda: gate_values(SmallCNN(act=nn.PReLU), torch.rand(1, 1, 8, 8)), ValueError, 'no gate in')])
+
+@pytest.mark.parametrize(
+    "call,error,says",
+    [
+        (lambda: Sparta(4, 2), ValueError, "k is 2"),
+        (lambda: Sparta(4, 0), ValueError, "k is 0"),
+        (lambda: FReLU(4, 4), ValueError, "k is 4"),
+        (lambda: PooledSparta(-1), ValueError, "k is -1"),
+        (lambda: PSSiLU(1.0), ValueError, "b is 1.0"),
+        (lambda: SmoothReLU(0.0), ValueError, "root is 0"),
+        (lambda: gates(SmallCNN()), ValueError, "no activation with weights"),
+        (lambda: freeze(SmallCNN()), ValueError, "act=Sparta"),
+        (
+            lambda: cut(pgd(Linf(0.1)))(SmallCNN(), torch.rand(1, 1, 8, 8), torch.tensor([0])),
+            ValueError,
+            "no activation with weights",
+        ),
+        (
+            lambda: move(PreActResNet18(width=2, act=Sparta), PreActResNet34(width=2, act=Sparta)),
+            ValueError,
+            "17 gates but the target 33",
+        ),
+        (
+            lambda: move(SmallCNN(width=2, act=Sparta), SmallCNN(width=4, act=Sparta)),
+            ValueError,
+            "does not fit",
+        ),
+        (
+            lambda: gate_values(SmallCNN(act=nn.PReLU), torch.rand(1, 1, 8, 8)),
+            ValueError,
+            "no gate in",
+        ),
+    ],
+)
 def test_bad_input(call, error, says):
-    with pytest.raises(error, match=says): call()
+    with pytest.raises(error, match=says):
+        call()
 
-@pytest.mark.parametrize('name,arm', [(s, a) for s in ('sparta', 'sparta_transfer') for a in S.studies()[s].arms])
+
+@pytest.mark.parametrize(
+    "name,arm", [(s, a) for s in ("sparta", "sparta_transfer") for a in S.studies()[s].arms]
+)
 def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
     from spat_nb.studies import sparta_transfer as T
-    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path))
-    tiny = S.Size('digits', S.digits_net, .15, 1, .1, 64, 1, steps=1, judged=4, trusted=4, cost=.02, precision='float32', strong=partial(pgd, steps=1))
-    few = Data(*(part.subset(k) for part, k in zip(get_data('digits', device='cpu', batch_size=64), (32, 10, 10))))
-    monkeypatch.setattr(S, 'get_data', lambda *_, **kw: few); monkeypatch.setattr(S, 'SIZES', dict(S.SIZES, laptop=tiny))
-    monkeypatch.setattr(T, 'get_data', lambda name, **kw: few if name == 'digits' else Data(*(p.with_(x=F.pad(p.x, [10]*4)) for p in few)))
-    monkeypatch.setattr(type(few.test), 'subset', lambda self, n, *a, **kw: self)
-    if arm != 'Sparta (V2)': monkeypatch.setattr(S, 'trust', lambda *_, **kw: SimpleNamespace(checks=(), n=4))     # one real card is enough
-    assert S.run(name, 'laptop', seeds=[0], arms=[arm], quiet=True, device='cpu', say=lambda *_: None) == 1
-    d, = S.results(name)
-    assert {'clean', 'pgd20', 'cw20', 'aa'} <= {*d['attacks']} and all(0 <= v <= 1 for k in ('saturated', 'off_centre') for v in d['extra'].get(k, {}).values())
-    act = S.studies()[name].arms[arm].slots.get('act')
-    assert ('cut' in d['attacks']) == (getattr(act, 'func', act) is Sparta) and [r for r in d['history'] if 'robust' in r]
+
+    monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
+    tiny = S.Size(
+        "digits",
+        S.digits_net,
+        0.15,
+        1,
+        0.1,
+        64,
+        1,
+        steps=1,
+        judged=4,
+        trusted=4,
+        cost=0.02,
+        precision="float32",
+        strong=partial(pgd, steps=1),
+    )
+    few = Data(
+        *(
+            part.subset(k)
+            for part, k in zip(get_data("digits", device="cpu", batch_size=64), (32, 10, 10))
+        )
+    )
+    monkeypatch.setattr(S, "get_data", lambda *_, **kw: few)
+    monkeypatch.setattr(S, "SIZES", dict(S.SIZES, laptop=tiny))
+    monkeypatch.setattr(
+        T,
+        "get_data",
+        lambda name, **kw: (
+            few if name == "digits" else Data(*(p.with_(x=F.pad(p.x, [10] * 4)) for p in few))
+        ),
+    )
+    monkeypatch.setattr(type(few.test), "subset", lambda self, n, *a, **kw: self)
+    # one real card is enough
+    if arm != "Sparta (V2)":
+        monkeypatch.setattr(S, "trust", lambda *_, **kw: SimpleNamespace(checks=(), n=4))
+    assert (
+        S.run(name, "laptop", seeds=[0], arms=[arm], quiet=True, device="cpu", say=lambda *_: None)
+        == 1
+    )
+    (d,) = S.results(name)
+    assert {"clean", "pgd20", "cw20", "aa"} <= {*d["attacks"]} and all(
+        0 <= v <= 1 for k in ("saturated", "off_centre") for v in d["extra"].get(k, {}).values()
+    )
+    act = S.studies()[name].arms[arm].slots.get("act")
+    assert ("cut" in d["attacks"]) == (getattr(act, "func", act) is Sparta) and [
+        r for r in d["history"] if "robust" in r
+    ]
+
 
 def test_on_cifar_the_gates_move_from_resnet_18_to_34(monkeypatch):
     from spat_nb.sparta import by_width, freeze
     from spat_nb.studies import sparta_transfer as T
-    x = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8); part = get_data('digits', device='cpu').test.subset(20).with_(x=x)
-    monkeypatch.setattr(S, 'get_data', lambda *_, **kw: Data(part, part, part))
-    job = S.Job(S.studies()['sparta_transfer'], 'deeper: frozen gates', 'mini', 0, torch.device('cpu'))
+
+    x = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    part = get_data("digits", device="cpu").test.subset(20).with_(x=x)
+    monkeypatch.setattr(S, "get_data", lambda *_, **kw: Data(part, part, part))
+    job = S.Job(
+        S.studies()["sparta_transfer"], "deeper: frozen gates", "mini", 0, torch.device("cpu")
+    )
     donor, net = T.noise(job), T.deep(job, by_width(T.Sparta))
-    assert type(donor).__name__ == 'Net' and sum(1 for m in net.modules() if isinstance(m, nn.Conv2d)) > sum(1 for m in donor.modules() if isinstance(m, nn.Conv2d))+12
+    assert (
+        type(donor).__name__ == "Net"
+        and sum(1 for m in net.modules() if isinstance(m, nn.Conv2d))
+        > sum(1 for m in donor.modules() if isinstance(m, nn.Conv2d)) + 12
+    )
     freeze(move(donor, net))
-    for a, b in zip(gates(donor).values(), gates(net).values()): assert all(torch.equal(u, v) for u, v in zip(a.state_dict().values(), b.state_dict().values()))
-    assert len(gates(net)) == 4 and net(x[:2]/255).shape == (2, 10)
+    for a, b in zip(gates(donor).values(), gates(net).values()):
+        assert all(
+            torch.equal(u, v) for u, v in zip(a.state_dict().values(), b.state_dict().values())
+        )
+    assert len(gates(net)) == 4 and net(x[:2] / 255).shape == (2, 10)
+
 
 def test_eight_averages():
     from spat_nb.studies.sparta_transfer import eight
-    d = get_data('digits', device='cpu').test; big = d.with_(x=F.pad(d.x.repeat_interleave(4, 2).repeat_interleave(4, 3), [-2]*4))      # 32 x 32, its rim cut off
-    inner = eight(big).x[:, :, 1:-1, 1:-1]; assert eight(big).shape == (1, 8, 8) and torch.equal(inner, d.x[:, :, 1:-1, 1:-1])
+
+    # 32 x 32, its rim cut off
+    d = get_data("digits", device="cpu").test
+    big = d.with_(x=F.pad(d.x.repeat_interleave(4, 2).repeat_interleave(4, 3), [-2] * 4))
+    inner = eight(big).x[:, :, 1:-1, 1:-1]
+    assert eight(big).shape == (1, 8, 8) and torch.equal(inner, d.x[:, :, 1:-1, 1:-1])

@@ -1,109 +1,232 @@
 "Studies: files, resume, budgets, and what is read from them"
-import json, math, os, signal, subprocess, sys, textwrap, time
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from dataclasses import replace
 from functools import partial
-import pytest, torch
+
+import pytest
+import torch
+
 from spat_nb import study as S
 from spat_nb.autoattack import autoattack
 from spat_nb.objectives import pgd_at, standard
 
-CPU = torch.device('cpu')
-TINY = dict(epochs=1, judged=10, trusted=10, cost=.05, valid=60, strong=partial(autoattack, steps=2, targets=1, queries=5), seeds=2)
-TOY = S.Study('toy', 'Does it run?', {'standard': S.Arm(standard), 'PGD-AT / x': S.Arm(pgd_at, change=dict(steps=2))}, {'laptop': TINY})
+CPU = torch.device("cpu")
+TINY = dict(
+    epochs=1,
+    judged=10,
+    trusted=10,
+    cost=0.05,
+    valid=60,
+    strong=partial(autoattack, steps=2, targets=1, queries=5),
+    seeds=2,
+)
+TOY = S.Study(
+    "toy",
+    "Does it run?",
+    {"standard": S.Arm(standard), "PGD-AT / x": S.Arm(pgd_at, change=dict(steps=2))},
+    {"laptop": TINY},
+)
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path/'results')); monkeypatch.setenv('TQDM_DISABLE', '1')
-    monkeypatch.setattr(S, '_study', lambda name: TOY if name == 'toy' else name)
-    return tmp_path/'results'
+    monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(S, "_study", lambda name: TOY if name == "toy" else name)
+    return tmp_path / "results"
 
-def go(**kw): return S.run('toy', device='cpu', quiet=True, say=lambda *_: None, **kw)
+
+def go(**kw):
+    return S.run("toy", device="cpu", quiet=True, say=lambda *_: None, **kw)
+
 
 def test_run_writes_what_is_read(folder):
     assert go() == 4 and go() == 0
-    files = sorted(p.name for p in (folder/'toy'/'laptop').glob('*.json'))
-    assert files == ['PGD-AT_x-s0.json', 'PGD-AT_x-s1.json', 'standard-s0.json', 'standard-s1.json'] and not any((folder/'.work').rglob('*.safetensors'))
-    d = json.loads((folder/'toy'/'laptop'/'standard-s1.json').read_text())
-    assert d['seed'] == 1 and d['torch'] == torch.__version__ and len(d['history']) == 1 and d['attacks']['clean']['n'] == 360 and d['attacks']['aa']['n'] == 10
-    for v in d['attacks'].values():
-        assert sum(v['class_n']) == v['n'] and sum(v['class_correct']) == v['correct'] <= v['n']
-        if 'confusion' in v: assert [sum(r) for r in v['confusion']] == v['class_n'] and [r[i] for i, r in enumerate(v['confusion'])] == v['class_correct']
-    f = S.frame('toy'); assert S.whole('toy')
-    assert len(f) == 4*6 and set(f.attack) == {'clean', 'fgsm', 'pgd20', 'cw20', 'aa', 'worst'}
-    t = S.table('toy')
-    assert list(t.index) == ['standard', 'PGD-AT / x'] and list(t.seeds) == [2, 2] and all('±' in v for v in t.clean)
-    m, lo, hi, n = S.compare('toy', 'standard', 'PGD-AT / x', 'clean')
-    v = {(r.arm, r.seed): r.accuracy for r in f[f.attack == 'clean'].itertuples()}
-    assert n == 2 and lo <= m <= hi and m == pytest.approx(sum(v['standard', s]-v['PGD-AT / x', s] for s in (0, 1))/2)
-    s = S.status('toy')
-    assert tuple(s.loc[('toy', 'laptop')][['done', 'of', 'outdated']]) == (4, 4, 0) and s.loc[('toy', 'small')].done == 0
-    import matplotlib; matplotlib.use('agg')
-    assert len(S.plot('toy').get_yticks()) == 2
+    files = sorted(p.name for p in (folder / "toy" / "laptop").glob("*.json"))
+    assert files == [
+        "PGD-AT_x-s0.json",
+        "PGD-AT_x-s1.json",
+        "standard-s0.json",
+        "standard-s1.json",
+    ] and not any((folder / ".work").rglob("*.safetensors"))
+    d = json.loads((folder / "toy" / "laptop" / "standard-s1.json").read_text())
+    assert (
+        d["seed"] == 1
+        and d["torch"] == torch.__version__
+        and len(d["history"]) == 1
+        and d["attacks"]["clean"]["n"] == 360
+        and d["attacks"]["aa"]["n"] == 10
+    )
+    for v in d["attacks"].values():
+        assert sum(v["class_n"]) == v["n"] and sum(v["class_correct"]) == v["correct"] <= v["n"]
+        if "confusion" in v:
+            assert [sum(r) for r in v["confusion"]] == v["class_n"] and [
+                r[i] for i, r in enumerate(v["confusion"])
+            ] == v["class_correct"]
+    f = S.frame("toy")
+    assert S.whole("toy")
+    assert len(f) == 4 * 6 and set(f.attack) == {"clean", "fgsm", "pgd20", "cw20", "aa", "worst"}
+    t = S.table("toy")
+    assert (
+        list(t.index) == ["standard", "PGD-AT / x"]
+        and list(t.seeds) == [2, 2]
+        and all("±" in v for v in t.clean)
+    )
+    m, lo, hi, n = S.compare("toy", "standard", "PGD-AT / x", "clean")
+    v = {(r.arm, r.seed): r.accuracy for r in f[f.attack == "clean"].itertuples()}
+    assert (
+        n == 2
+        and lo <= m <= hi
+        and m == pytest.approx(sum(v["standard", s] - v["PGD-AT / x", s] for s in (0, 1)) / 2)
+    )
+    s = S.status("toy")
+    assert (
+        tuple(s.loc[("toy", "laptop")][["done", "of", "outdated"]]) == (4, 4, 0)
+        and s.loc[("toy", "small")].done == 0
+    )
+    import matplotlib
+
+    matplotlib.use("agg")
+    assert len(S.plot("toy").get_yticks()) == 2
+
 
 def test_weights_are_kept_and_give_the_counts(folder):
     from spat_nb.evaluate import evaluate
     from spat_nb.models import load
-    go(seeds=[0], arms=['standard']); assert not S.whole('toy')
-    r = S.frame('toy').set_index('attack').loc['clean']                      # one seed: the interval is over images
-    assert S.table('toy').clean['standard'] == f'{100*r.accuracy:.1f} [{100*r.lo:.1f},\u00a0{100*r.hi:.1f}]' and r.hi-r.lo > .01
-    d = S.results('toy')[0]
-    r = evaluate(load(folder/'toy'/'laptop'/'weights'/'standard-s0.safetensors'), S.Job(TOY, 'standard', 'laptop', 0, CPU).open().test, 'float32', progress=False)
-    assert int(r.correct().sum()) == d['attacks']['clean']['correct']
+
+    go(seeds=[0], arms=["standard"])
+    assert not S.whole("toy")
+    # one seed: the interval is over images
+    r = S.frame("toy").set_index("attack").loc["clean"]
+    assert (
+        S.table("toy").clean["standard"]
+        == f"{100 * r.accuracy:.1f} [{100 * r.lo:.1f},\u00a0{100 * r.hi:.1f}]"
+        and r.hi - r.lo > 0.01
+    )
+    d = S.results("toy")[0]
+    r = evaluate(
+        load(folder / "toy" / "laptop" / "weights" / "standard-s0.safetensors"),
+        S.Job(TOY, "standard", "laptop", 0, CPU).open().test,
+        "float32",
+        progress=False,
+    )
+    assert int(r.correct().sum()) == d["attacks"]["clean"]["correct"]
+
 
 def test_fewer_images_where_attacks_are_many(folder, monkeypatch):
-    "`tested` images under the usual attacks, `judged` under the strongest; a size without it has the configuration that it had before"
-    some = S.Study('toy', '?', {'standard': S.Arm(standard, change=dict(tested=40))}, TOY.sizes)
-    assert S.Job(some, 'standard', 'laptop', 0).config['size']['tested'] == '40' and 'tested' not in S.Job(TOY, 'standard', 'laptop', 0).config['size']
-    monkeypatch.setattr(S, '_study', lambda name: some); go(seeds=[0])
-    n = {k: v['n'] for k, v in S.results('toy')[0]['attacks'].items()}
-    assert n['clean'] == n['cw20'] == 40 and n['aa'] == 10
+    """`tested` images under the usual attacks, `judged` under the strongest; a size without it has
+    the configuration that it had before
+    """
+    some = S.Study("toy", "?", {"standard": S.Arm(standard, change=dict(tested=40))}, TOY.sizes)
+    assert (
+        S.Job(some, "standard", "laptop", 0).config["size"]["tested"] == "40"
+        and "tested" not in S.Job(TOY, "standard", "laptop", 0).config["size"]
+    )
+    monkeypatch.setattr(S, "_study", lambda name: some)
+    go(seeds=[0])
+    n = {k: v["n"] for k, v in S.results("toy")[0]["attacks"].items()}
+    assert n["clean"] == n["cw20"] == 40 and n["aa"] == 10
+
 
 def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
-    "The first look with the highest value; and the field that came later leaves the configuration of all other arms as it was"
-    arms = {k: S.Arm(standard, best=k, change=dict(epochs=4, lr=.3)) for k in ('clean', 'robust')}
-    monkeypatch.setattr(S, '_study', lambda _: S.Study('toy', '', arms, {'laptop': TINY}))
-    S.run('toy', device='cpu', quiet=True, say=lambda *_: None, seeds=[0])
+    """The first look with the highest value; and the field that came later leaves the configuration
+    of all other arms as it was
+    """
+    arms = {k: S.Arm(standard, best=k, change=dict(epochs=4, lr=0.3)) for k in ("clean", "robust")}
+    monkeypatch.setattr(S, "_study", lambda _: S.Study("toy", "", arms, {"laptop": TINY}))
+    S.run("toy", device="cpu", quiet=True, say=lambda *_: None, seeds=[0])
     for k in arms:
-        d = json.loads((folder/'toy'/'laptop'/f'{k}-s0.json').read_text())
-        looks = [r for r in d['history'] if k in r]
-        assert len(looks) == 4 and d['chosen_step'] == max(looks, key=lambda r: r[k])['step'] and ('best' in d['config']['arm']) == (k == 'clean')
-    assert len({json.loads(p.read_text())['chosen_step'] for p in (folder/'toy'/'laptop').glob('*.json')}) == 2
+        d = json.loads((folder / "toy" / "laptop" / f"{k}-s0.json").read_text())
+        looks = [r for r in d["history"] if k in r]
+        assert (
+            len(looks) == 4
+            and d["chosen_step"] == max(looks, key=lambda r: r[k])["step"]
+            and ("best" in d["config"]["arm"]) == (k == "clean")
+        )
+    assert (
+        len(
+            {
+                json.loads(p.read_text())["chosen_step"]
+                for p in (folder / "toy" / "laptop").glob("*.json")
+            }
+        )
+        == 2
+    )
+
 
 def test_a_changed_arm_is_run_again(folder, monkeypatch):
-    go(seeds=[0], arms=['standard'])
-    changed = S.Study('toy', '?', {**TOY.arms, 'standard': S.Arm(standard, change=dict(lr=.05))}, TOY.sizes)
-    monkeypatch.setattr(S, '_study', lambda name: changed)
-    assert S.status('toy').loc[('toy', 'laptop')].outdated == 1 and go(seeds=[0], arms=['standard']) == 1
-    assert S.status('toy').loc[('toy', 'laptop')].outdated == 0
+    go(seeds=[0], arms=["standard"])
+    changed = S.Study(
+        "toy", "?", {**TOY.arms, "standard": S.Arm(standard, change=dict(lr=0.05))}, TOY.sizes
+    )
+    monkeypatch.setattr(S, "_study", lambda name: changed)
+    assert (
+        S.status("toy").loc[("toy", "laptop")].outdated == 1
+        and go(seeds=[0], arms=["standard"]) == 1
+    )
+    assert S.status("toy").loc[("toy", "laptop")].outdated == 0
+
 
 def test_a_budget_loses_nothing(folder):
-    whole = S.Study('toy', '?', TOY.arms, {'laptop': {**TINY, 'epochs': 6}})
-    job = lambda: S.Job(whole, 'PGD-AT / x', 'laptop', 0)
+    whole = S.Study("toy", "?", TOY.arms, {"laptop": {**TINY, "epochs": 6}})
+
+    def job():
+        return S.Job(whole, "PGD-AT / x", "laptop", 0)
+
     rounds = 0
-    while True:                                        # a little longer each time: some time it is enough, wherever the clock rings
-        try: S.one(job(), CPU, budget=.4+.3*rounds, quiet=True); break
-        except S.OutOfTime: rounds += 1; assert not job().path.exists() and rounds < 40
+    # a little longer each time: some time it is enough, wherever the clock rings
+    while True:
+        try:
+            S.one(job(), CPU, budget=0.4 + 0.3 * rounds, quiet=True)
+            break
+        except S.OutOfTime:
+            rounds += 1
+            assert not job().path.exists() and rounds < 40
     assert rounds >= 2
-    first = json.loads(job().path.read_text()); os.remove(job().path)
+    first = json.loads(job().path.read_text())
+    os.remove(job().path)
     assert S.one(job(), CPU, quiet=True)
     again = json.loads(job().path.read_text())
-    assert again['history'] == first['history'] and again['attacks'] == first['attacks'] and again['trust'] == first['trust']
+    assert (
+        again["history"] == first["history"]
+        and again["attacks"] == first["attacks"]
+        and again["trust"] == first["trust"]
+    )
+
 
 def test_what_another_precision_left_is_cleared_away(folder, monkeypatch):
-    job = lambda: S.Job(TOY, 'PGD-AT / x', 'laptop', 0)
-    def stop(*a): raise S.OutOfTime
+    def job():
+        return S.Job(TOY, "PGD-AT / x", "laptop", 0)
+
+    def stop(*a):
+        raise S.OutOfTime
+
     with monkeypatch.context() as m:
-        m.setattr(S, '_judge', stop)
-        with pytest.raises(S.OutOfTime): S.one(job(), CPU, quiet=True)
-    assert (job().work/'weights.safetensors').is_file()
-    monkeypatch.setitem(S.SIZES, 'laptop', S.replace(S.SIZES['laptop'], precision='float32'))
-    assert S.one(job(), CPU, quiet=True) and json.loads(job().path.read_text())['precision'] == 'float32'
+        m.setattr(S, "_judge", stop)
+        with pytest.raises(S.OutOfTime):
+            S.one(job(), CPU, quiet=True)
+    assert (job().work / "weights.safetensors").is_file()
+    monkeypatch.setitem(S.SIZES, "laptop", S.replace(S.SIZES["laptop"], precision="float32"))
+    assert (
+        S.one(job(), CPU, quiet=True)
+        and json.loads(job().path.read_text())["precision"] == "float32"
+    )
+
 
 def test_two_runners_do_not_meet(folder):
-    job = S.Job(TOY, 'standard', 'laptop', 0)
+    job = S.Job(TOY, "standard", "laptop", 0)
     with S._alone(job.work) as mine:
-        assert mine and not S.one(S.Job(TOY, 'standard', 'laptop', 0), CPU, quiet=True)
+        assert mine and not S.one(S.Job(TOY, "standard", "laptop", 0), CPU, quiet=True)
     assert S.one(job, CPU, quiet=True) and job.done()
+
 
 @pytest.mark.slow
 def test_ten_kills_leave_no_broken_file(folder, tmp_path):
@@ -112,106 +235,214 @@ def test_ten_kills_leave_no_broken_file(folder, tmp_path):
         import test_study as T; from spat_nb import study as S
         S._study = lambda name: S.Study('toy', '?', T.TOY.arms, {{'laptop': {{**T.TINY, 'epochs': 8, 'seeds': 1}}}})
         print('ready', flush=True)
-        S.run('toy', device='cpu', quiet=True)""")
+        S.run('toy', device='cpu', quiet=True)""")  # noqa: E501
     import random
+
     from spat_nb.files import load_tree
+
     dice, far = random.Random(0), []
+
     def reached():
         "Runs done, and the epoch of the run in work (9: it is trained and being judged)"
-        done = [json.loads(f.read_text()) for f in (folder/'toy').rglob('*.json')]
-        epochs = [9 if (f.parent/'weights.safetensors').exists() else load_tree(f)['epoch'] for f in (folder/'.work').rglob('checkpoint.safetensors')]
+        done = [json.loads(f.read_text()) for f in (folder / "toy").rglob("*.json")]
+        epochs = [
+            9 if (f.parent / "weights.safetensors").exists() else load_tree(f)["epoch"]
+            for f in (folder / ".work").rglob("checkpoint.safetensors")
+        ]
         return len(done), max(epochs, default=0)
-    for k in range(10):
-        p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-        p.stdout.readline(); time.sleep(dice.uniform(.2, 2)); p.send_signal(signal.SIGKILL); p.wait(); p.stdout.close()
-        far.append(reached())
-    assert far == sorted(far)                              # a kill costs what was done since the last epoch's end, never more
-    subprocess.run([sys.executable, '-c', code], check=True, stdout=subprocess.DEVNULL, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    assert len(list((folder/'toy'/'laptop').glob('*.json'))) == 2
 
-@pytest.mark.parametrize('call,word', [(lambda: S.run('nothing'), "no study 'nothing'"), (lambda: S.run('baseline', 'huge'), "size is 'huge'"), (lambda: S.run('baseline', arms=['x']), "no arm 'x'"),
-                                       (lambda: S.frame('baseline', 'paper'), 'spat_nb study run baseline --size paper')])
+    for _k in range(10):
+        p = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        p.stdout.readline()
+        time.sleep(dice.uniform(0.2, 2))
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+        p.stdout.close()
+        far.append(reached())
+    # a kill costs what was done since the last epoch's end, never more
+    assert far == sorted(far)
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert len(list((folder / "toy" / "laptop").glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    "call,word",
+    [
+        (lambda: S.run("nothing"), "no study 'nothing'"),
+        (lambda: S.run("baseline", "huge"), "size is 'huge'"),
+        (lambda: S.run("baseline", arms=["x"]), "no arm 'x'"),
+        (lambda: S.frame("baseline", "paper"), "spat_nb study run baseline --size paper"),
+    ],
+)
 def test_bad_calls(call, word, tmp_path, monkeypatch):
-    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path))
-    with pytest.raises((ValueError, KeyError), match=word): call()
+    monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
+    with pytest.raises((ValueError, KeyError), match=word):
+        call()
+
 
 def test_damaged_files_are_named(folder):
-    go(seeds=[0], arms=['standard']); path = folder/'toy'/'laptop'/'standard-s0.json'
+    go(seeds=[0], arms=["standard"])
+    path = folder / "toy" / "laptop" / "standard-s0.json"
     for text in (path.read_text()[:-9], '{"schema": 99}'):
         path.write_text(text)
-        with pytest.raises(ValueError, match='standard-s0.json'): S.results('toy')
-    assert not S.Job(TOY, 'standard', 'laptop', 0).done()
+        with pytest.raises(ValueError, match="standard-s0.json"):
+            S.results("toy")
+    assert not S.Job(TOY, "standard", "laptop", 0).done()
+
 
 def test_every_study_says_what_it_is():
     found = S.studies()
-    assert 'baseline' in found
+    assert "baseline" in found
     for name, s in found.items():
-        assert s.name == name and s.question.endswith('?') and s.arms
+        assert s.name == name and s.question.endswith("?") and s.arms
         for a in s.arms:
-            text = json.dumps(S.Job(s, a, 'laptop', 0).config)
-            assert '<lambda>' not in text and ' at 0x' not in text, (name, a)
+            text = json.dumps(S.Job(s, a, "laptop", 0).config)
+            assert "<lambda>" not in text and " at 0x" not in text, (name, a)
+
 
 def few(name, **kw):
     "Thirty-two digits to train on; for MNIST the same ones, as large as MNIST's"
     from spat_nb.data import get_data
-    d = get_data('digits', device='cpu', batch_size=16, seed=kw.get('seed', 0)); d = d._replace(train=d.train.subset(32))
-    return d._replace(valid=d.valid.subset(20), test=d.test.subset(20)) if name == 'digits' else d._replace(**{k: b.with_(x=torch.nn.functional.pad(b.x, [10]*4)) for k, b in d._asdict().items()})
 
-@pytest.mark.parametrize('name', S.studies())
+    d = get_data("digits", device="cpu", batch_size=16, seed=kw.get("seed", 0))
+    d = d._replace(train=d.train.subset(32))
+    return (
+        d._replace(valid=d.valid.subset(20), test=d.test.subset(20))
+        if name == "digits"
+        else d._replace(
+            **{k: b.with_(x=torch.nn.functional.pad(b.x, [10] * 4)) for k, b in d._asdict().items()}
+        )
+    )
+
+
+@pytest.mark.parametrize("name", S.studies())
 def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
     "A part of one arm that does not fit another shows here, not after hours of the study"
     import importlib
-    module = importlib.import_module(f'spat_nb.studies.{name}')
+
+    module = importlib.import_module(f"spat_nb.studies.{name}")
     for m in (S, module):
-        if hasattr(m, 'get_data'): monkeypatch.setattr(m, 'get_data', few)
+        if hasattr(m, "get_data"):
+            monkeypatch.setattr(m, "get_data", few)
     for arm in S.studies()[name].arms:
-        job = S.Job(replace(module.study, sizes={'laptop': dict(epochs=1, steps=2)}), arm, 'laptop', 0, CPU, quiet=True); job.work.mkdir(parents=True)
+        job = S.Job(
+            replace(module.study, sizes={"laptop": dict(epochs=1, steps=2)}),
+            arm,
+            "laptop",
+            0,
+            CPU,
+            quiet=True,
+        )
+        job.work.mkdir(parents=True)
         net, history = (job.arm.train(job) if job.arm.train else S._learn(job))[:2]
-        assert history and all(math.isfinite(row['loss']) for row in history) and all(p.isfinite().all() for p in net.parameters()), arm
-    assert not capsys.readouterr().out                                                   # nor does it speak when it is told to be quiet
+        assert (
+            history
+            and all(math.isfinite(row["loss"]) for row in history)
+            and all(p.isfinite().all() for p in net.parameters())
+        ), arm
+    # nor does it speak when it is told to be quiet
+    assert not capsys.readouterr().out
+
 
 @pytest.mark.slow
 def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):
     "A run of the same seed lies within the 95% intervals of the committed one, under every attack"
     from spat_nb.core import settings
     from spat_nb.evaluate import wilson
-    job = lambda: S.Job(S.studies()['baseline'], 'standard', 'laptop', 0, CPU)
-    there = json.loads((settings().results/'baseline'/'laptop'/'standard-s0.json').read_text())
-    assert there['config'] == job().config
-    monkeypatch.setenv('SPAT_NB_RESULTS', str(tmp_path)); monkeypatch.setenv('TQDM_DISABLE', '1')
+
+    def job():
+        return S.Job(S.studies()["baseline"], "standard", "laptop", 0, CPU)
+
+    there = json.loads(
+        (settings().results / "baseline" / "laptop" / "standard-s0.json").read_text()
+    )
+    assert there["config"] == job().config
+    monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
     assert S.one(job(), CPU, quiet=True)
     new = json.loads(job().path.read_text())
-    for k in ('clean', 'fgsm', 'pgd20', 'cw20', 'aa'):
-        lo, hi = wilson(there['attacks'][k]['correct'], there['attacks'][k]['n'])
-        assert new['attacks'][k]['n'] == there['attacks'][k]['n'] and lo <= new['attacks'][k]['correct']/new['attacks'][k]['n'] <= hi, k
+    for k in ("clean", "fgsm", "pgd20", "cw20", "aa"):
+        lo, hi = wilson(there["attacks"][k]["correct"], there["attacks"][k]["n"])
+        assert (
+            new["attacks"][k]["n"] == there["attacks"][k]["n"]
+            and lo <= new["attacks"][k]["correct"] / new["attacks"][k]["n"] <= hi
+        ), k
+
 
 def test_answers_come_back_image_by_image():
     torch.manual_seed(0)
     for n in (1, 7, 8, 9, 180):
-        right = torch.rand(n) < .4
+        right = torch.rand(n) < 0.4
         assert torch.equal(S._unbits(S._bits(right), n), right)
-    with pytest.raises(ValueError, match='1 bytes hold the answers, not those to 9 images'): S._unbits(S._bits(torch.ones(8, dtype=bool)), 9)
+    with pytest.raises(ValueError, match="1 bytes hold the answers, not those to 9 images"):
+        S._unbits(S._bits(torch.ones(8, dtype=bool)), 9)
+
 
 def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsys):
-    go(seeds=[0]); path, lines = folder/'toy'/'laptop'/'standard-s0.json', []
+    go(seeds=[0])
+    path, lines = folder / "toy" / "laptop" / "standard-s0.json", []
     whole = json.loads(path.read_text())
     old = json.loads(path.read_text())
-    for v in old['attacks'].values(): v.pop('right', None)
-    path.write_text(json.dumps(old))                                             # as results were before answers were kept
-    look = lambda: S.verify('toy', device='cpu', seeds=[0], arms=['standard'], quiet=True, say=lines.append)
-    assert look() == 0 and json.loads(path.read_text()) == whole and 'came back' in lines[-1] and not list((folder/'.work').rglob('*.json'))
-    old['attacks']['clean']['correct'] -= 1; text = json.dumps(old); path.write_text(text)
-    n = whole['attacks']['clean']['correct']
-    assert look() == 1 and path.read_text() == text and f'clean {n-1} of 360, now {n} of 360' in lines[-1]  # a result that does not come back stays as it is
-    (folder/'toy'/'laptop'/'weights'/'standard-s0.safetensors').unlink()
-    assert look() == 0 and 'no weights' in lines[-1] and S.verify('toy', seeds=[1], quiet=True, say=lines.append) == 0 and 'not been run' in lines[-1]
+    for v in old["attacks"].values():
+        v.pop("right", None)
+    # as results were before answers were kept
+    path.write_text(json.dumps(old))
+
+    def look():
+        return S.verify(
+            "toy", device="cpu", seeds=[0], arms=["standard"], quiet=True, say=lines.append
+        )
+
+    assert (
+        look() == 0
+        and json.loads(path.read_text()) == whole
+        and "came back" in lines[-1]
+        and not list((folder / ".work").rglob("*.json"))
+    )
+    old["attacks"]["clean"]["correct"] -= 1
+    text = json.dumps(old)
+    path.write_text(text)
+    n = whole["attacks"]["clean"]["correct"]
+    # a result that does not come back stays as it is
+    assert (
+        look() == 1
+        and path.read_text() == text
+        and f"clean {n - 1} of 360, now {n} of 360" in lines[-1]
+    )
+    (folder / "toy" / "laptop" / "weights" / "standard-s0.safetensors").unlink()
+    assert (
+        look() == 0
+        and "no weights" in lines[-1]
+        and S.verify("toy", seeds=[1], quiet=True, say=lines.append) == 0
+        and "not been run" in lines[-1]
+    )
+
 
 def test_one_seed_is_compared_image_by_image(folder):
     from spat_nb.evaluate import paired
-    go(seeds=[0]); a, b = (next(d for d in S.results('toy') if d['arm'] == k) for k in TOY.arms)
-    assert S.solved(a, 'worst') is None and int(S.solved(a, 'cw20').sum()) == a['attacks']['cw20']['correct']
-    assert S.compare('toy', *TOY.arms, 'cw20') == (*paired(S.solved(a, 'cw20'), S.solved(b, 'cw20')), 1)
-    assert math.isnan(S.compare('toy', *TOY.arms, 'cw20', column='weakest')[1])    # of one seed's weakest class there is no such interval
+
+    go(seeds=[0])
+    a, b = (next(d for d in S.results("toy") if d["arm"] == k) for k in TOY.arms)
+    assert (
+        S.solved(a, "worst") is None
+        and int(S.solved(a, "cw20").sum()) == a["attacks"]["cw20"]["correct"]
+    )
+    assert S.compare("toy", *TOY.arms, "cw20") == (
+        *paired(S.solved(a, "cw20"), S.solved(b, "cw20")),
+        1,
+    )
+    # of one seed's weakest class there is no such interval
+    assert math.isnan(S.compare("toy", *TOY.arms, "cw20", column="weakest")[1])
+
 
 # ---- a machine that is not Unix
 
@@ -222,70 +453,162 @@ import os, signal
 for home, names in ((signal, ('SIGALRM', 'SIGKILL', 'alarm', 'setitimer', 'ITIMER_REAL')), (os, ('sched_getaffinity', 'geteuid', 'getuid', 'killpg'))):
     for name in names:
         if hasattr(home, name): delattr(home, name)
-"""
+"""  # noqa: E501
+
 
 def windows(code, folder, **kw):
-    code = WINDOWS + f"sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport test_study as T; from spat_nb import study as S\nS._study = lambda name: T.TOY\n" + textwrap.dedent(code)
-    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, **kw)
+    code = (
+        WINDOWS
+        + f"sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport test_study as T; from spat_nb"
+        " import study as S\nS._study = lambda name: T.TOY\n" + textwrap.dedent(code)
+    )
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **kw,
+    )
+
 
 def test_a_study_runs_where_there_is_no_unix(folder):
-    "No fcntl, no SIGALRM: a run that is killed goes on, a budget stops it, and the numbers are those of a run that nobody disturbed"
-    run = "print('ready', flush=True); print('runs', S.run('toy', device='cpu', quiet=True, say=print, seeds=[0], arms=['PGD-AT / x'], budget=%r))"
-    p = windows(run % None, folder); assert p.stdout.readline() == 'ready\n'
-    end = time.monotonic()+60
-    while not list((folder/'.work').rglob('run.json')) and time.monotonic() < end: time.sleep(.02)
-    time.sleep(.3); p.kill(); p.communicate()
-    assert list((folder/'.work').rglob('run.json')) and not list((folder/'toy').rglob('*.json')), 'the run was over before it could be killed'
-    text = windows(run % .3, folder).communicate(timeout=120)[0]; assert 'the budget is spent' in text and 'runs 0' in text, text
-    text = windows(run % None, folder).communicate(timeout=300)[0]; assert 'runs 1' in text, text
-    there = json.loads((folder/'toy'/'laptop'/'PGD-AT_x-s0.json').read_text()); (folder/'toy'/'laptop'/'PGD-AT_x-s0.json').unlink()
-    go(seeds=[0], arms=['PGD-AT / x'])
-    here = json.loads((folder/'toy'/'laptop'/'PGD-AT_x-s0.json').read_text())
-    assert here['history'] == there['history'] and here['attacks'] == there['attacks'] and here['trust'] == there['trust']
+    """No fcntl, no SIGALRM: a run that is killed goes on, a budget stops it, and the numbers are
+    those of a run that nobody disturbed
+    """
+    run = (
+        "print('ready', flush=True); print('runs', S.run('toy', device='cpu', quiet=True,"
+        " say=print, seeds=[0], arms=['PGD-AT / x'], budget=%r))"
+    )
+    p = windows(run % None, folder)
+    assert p.stdout.readline() == "ready\n"
+    end = time.monotonic() + 60
+    while not list((folder / ".work").rglob("run.json")) and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    p.kill()
+    p.communicate()
+    assert list((folder / ".work").rglob("run.json")) and not list(
+        (folder / "toy").rglob("*.json")
+    ), "the run was over before it could be killed"
+    text = windows(run % 0.3, folder).communicate(timeout=120)[0]
+    assert "the budget is spent" in text and "runs 0" in text, text
+    text = windows(run % None, folder).communicate(timeout=300)[0]
+    assert "runs 1" in text, text
+    there = json.loads((folder / "toy" / "laptop" / "PGD-AT_x-s0.json").read_text())
+    (folder / "toy" / "laptop" / "PGD-AT_x-s0.json").unlink()
+    go(seeds=[0], arms=["PGD-AT / x"])
+    here = json.loads((folder / "toy" / "laptop" / "PGD-AT_x-s0.json").read_text())
+    assert (
+        here["history"] == there["history"]
+        and here["attacks"] == there["attacks"]
+        and here["trust"] == there["trust"]
+    )
+
 
 def test_progress_is_kept_where_there_is_no_unix(tmp_path):
-    code = WINDOWS + "from pathlib import Path\nfrom spat_nb import exercise as E\nfor k in range(20): E._keep(f'{sys.argv[1]} {k}', True)"
-    env = {**os.environ, 'SPAT_NB_PROGRESS': str(tmp_path/'progress.json')}
-    both = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, who], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for who in 'ab']
+    code = (
+        WINDOWS + "from pathlib import Path\nfrom spat_nb import exercise as E\nfor k in range(20):"
+        " E._keep(f'{sys.argv[1]} {k}', True)"
+    )
+    env = {**os.environ, "SPAT_NB_PROGRESS": str(tmp_path / "progress.json")}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, who],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for who in "ab"
+    ]
     texts = [p.communicate(timeout=120)[0] for p in both]
     assert [p.returncode for p in both] == [0, 0], texts
-    assert len(json.loads((tmp_path/'progress.json').read_text())) == 40 and [p.name for p in tmp_path.iterdir()] == ['progress.json']
+    assert len(json.loads((tmp_path / "progress.json").read_text())) == 40 and [
+        p.name for p in tmp_path.iterdir()
+    ] == ["progress.json"]
+
 
 def test_nothing_asks_for_unix():
     from pathlib import Path
-    for f in Path(S.__file__).parent.rglob('*.py'):
-        text = f.read_text(encoding='utf-8')
-        for word in ('import fcntl', 'SIGALRM', 'SIGKILL', 'setitimer', 'import resource', 'import pty', '/dev/null', 'os.fork('): assert word not in text, (f.name, word)
+
+    for f in Path(S.__file__).parent.rglob("*.py"):
+        text = f.read_text(encoding="utf-8")
+        for word in (
+            "import fcntl",
+            "SIGALRM",
+            "SIGKILL",
+            "setitimer",
+            "import resource",
+            "import pty",
+            "/dev/null",
+            "os.fork(",
+        ):
+            assert word not in text, (f.name, word)
+
 
 class Slow(torch.nn.Module):
     "A network that takes its time"
-    def __init__(self): super().__init__(); self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    def forward(self, x): time.sleep(.02); return self.net(x)
 
-@pytest.mark.parametrize('what', ['train', 'validate', 'evaluate', 'trust', 'an arm\'s own loop'])
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+
+    def forward(self, x):
+        time.sleep(0.02)
+        return self.net(x)
+
+
+@pytest.mark.parametrize("what", ["train", "validate", "evaluate", "trust", "an arm's own loop"])
 def test_a_budget_stops_whatever_runs(what, folder):
-    "Within a pass or two; the clock and its hook are gone afterwards, and a training has written its checkpoint"
-    from spat_nb.balls import Linf
+    """Within a pass or two; the clock and its hook are gone afterwards, and a training has written
+    its checkpoint
+    """
     from spat_nb.attack import pgd
+    from spat_nb.balls import Linf
     from spat_nb.data import get_data
     from spat_nb.evaluate import evaluate
     from spat_nb.learner import EVERYWHERE, Checkpoint, Learner, Validate
     from spat_nb.trust import trust
-    data, net, attack, path = get_data('digits', device='cpu', batch_size=8), Slow(), pgd(Linf(.1), 10), folder/'c.safetensors'
-    calls = [Validate(data.valid, attack, .01)]*(what == 'validate') + [Checkpoint(path, every=1e9)]
+
+    data, net, attack, path = (
+        get_data("digits", device="cpu", batch_size=8),
+        Slow(),
+        pgd(Linf(0.1), 10),
+        folder / "c.safetensors",
+    )
+    calls = [Validate(data.valid, attack, 0.01)] * (what == "validate") + [
+        Checkpoint(path, every=1e9)
+    ]
+
     def own():
-        while True: net(data.test.tensors()[0][:1])
-    do = dict(train=lambda: Learner(net, data.train, pgd_at, attack, epochs=9, callbacks=calls).fit(), validate=lambda: Learner(net, data.train, standard, epochs=9, callbacks=calls).fit(),
-              evaluate=lambda: evaluate(net, data.test, progress=False, a=attack), trust=lambda: trust(net, data.test, Linf(.1), progress=False)).get(what, own)
+        while True:
+            net(data.test.tensors()[0][:1])
+
+    do = dict(
+        train=lambda: Learner(net, data.train, pgd_at, attack, epochs=9, callbacks=calls).fit(),
+        validate=lambda: Learner(net, data.train, standard, epochs=9, callbacks=calls).fit(),
+        evaluate=lambda: evaluate(net, data.test, progress=False, a=attack),
+        trust=lambda: trust(net, data.test, Linf(0.1), progress=False),
+    ).get(what, own)
     start = time.monotonic()
     with pytest.raises(S.OutOfTime):
-        with S._budget(.7): do()
-    assert .69 < time.monotonic()-start < 2.5 and not EVERYWHERE and not torch.nn.modules.module._global_forward_pre_hooks
-    if what == 'train':
+        with S._budget(0.7):
+            do()
+    assert (
+        0.69 < time.monotonic() - start < 2.5
+        and not EVERYWHERE
+        and not torch.nn.modules.module._global_forward_pre_hooks
+    )
+    if what == "train":
         from spat_nb.files import load_tree
-        assert load_tree(path)['batch'] > 0
-    net(data.test.tensors()[0][:1])                                    # no clock stops it any more
+
+        assert load_tree(path)["batch"] > 0
+    net(data.test.tensors()[0][:1])  # no clock stops it any more
+
 
 def test_no_budget_is_no_clock():
     from spat_nb.learner import EVERYWHERE
-    with S._budget(None): assert not EVERYWHERE and not torch.nn.modules.module._global_forward_pre_hooks
+
+    with S._budget(None):
+        assert not EVERYWHERE and not torch.nn.modules.module._global_forward_pre_hooks

@@ -1,46 +1,84 @@
-"""Run the notebooks from top to bottom and store their outputs, then clean them: `python tools/outputs.py [NAME ...]`
+"""Run the notebooks from top to bottom and store their outputs, then clean them: `python
+tools/outputs.py [NAME ...]`
 
-A notebook is replaced only when it ran to its end. Prints the seconds each took; more than 60 is a fault. docs/seconds.json keeps
-the processor time of each on one core, for the site: other work on the machine does not change it.
+A notebook is replaced only when it ran to its end. Prints the seconds each took; more than 60 is a
+fault. docs/seconds.json keeps the processor time of each on one core, for the site: other work on
+the machine does not change it.
 """
-import json, os, resource, subprocess, sys, time
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
 from pathlib import Path
+
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-NBS, LIMIT = Path(__file__).parents[1]/'nbs', 60
-SECONDS = NBS.parent/'docs/seconds.json'
+NBS, LIMIT = Path(__file__).parents[1] / "nbs", 60
+SECONDS = NBS.parent / "docs/seconds.json"
 
-def spent(): u = resource.getrusage(resource.RUSAGE_CHILDREN); return u.ru_utime+u.ru_stime
+
+def spent():
+    u = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return u.ru_utime + u.ru_stime
+
+
 def note(name, seconds):
     "Keep the processor time of a notebook"
-    known = json.loads(SECONDS.read_text(encoding='utf-8')) if SECONDS.exists() else {}
-    SECONDS.write_text(json.dumps(dict(sorted({**known, name: max(1, round(seconds))}.items())), indent=1) + '\n', encoding='utf-8')
+    known = json.loads(SECONDS.read_text(encoding="utf-8")) if SECONDS.exists() else {}
+    SECONDS.write_text(
+        json.dumps(dict(sorted({**known, name: max(1, round(seconds))}.items())), indent=1) + "\n",
+        encoding="utf-8",
+    )
+
 
 def run(path):
     "Execute the notebook at `path` in place; returns the seconds it took"
     nb = nbformat.read(path, as_version=4)
-    t,cpu = time.monotonic(),spent()
-    NotebookClient(nb, timeout=600, store_widget_state=False, kernel_name='python3', resources={'metadata': {'path': str(NBS)}}).execute()
-    seconds = time.monotonic()-t
-    note(path.stem, spent()-cpu)
-    part = path.with_name(f'.{path.name}.part')
+    t, cpu = time.monotonic(), spent()
+    NotebookClient(
+        nb,
+        timeout=600,
+        store_widget_state=False,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(NBS)}},
+    ).execute()
+    seconds = time.monotonic() - t
+    note(path.stem, spent() - cpu)
+    part = path.with_name(f".{path.name}.part")
     nbformat.write(nb, part)
     os.replace(part, path)
-    subprocess.run([str(Path(sys.executable).with_name('nbdev-clean')), '--fname', str(path)], check=True)
+    subprocess.run(
+        [str(Path(sys.executable).with_name("nbdev-clean")), "--fname", str(path)], check=True
+    )
     return seconds
 
+
 def main(names):
-    os.environ |= {'TQDM_DISABLE': '1', 'OMP_NUM_THREADS': '1'}        # no bars in stored outputs
-    os.environ.pop('MPLBACKEND', None)
+    os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # no bars in stored outputs
+    os.environ.pop("MPLBACKEND", None)
     bad = False
-    for path in sorted(NBS.glob('*.ipynb')):
-        if names and path.stem not in names: continue
-        try: seconds = run(path)
-        except CellExecutionError as e: print(f"{path.stem:16} FAILED: {e}"); bad = True; continue
-        print(f"{path.stem:16} {seconds:5.1f} s{'  over the limit of 60 s' if seconds > LIMIT else ''}", flush=True)
+    for path in sorted(NBS.glob("*.ipynb")):
+        if names and path.stem not in names:
+            continue
+        try:
+            seconds = run(path)
+        except CellExecutionError as e:
+            print(f"{path.stem:16} FAILED: {e}")
+            bad = True
+            continue
+        print(
+            f"{path.stem:16} {seconds:5.1f}"
+            f" s{'  over the limit of 60 s' if seconds > LIMIT else ''}",
+            flush=True,
+        )
         bad |= seconds > LIMIT
     sys.exit(bad)
 
-if __name__ == '__main__': main(sys.argv[1:])
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,21 +1,33 @@
 "Do SPAT, hypersphere embedding and the usual tricks add up?"
+
 from functools import partial
+
 from spat_nb.hypersphere import Hypersphere, margin_ce
 from spat_nb.objectives import pgd_at
 from spat_nb.spat import spat
 from spat_nb.study import Arm, Study
 from spat_nb.tricks import EMA, awp
 
-S, M = 15., .2                       # the official code's values for CIFAR-10
+S, M = 15.0, 0.2  # the official code's values for CIFAR-10
 he, sphere = partial(pgd_at, loss=margin_ce(M, S)), dict(head=partial(Hypersphere, scale=S))
-def averaged(job): return [EMA(look=job.look())]
 
-study = Study('combine', 'Do SPAT, hypersphere embedding and the usual tricks add up?', {
-    'PGD-AT': Arm(pgd_at),
-    'SPAT': Arm(partial(spat, a=.1)),
-    'HE': Arm(he, slots=sphere),
-    'SPAT + HE': Arm(partial(spat, a=.1, objective=he), slots=sphere),
-    'PGD-AT + AWP + EMA': Arm(awp(pgd_at, .01), callbacks=averaged),
-    'HE + AWP + EMA': Arm(awp(he, .01), slots=sphere, callbacks=averaged),
-    'SPAT + HE + AWP + EMA': Arm(partial(spat, a=.1, objective=awp(he, .01)), slots=sphere, callbacks=averaged),
-})
+
+def averaged(job):
+    return [EMA(look=job.look())]
+
+
+study = Study(
+    "combine",
+    "Do SPAT, hypersphere embedding and the usual tricks add up?",
+    {
+        "PGD-AT": Arm(pgd_at),
+        "SPAT": Arm(partial(spat, a=0.1)),
+        "HE": Arm(he, slots=sphere),
+        "SPAT + HE": Arm(partial(spat, a=0.1, objective=he), slots=sphere),
+        "PGD-AT + AWP + EMA": Arm(awp(pgd_at, 0.01), callbacks=averaged),
+        "HE + AWP + EMA": Arm(awp(he, 0.01), slots=sphere, callbacks=averaged),
+        "SPAT + HE + AWP + EMA": Arm(
+            partial(spat, a=0.1, objective=awp(he, 0.01)), slots=sphere, callbacks=averaged
+        ),
+    },
+)

@@ -1,8 +1,13 @@
-"Sparta, our reconstruction from the abstract: do gates help when they are frozen and moved to another data set, or to a deeper network?"
+"""Sparta, our reconstruction from the abstract: do gates help when they are frozen and moved to
+another data set, or to a deeper network?
+"""
+
 from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from spat_nb.attack import pgd
 from spat_nb.data import Data, get_data
 from spat_nb.learner import Best, Learner, Validate
@@ -11,52 +16,87 @@ from spat_nb.objectives import pgd_at, standard
 from spat_nb.sparta import Sparta, by_width, freeze, gates, move
 from spat_nb.study import Arm, Study
 
+
 def eight(batches):
-    "MNIST's images as digits has them: padded to 32 x 32 and averaged over 4 x 4 pixels, which gives 8 x 8"
-    x = F.avg_pool2d(F.pad(batches.x.float(), [2]*4), 4)
+    """MNIST's images as digits has them: padded to 32 x 32 and averaged over 4 x 4 pixels, which
+    gives 8 x 8
+    """
+    x = F.avg_pool2d(F.pad(batches.x.float(), [2] * 4), 4)
     return batches.with_(x=x.round().byte())
+
 
 def random_gates(net):
     "`net` with random taps in all gates, of the size that keeps the variance"
-    for m in gates(net).values(): nn.init.normal_(m.around[0].weight, 0, 1/m.around[0].weight[0].numel()**.5)
+    for m in gates(net).values():
+        nn.init.normal_(m.around[0].weight, 0, 1 / m.around[0].weight[0].numel() ** 0.5)
     return net
 
-def shallow(job, act): return job.size.net(job.open().train, act=act)
+
+def shallow(job, act):
+    return job.size.net(job.open().train, act=act)
+
 
 def deep(job, act):
-    "More layers of the same widths. Digits: two of each where SmallCNN has one, six activations instead of three; else ResNet-34 for ResNet-18"
-    if job.size.data != 'digits': return PreActResNet34(width=next(shallow(job, act).parameters()).shape[0], act=act)
+    """More layers of the same widths.
+
+    Digits: two of each where SmallCNN has one, six activations instead of three; else ResNet-34 for
+    ResNet-18
+    """
+    if job.size.data != "digits":
+        return PreActResNet34(width=next(shallow(job, act).parameters()).shape[0], act=act)
     widths, body = (1, 16, 16, 32, 32, 64, 64), []
-    for i, (ni, no) in enumerate(zip(widths, widths[1:])): body += [conv(ni, no, 3, 2 if i in (2, 4) else 1), nn.BatchNorm2d(no), act(no)]
+    for i, (ni, no) in enumerate(zip(widths, widths[1:])):
+        body += [conv(ni, no, 3, 2 if i in (2, 4) else 1), nn.BatchNorm2d(no), act(no)]
     return Net(nn.Sequential(*body), 64, 10, channels=1)
 
-def plain(channels): return nn.ReLU()
 
-def same(job): return get_data(job.size.data, device=job.device, batch_size=job.size.batch, seed=job.seed)
+def plain(channels):
+    return nn.ReLU()
+
+
+def same(job):
+    return get_data(job.size.data, device=job.device, batch_size=job.size.batch, seed=job.seed)
+
 
 def other(job):
-    "SVHN for CIFAR-10; for digits MNIST at 8 x 8: 1000 images to train on, 180 to choose by, 360 to judge by"
-    if job.size.data != 'digits': return get_data('svhn', device=job.device, batch_size=job.size.batch, seed=job.seed)
-    d = get_data('mnist', device=job.device, batch_size=job.size.batch, seed=job.seed, n=1000)
+    """SVHN for CIFAR-10; for digits MNIST at 8 x 8: 1000 images to train on, 180 to choose by, 360
+    to judge by
+    """
+    if job.size.data != "digits":
+        return get_data("svhn", device=job.device, batch_size=job.size.batch, seed=job.seed)
+    d = get_data("mnist", device=job.device, batch_size=job.size.batch, seed=job.seed, n=1000)
     return Data(*map(eight, (d.train, d.valid.subset(180), d.test.subset(360))))
+
 
 def fitted(job, net, data, objective=pgd_at, seed=None):
     "(network at its best validation, history, step) by the study's recipe"
     best, size, net = Best(), job.size, net.to(job.device)
-    l = Learner(net, data.train, objective, pgd(job.ball, size.steps), size.epochs, size.lr, callbacks=[Validate(data.valid, pgd(job.ball, 10)), best],
-                **job.how, seed=job.seed if seed is None else seed).fit()
-    best.restore(l.model)
-    return l.model, l.history, best.step
+    learner = Learner(
+        net,
+        data.train,
+        objective,
+        pgd(job.ball, size.steps),
+        size.epochs,
+        size.lr,
+        callbacks=[Validate(data.valid, pgd(job.ball, 10)), best],
+        **job.how,
+        seed=job.seed if seed is None else seed,
+    ).fit()
+    best.restore(learner.model)
+    return learner.model, learner.history, best.step
+
 
 def source(job, objective=pgd_at):
     "The network whose gates are moved; another seed than the target's"
-    torch.manual_seed(1000+job.seed)
-    return fitted(job, shallow(job, by_width(Sparta)), same(job), objective, 1000+job.seed)[0]
+    torch.manual_seed(1000 + job.seed)
+    return fitted(job, shallow(job, by_width(Sparta)), same(job), objective, 1000 + job.seed)[0]
+
 
 def noise(job):
     "Gates that nobody has trained"
-    torch.manual_seed(1000+job.seed)
+    torch.manual_seed(1000 + job.seed)
     return random_gates(shallow(job, by_width(Sparta)))
+
 
 def target(job, data, build, act=Sparta, given=None):
     "Train the target network; with gates that are `given`, those are moved in and stay frozen"
@@ -66,14 +106,27 @@ def target(job, data, build, act=Sparta, given=None):
     net = build(job, by_width(act) if act is Sparta else act).to(job.device)
     return fitted(job, freeze(move(donor, net)) if donor is not None else net, job.data)
 
-def arm(data, build, **kw): return Arm(train=partial(target, data=data, build=build, **kw))
-study = Study('sparta_transfer', 'Do frozen gates help on other data, or in a deeper network (Sparta, our reconstruction from the abstract)?', {
-    'other data: ReLU': arm(other, shallow, act=plain),
-    'other data: joint': arm(other, shallow),
-    'other data: frozen gates': arm(other, shallow, given=source),
-    'other data: random gates': arm(other, shallow, given=noise),
-    'other data: gates of standard': arm(other, shallow, given=partial(source, objective=standard)),
-    'deeper: ReLU': arm(same, deep, act=plain),
-    'deeper: frozen gates': arm(same, deep, given=source),
-    'deeper: random gates': arm(same, deep, given=noise),
-}, sizes={'laptop': dict(eps=.1)})            # averaging leaves thin strokes pale: .15 is too much for MNIST at 8 x 8
+
+def arm(data, build, **kw):
+    return Arm(train=partial(target, data=data, build=build, **kw))
+
+
+study = Study(
+    "sparta_transfer",
+    "Do frozen gates help on other data, or in a deeper network (Sparta, our reconstruction from"
+    " the abstract)?",
+    {
+        "other data: ReLU": arm(other, shallow, act=plain),
+        "other data: joint": arm(other, shallow),
+        "other data: frozen gates": arm(other, shallow, given=source),
+        "other data: random gates": arm(other, shallow, given=noise),
+        "other data: gates of standard": arm(
+            other, shallow, given=partial(source, objective=standard)
+        ),
+        "deeper: ReLU": arm(same, deep, act=plain),
+        "deeper: frozen gates": arm(same, deep, given=source),
+        "deeper: random gates": arm(same, deep, given=noise),
+        # averaging leaves thin strokes pale: .15 is too much for MNIST at 8 x 8
+    },
+    sizes={"laptop": dict(eps=0.1)},
+)
