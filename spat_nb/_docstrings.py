@@ -25,7 +25,15 @@ from ._signatures import (
     result,
 )
 
-__all__ = ["add_sections", "definitions", "docstring_node", "join_sections", "split_sections"]
+__all__ = [
+    "add_sections",
+    "definitions",
+    "docstring_node",
+    "join_sections",
+    "literal",
+    "long_lines",
+    "split_sections",
+]
 
 WIDTH = 100  # columns of a line of exported code
 _TITLES = (
@@ -55,6 +63,7 @@ def split_sections(doc: str) -> tuple[str, dict[str, str]]:
 
 def join_sections(
     doc: str,  # a docstring, with sections or without
+    examples: bool = True,  # with its examples?
 ) -> str:
     """The docstring as prose: errors as sentences, no parameters, no result, examples at the end"""
     head, sections = split_sections(doc)
@@ -65,7 +74,8 @@ def join_sections(
             errors.append(sentence)
     if errors:
         head = f"{head.rstrip('.')}. {'. '.join(errors)}"
-    return "\n\n".join(filter(None, [head, sections.get("Examples")]))
+    example = sections.get("Examples") if examples else None
+    return "\n\n".join(filter(None, [head, example]))
 
 
 def _wrapped(text: str, indent: int, width: int) -> list[str]:
@@ -126,8 +136,8 @@ def _entry(part: Part, width: int) -> list[str]:
     return [head, *_wrapped(text, 4, width)]
 
 
-def _long_lines(text: str, width: int) -> str:
-    """`text`, with lines wrapped that are too long"""
+def long_lines(text: str, width: int) -> str:
+    """`text` with lines wrapped that are too long, but for indented ones"""
     rows = []
     for row in text.splitlines():
         indent = len(row) - len(row.lstrip())
@@ -219,21 +229,22 @@ def _sections(doc: str, parts: dict[str, list[Part]], width: int) -> str:
     bodies["Examples"] = example.splitlines()
     if not any(bodies.values()):
         return doc
-    blocks = [_long_lines(rest, width) for rest, _ in paragraphs if rest]
+    blocks = [long_lines(rest, width) for rest, _ in paragraphs if rest]
     for title, rows in bodies.items():
         if rows:
             blocks.append("\n".join([title, "-" * len(title), *rows]))
     return "\n\n".join(blocks)
 
 
-def _literal(doc: str, indent: str) -> str:
-    """Source text of a docstring over several lines"""
+def literal(doc: str, indent: str) -> str:
+    """Source text of a docstring; of several lines, the quotes that end it have one of their own"""
     raw = "\\" in doc and '"""' not in doc and doc.replace("\n", "").isprintable()
     if not raw:
         doc = doc.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
         doc = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in doc)
     rows = [indent + row if row.strip() else "" for row in doc.split("\n")]
-    text = "\n".join([*rows, indent]).lstrip()
+    end = [indent] if len(rows) > 1 or doc.endswith('"') else []
+    text = "\n".join([*rows, *end]).lstrip()
     return f'{"r" * raw}"""{text}"""'
 
 
@@ -270,6 +281,6 @@ def add_sections(
             before = before.rstrip() + b"\n" + indent.encode()
             rest = after.lstrip(b" ;")
             after = b"\n" + indent.encode() + rest if after.lstrip().startswith(b";") else after
-        written = before + _literal(new, indent).encode() + after
+        written = before + literal(new, indent).encode() + after
         rows[text.lineno - 1 : text.end_lineno] = [written]
     return b"".join(rows).decode()
