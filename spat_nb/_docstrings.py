@@ -151,8 +151,9 @@ def long_lines(text: str, width: int) -> str:
 def docstring_node(node: Definition) -> ast.Constant | None:
     """The string that documents a definition"""
     first = node.body[0].value if isinstance(node.body[0], ast.Expr) else None
-    is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
-    return first if is_text else None
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        return first
+    return None
 
 
 def definitions(
@@ -195,7 +196,7 @@ def _class_parts(src: Source, node: ast.ClassDef, find: Finder) -> tuple[list[Pa
 
 def _yields(node: Function) -> bool:
     """Is the result what the body yields? Functions inside do not count"""
-    todo = list(node.body)
+    todo: list[ast.AST] = list(node.body)
     while todo:
         n = todo.pop()
         if isinstance(n, (ast.Yield, ast.YieldFrom)):
@@ -243,7 +244,7 @@ def literal(doc: str, indent: str) -> str:
         doc = doc.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
         doc = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in doc)
     rows = [indent + row if row.strip() else "" for row in doc.split("\n")]
-    end = [indent] if len(rows) > 1 or doc.endswith('"') else []
+    end = [indent] if len(rows) > 1 or doc.endswith(('"', "\\")) else []
     text = "\n".join([*rows, *end]).lstrip()
     return f'{"r" * raw}"""{text}"""'
 
@@ -268,19 +269,20 @@ def add_sections(
     rows = [row.encode() for row in src.rows]  # syntax nodes count bytes
     for _, node, is_method in reversed(list(definitions(src.tree.body))):
         text = docstring_node(node)
-        if text is None or _TITLE.search(doc := inspect.cleandoc(text.value)):
+        if text is None or _TITLE.search(doc := inspect.cleandoc(str(text.value))):
             continue
+        end = text.end_lineno or text.lineno
         indent = " " * (node.col_offset + 4 if text.lineno == node.lineno else text.col_offset)
         parts = _parts(src, node, is_method, lambda name: here.get(name) or find(name))
         new = _sections(doc, parts, WIDTH - len(indent))
         if new == doc:
             continue
         before = rows[text.lineno - 1][: text.col_offset]
-        after = rows[text.end_lineno - 1][text.end_col_offset :]
+        after = rows[end - 1][text.end_col_offset :]
         if before.strip():  # behind the colon
             before = before.rstrip() + b"\n" + indent.encode()
             rest = after.lstrip(b" ;")
             after = b"\n" + indent.encode() + rest if after.lstrip().startswith(b";") else after
         written = before + literal(new, indent).encode() + after
-        rows[text.lineno - 1 : text.end_lineno] = [written]
+        rows[text.lineno - 1 : end] = [written]
     return b"".join(rows).decode()

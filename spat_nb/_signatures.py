@@ -129,7 +129,8 @@ def result(src: Source, node: Function) -> Part | None:
     a = node.args
     arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, [a.vararg, a.kwarg])]
     values = [*a.defaults, *filter(None, a.kw_defaults)]
-    lines = {n.end_lineno or n.lineno for n in [*arguments, *values]}
+    lines = {n.end_lineno or n.lineno for n in arguments}
+    lines |= {n.end_lineno or n.lineno for n in values}
     first = node.returns.lineno if node.returns is not None else _head_end(src, node)
     last = max(first, _head_end(src, node))
     behind_parameter = node.returns is None and first in lines
@@ -169,11 +170,10 @@ def _no(node: ast.expr | None) -> bool:
 
 def fields(src: Source, node: ast.ClassDef) -> Iterator[tuple[Part, bool]]:
     """The fields that a class states itself, each with: is it a parameter?"""
-    stated = [
-        n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-    ]
-    taken = {n.lineno for n in stated}
-    for n in stated:
+    annotated = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+    stated = [(n, n.target.id) for n in annotated if isinstance(n.target, ast.Name)]
+    taken = {n.lineno for n, _ in stated}
+    for n, name in stated:
         kind = src.annotation(n.annotation)
         if kind.startswith(("ClassVar", "typing.ClassVar")):
             continue
@@ -184,4 +184,4 @@ def fields(src: Source, node: ast.ClassDef) -> Iterator[tuple[Part, bool]]:
             if factory := src.piece(options.get("default_factory")):
                 default = f"{factory}()"
         text = src.comment(n.lineno, n.end_lineno or n.lineno, taken)
-        yield Part(n.target.id, kind, default, text), not _no(options.get("init"))
+        yield Part(name, kind, default, text), not _no(options.get("init"))

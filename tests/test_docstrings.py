@@ -296,7 +296,8 @@ def test_prose_again():
 
 
 def test_long_lines_are_wrapped():
-    source = f'class F:\n    def f(self,\n        x,  # {"word " * 60}\n    ):\n        "{"long " * 60}"\n'
+    head = f"class F:\n    def f(self,\n        x,  # {'word ' * 60}\n    ):\n"
+    source = f'{head}        "{"long " * 60}"\n'
     new = add_sections(source)
     assert max(map(len, new.splitlines()[3:])) <= 100
     assert docs(new)["F.f"].split() == [*["long"] * 60, "Parameters", "-" * 10, "x", *["word"] * 60]
@@ -371,39 +372,63 @@ def test_every_public_function_has_a_summary(path):
 
 
 def notebook(**cells):
-    sources = [
-        dict(cell_type="code", id=k, metadata={}, outputs=[], execution_count=None, source=v)
-        for k, v in cells.items()
-    ]
+    """A notebook's text, of code cells by their names"""
+    code = dict(cell_type="code", metadata={}, outputs=[], execution_count=None)
     top = dict(cell_type="markdown", id="top", metadata={}, source="# A small one\n> In few words")
     kernel = {"kernelspec": dict(display_name="python3", language="python", name="python3")}
-    return json.dumps(dict(cells=[top, *sources], metadata=kernel, nbformat=4, nbformat_minor=5))
+    cells = [top, *({**code, "id": name, "source": text} for name, text in cells.items())]
+    return json.dumps(dict(cells=cells, metadata=kernel, nbformat=4, nbformat_minor=5))
+
+
+CHECK = '''#| export
+def check(
+    x,  # pixels
+):
+    """Refuse it. ValueError on NaN"""
+    return x'''
+SETTINGS = '''#| export core.settings
+# Settings, read once
+from __future__ import annotations
+from spat_nb.core.checks import check
+
+NAME = "a"'''
+READ = '''#| export core.settings
+def read(
+    path: str = NAME,  # a file
+) -> dict:  # of it
+    """Read it"""
+    return check(path)'''
+IMPORTS = """#| export
+from __future__ import annotations
+from spat_nb.core.checks import check
+from spat_nb.core import settings
+from spat_nb import top"""
+NET = '''#| export
+def net(
+    k: int,  # channels
+):
+    """A net"""
+    return check(k), settings.read(), top.there()'''
+TOPMOST = """#| export top
+# What stands in no folder
+from spat_nb.core.settings import read
+def there(): return read()"""
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A project of two notebooks; one fills two modules in folders"""
+    """A project of two notebooks: one fills three modules, two of them in a folder"""
+    for folder in ("spat_nb", "tools", "nbs"):
+        (tmp_path / folder).mkdir()
     for name in ("_export.py", "_docstrings.py", "_signatures.py"):
-        (tmp_path / "spat_nb").mkdir(exist_ok=True)
         shutil.copy(TOP / "spat_nb" / name, tmp_path / "spat_nb" / name)
-    (tmp_path / "spat_nb/__init__.py").write_text('__version__ = "0.0.1"\n')
-    (tmp_path / "tools").mkdir()
     shutil.copy(TOP / "tools/back.py", tmp_path / "tools")
     shutil.copy(TOP / "pyproject.toml", tmp_path)
-    (tmp_path / "nbs").mkdir()
-    first = notebook(
-        a="#| default_exp core.checks",
-        b='#| export\ndef check(\n    x,  # pixels\n):\n    """Refuse it. ValueError on NaN"""\n    return x',
-        c="#| export core.settings\n# Settings, read once\nfrom spat_nb.core.checks import check",
-        d='#| export core.settings\ndef read(\n    path: str = "a",  # a file\n) -> dict:  # of it\n    """Read it"""\n    return check(path)',
-    )
-    second = notebook(
-        a="#| default_exp models.nets",
-        b="#| export\nfrom __future__ import annotations\nfrom spat_nb.core.checks import check\nfrom spat_nb.core import settings",
-        c='#| export\ndef net(\n    k: int,  # channels\n):\n    """A net"""\n    return check(k), settings.read()',
-    )
-    (tmp_path / "nbs/00_core.ipynb").write_text(first)
-    (tmp_path / "nbs/01_nets.ipynb").write_text(second)
+    (tmp_path / "spat_nb/__init__.py").write_text('__version__ = "0.0.1"\n')
+    core = notebook(a="#| default_exp core.checks", b=CHECK, c=SETTINGS, d=READ, e=TOPMOST)
+    nets = notebook(a="#| default_exp models.deep.nets", b=IMPORTS, c=NET)
+    (tmp_path / "nbs/00_core.ipynb").write_text(core)
+    (tmp_path / "nbs/01_nets.ipynb").write_text(nets)
     run(tmp_path, BIN / "nbdev-export")
     return tmp_path
 
@@ -421,7 +446,7 @@ def texts(folder):
 
 
 def sources(folder):
-    """The cells' sources of all notebooks: `nbdev-update` writes the rest of the file its own way"""
+    """The sources of all cells: `nbdev-update` writes the rest of a notebook in its own way"""
     return {
         p.name: ["".join(c["source"]) for c in json.loads(p.read_text())["cells"]]
         for p in folder.glob("nbs/*.ipynb")
@@ -430,31 +455,30 @@ def sources(folder):
 
 def test_modules_in_folders(project):
     before = texts(project)
-    assert before["spat_nb/core/__init__.py"] == before["spat_nb/models/__init__.py"] == ""
+    for folder in ("core", "models", "models/deep"):
+        assert before[f"spat_nb/{folder}/__init__.py"] == ""
     text = before["spat_nb/core/settings.py"]
-    assert text.startswith(
-        '"""Settings, read once"""\n\n# AUTOGENERATED! DO NOT EDIT! File to edit: ../../nbs/00_core.ipynb.'
-    )
+    source = "\n\n# AUTOGENERATED! DO NOT EDIT! File to edit: ../../nbs/00_core.ipynb.\n\n"
+    assert text.startswith(f'"""Settings, read once"""{source}# %% ../../nbs/00_core.ipynb #c\n')
     assert "    Returns\n    -------\n    dict\n        of it\n" in text
-    r = run(
-        project,
-        sys.executable,
-        "-c",
-        "import spat_nb.models.nets as m; print(m.net(3), m.__all__, m.settings.__all__)",
-    )
-    assert r.stdout == "(3, {'a'}) ['net'] ['read']\n".replace("{'a'}", "'a'")
+    for line in ("from ...core.checks import", "from ...core import", "from ... import top"):
+        assert line in before["spat_nb/models/deep/nets.py"]
+    show = "import spat_nb.models.deep.nets as m; print(m.net(3), m.__all__, m.settings.__all__)"
+    r = run(project, sys.executable, "-c", show)
+    assert r.stdout == "(3, 'a', 'a') ['net'] ['NAME', 'read']\n"
+    index = before["spat_nb/_modidx.py"]
+    assert "'spat_nb.core.settings.read': ('core.html#read', 'spat_nb/core/settings.py')" in index
     run(project, BIN / "nbdev-export")
     assert texts(project) == before
 
 
 def test_export_back_export_changes_nothing(project):
     before, cells = texts(project), sources(project)
-    modules = [project / f"spat_nb/{m}.py" for m in ("core/checks", "core/settings", "models/nets")]
+    names = ("core/checks", "core/settings", "top", "models/deep/nets")
+    modules = [project / f"spat_nb/{name}.py" for name in names]
     run(project, sys.executable, "tools/back.py", *modules)
     after = texts(project)
-    assert {k: v for k, v in after.items() if k.endswith(".py")} == {
-        k: v for k, v in before.items() if k.endswith(".py")
-    }
+    assert [k for k in before if before[k] != after[k] and k.endswith(".py")] == []
     assert sources(project) == cells
 
 
@@ -463,9 +487,8 @@ def test_edits_go_back(project):
     text = path.read_text().replace("Refuse it.", "Refuse them.").replace("# pixels", "# images")
     path.write_text(text.replace("return x", "return x + 0"))
     run(project, sys.executable, "tools/back.py", path)
-    assert sources(project)["00_core.ipynb"][2] == (
-        '#| export\ndef check(\n    x,  # images\n):\n    """Refuse them. ValueError on NaN"""\n    return x + 0'
-    )
+    edited = CHECK.replace("it.", "them.").replace("pixels", "images").replace("n x", "n x + 0")
+    assert sources(project)["00_core.ipynb"][2] == edited
     assert "x\n        images\n" in path.read_text()
 
 

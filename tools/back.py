@@ -112,16 +112,28 @@ def without_sections(path: Path) -> str:
     return "\n# %% ".join([top, *cells])
 
 
+def absolute_name(name: str | None, folder: str, level: int) -> str | None:
+    """The full name of the module that an import in `folder` names
+
+    nbdev's own function forgets the level of `from .. import x`.
+    """
+    if not level:
+        return name
+    parts = folder.split(os.path.sep)
+    return ".".join([*parts[: len(parts) - level + 1], *filter(None, [name])])
+
+
 def back(path: Path) -> None:
     """One module; where that fails, the module stays as it was"""
+    from nbdev import sync
     from nbdev.doclinks import nbdev_export
-    from nbdev.sync import nbdev_update
 
+    sync.absolute_import = absolute_name
     text = path.read_text(encoding="utf-8")
     stripped = without_sections(path)
     try:
         path.write_text(stripped, encoding="utf-8")
-        nbdev_update(str(path))
+        sync.nbdev_update(str(path))
     except BaseException:
         path.write_text(text, encoding="utf-8")
         raise
