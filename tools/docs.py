@@ -73,6 +73,10 @@ def toctrees(contents):
 
 
 # ---- API cards from docments
+sys.path.insert(0, str(ROOT))
+from spat_nb._docstrings import join_sections, split_sections  # noqa: E402
+
+
 def plain(o, default=False):
     "How a type, or a default value, reads in a signature"
     if o is inspect.Parameter.empty or o is type(None):
@@ -117,13 +121,23 @@ def rows(obj):
         )
 
 
+def said_in(doc):
+    "A docstring without the sections that the tables show; errors as sentences, an example as code"
+    example = split_sections(doc)[1].get("Examples")
+    code = f"\n\n```python\n{example}\n```" if example else ""
+    return prose(join_sections(doc, examples=False)) + code
+
+
 def methods(cls):
     "(call, docstring) of the public methods that `cls` itself defines and explains"
     for k, f in vars(cls).items():
         f = getattr(f, "__func__", f)
         if inspect.isfunction(f) and f.__doc__ and (k[0] != "_" or k == "__call__"):
             args = ", ".join(n for n, *_ in rows(f) if n != "return")
-            yield f"({args})" if k == "__call__" else f".{k}({args})", " ".join(f.__doc__.split())
+            yield (
+                f"({args})" if k == "__call__" else f".{k}({args})",
+                " ".join(join_sections(f.__doc__, examples=False).split()),
+            )
 
 
 def table(head, body):
@@ -152,7 +166,7 @@ def card(obj):
     ]
     more = [(code(m), prose(text)) for m, text in methods(obj)] if kind == "class" else []
     tables = table(("name", "type", "default", "meaning"), body), table(("method", "meaning"), more)
-    return kind, f"({call})", prose(inspect.cleandoc(obj.__doc__ or "")), tables
+    return kind, f"({call})", said_in(obj.__doc__ or ""), tables
 
 
 def quarto_card(obj, name, module):

@@ -1,0 +1,288 @@
+"""Comments behind parameters as numpydoc sections: what the export writes into docstrings
+
+A notebook says what a parameter is in a comment behind it. `help`, an editor's hover and Sphinx
+read docstrings alone. `add_sections` copies the comments there, text to text, so that the layout of
+a cell stays. `join_sections` gives a docstring back as prose, without what comments say already.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+
+from ._signatures import (
+    Definition,
+    Function,
+    Part,
+    Source,
+    arguments,
+    fields,
+    has_fields,
+    name_of,
+    result,
+)
+
+__all__ = [
+    "add_sections",
+    "definitions",
+    "docstring_node",
+    "join_sections",
+    "literal",
+    "long_lines",
+    "split_sections",
+]
+
+WIDTH = 100  # columns of a line of exported code
+_TITLES = (
+    "Parameters|Attributes|Returns|Yields|Receives|Raises|Warns|Warnings|Other Parameters|Methods"
+    "|See Also|Notes|References|Examples"
+)
+_TITLE = re.compile(rf"^({_TITLES})\n-{{3,}}$", re.M)
+_ERROR = r"[A-Z]\w*(?:Error|Exception)"
+_ERRORS = rf"(?:[A-Z]\w+, an? )?{_ERROR}(?:,? (?:or|and) {_ERROR})*"
+# "ValueError where eps < 0": from the beginning, or from where a thought ends, to where one ends
+_CLAUSE = re.compile(
+    rf"(?P<before>^|(?<=[.?!;,:])\s+)(?P<names>{_ERRORS})\b(?P<text>.*?)"
+    rf"(?P<end>[.?!]?$|[.?!](?=\s+[A-Z`])|[;,](?=\s+{_ERRORS}\b))",
+    re.S,
+)
+
+
+# ---- docstrings as text
+
+
+def split_sections(doc: str) -> tuple[str, dict[str, str]]:
+    """What stands before the first section of a docstring, and its sections by title"""
+    pieces = _TITLE.split(inspect.cleandoc(doc))
+    bodies = (body.strip("\n") for body in pieces[2::2])
+    return pieces[0].strip(), dict(zip(pieces[1::2], bodies, strict=True))
+
+
+def join_sections(
+    doc: str,  # a docstring, with sections or without
+    examples: bool = True,  # with its examples?
+) -> str:
+    """The docstring as prose: errors as sentences, no parameters, no result, examples at the end"""
+    head, sections = split_sections(doc)
+    errors = []
+    for block in re.split(r"\n(?=\S)", sections.get("Raises", "")):
+        sentence = " ".join(block.split())
+        if sentence and sentence not in " ".join(head.split()):
+            errors.append(sentence)
+    if errors:
+        head = f"{head.rstrip('.')}. {'. '.join(errors)}"
+    example = sections.get("Examples") if examples else None
+    return "\n\n".join(filter(None, [head, example]))
+
+
+def _wrapped(text: str, indent: int, width: int) -> list[str]:
+    """`text` as lines of at most `width` columns"""
+    pad = " " * indent
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=pad,
+        subsequent_indent=pad,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _errors(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """`text` without its sentences on errors, and these as (names, rest)
+
+    A sentence stays where it is the first one, or only the end of another.
+    """
+    found = []
+    kept = []
+    at = 0
+    behind = 0  # where the last clause ended: a comma ends a thought only behind one
+    for m in _CLAUSE.finditer(text):
+        mark = text[: m.start("names")].rstrip()[-1:]
+        if mark == "," and behind != m.start("before"):
+            continue
+        found.append((m["names"], " ".join(m["text"].split()).lstrip(", ")))
+        behind = m.end()
+        if mark == ":" or not text[:at].strip() and not text[at : m.start()].strip():
+            continue
+        kept.append(text[at : m.start()])
+        at = m.end()
+    kept.append(text[at:])
+    rest = "".join(kept).strip()
+    if found and rest[-1:] in (";", ","):
+        rest = rest[:-1] + "."
+    return rest, found
+
+
+def _examples(text: str) -> tuple[str, str]:
+    """`text` up to its first `>>>` or paragraph "Example: ...", and what follows"""
+    m = re.search(r"^(?:>>> |Examples?:)", text, re.M)
+    if not m:
+        return text, ""
+    return text[: m.start()].strip(), re.sub(r"^Examples?:\s*", "", text[m.start() :]).strip()
+
+
+def _entry(part: Part, width: int) -> list[str]:
+    """The lines of a parameter or a result in its section"""
+    head = " : ".join(filter(None, [part.name, part.type]))
+    text = part.text
+    if part.default and "default" not in text:
+        text = f"{text} (default: {part.default})" if text else f"default: {part.default}"
+    if not head:
+        return _wrapped(text, 0, width)
+    return [head, *_wrapped(text, 4, width)]
+
+
+def long_lines(text: str, width: int) -> str:
+    """`text` with lines wrapped that are too long, but for indented ones"""
+    rows = []
+    for row in text.splitlines():
+        indent = len(row) - len(row.lstrip())
+        rows += _wrapped(row, 0, width) if len(row) > width and not indent else [row]
+    return "\n".join(rows)
+
+
+# ---- definitions, and the docstring of each
+
+
+def docstring_node(node: Definition) -> ast.Constant | None:
+    """The string that documents a definition"""
+    first = node.body[0].value if isinstance(node.body[0], ast.Expr) else None
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        return first
+    return None
+
+
+def definitions(
+    body: list[ast.stmt],  # of a module or a class
+    prefix: str = "",  # of the names
+    methods: bool = False,  # does the body belong to a class?
+) -> Iterator[tuple[str, Definition, bool]]:  # dotted name, node, is it a method?
+    """The public functions and classes of a module, and the public methods of all its classes"""
+    for node in body:
+        if not isinstance(node, Definition):
+            continue
+        changes = any(name_of(d) in ("setter", "deleter") for d in node.decorator_list)
+        if node.name[0] != "_" and not changes:
+            yield prefix + node.name, node, methods
+        if isinstance(node, ast.ClassDef):
+            yield from definitions(node.body, f"{prefix}{node.name}.", True)
+
+
+Finder = Callable[[str], "tuple[Source, ast.ClassDef] | None"]  # a class by the name of it
+
+
+def _class_parts(src: Source, node: ast.ClassDef, find: Finder) -> tuple[list[Part], list[Part]]:
+    """The parameters of a class, and its fields that are none, its bases included"""
+    init = next((n for n in node.body if isinstance(n, Function) and n.name == "__init__"), None)
+    if init:
+        return arguments(src, init, True), []
+    bases = [b for name in map(name_of, node.bases) if name != node.name and (b := find(name))]
+    inherited = [_class_parts(base_src, base, find) for base_src, base in bases]
+    if not has_fields(node):
+        return next((parts for parts in inherited if any(parts)), ([], []))
+    known: dict[str, tuple[Part, bool]] = {}
+    for parameters, attributes in reversed(inherited):
+        known |= {p.name: (p, True) for p in parameters} | {p.name: (p, False) for p in attributes}
+    for part, is_parameter in fields(src, node):
+        if part.name in known and not part.text:
+            part.text = known[part.name][0].text
+        known[part.name] = (part, is_parameter)
+    return [p for p, yes in known.values() if yes], [p for p, yes in known.values() if not yes]
+
+
+def _yields(node: Function) -> bool:
+    """Is the result what the body yields? Functions inside do not count"""
+    todo: list[ast.AST] = list(node.body)
+    while todo:
+        n = todo.pop()
+        if isinstance(n, (ast.Yield, ast.YieldFrom)):
+            return True
+        if not isinstance(n, (*Function.__args__, ast.ClassDef, ast.Lambda)):
+            todo += ast.iter_child_nodes(n)
+    return False
+
+
+def _parts(src: Source, node: Definition, is_method: bool, find: Finder) -> dict[str, list[Part]]:
+    """What stands in the sections of a definition"""
+    if isinstance(node, ast.ClassDef):
+        parameters, attributes = _class_parts(src, node, find)
+        return {"Parameters": parameters, "Attributes": attributes}
+    marks = set(map(name_of, node.decorator_list))
+    if any(mark.endswith("property") for mark in marks):
+        return {}
+    bound = is_method and "staticmethod" not in marks or any(m.startswith("patch") for m in marks)
+    given = result(src, node)
+    title = "Yields" if _yields(node) else "Returns"
+    return {"Parameters": arguments(src, node, bound), title: [given] if given else []}
+
+
+def _sections(doc: str, parts: dict[str, list[Part]], width: int) -> str:
+    """The docstring with its sections; the same where there is nothing to say"""
+    head, example = _examples(doc)
+    paragraphs = [_errors(p) for p in re.split(r"\n\s*\n", head)]
+    bodies = {title: [r for p in ps for r in _entry(p, width)] for title, ps in parts.items()}
+    found = dict.fromkeys(e for _, errors in paragraphs for e in errors)
+    bodies["Raises"] = [row for names, text in found for row in [names, *_wrapped(text, 4, width)]]
+    bodies["Examples"] = example.splitlines()
+    if not any(bodies.values()):
+        return doc
+    blocks = [long_lines(rest, width) for rest, _ in paragraphs if rest]
+    for title, rows in bodies.items():
+        if rows:
+            blocks.append("\n".join([title, "-" * len(title), *rows]))
+    return "\n\n".join(blocks)
+
+
+def literal(doc: str, indent: str) -> str:
+    """Source text of a docstring; of several lines, the quotes that end it have one of their own"""
+    raw = "\\" in doc and '"""' not in doc and doc.replace("\n", "").isprintable()
+    if not raw:
+        doc = doc.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+        doc = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in doc)
+    rows = [indent + row if row.strip() else "" for row in doc.split("\n")]
+    end = [indent] if len(rows) > 1 or doc.endswith(('"', "\\")) else []
+    text = "\n".join([*rows, *end]).lstrip()
+    return f'{"r" * raw}"""{text}"""'
+
+
+def _nowhere(name: str) -> None:
+    return None
+
+
+def add_sections(
+    source: str,  # of a module, or of a cell
+    find: Finder = _nowhere,  # the class of a name that stands elsewhere
+) -> str:  # the same, apart from docstrings
+    """Write sections into the docstrings of all public functions, classes and methods
+
+    A docstring that has a section is left alone, and so is text that is no Python.
+    """
+    try:
+        src = Source(source)
+    except SyntaxError:
+        return source
+    here = {n.name: (src, n) for n in src.tree.body if isinstance(n, ast.ClassDef)}
+    rows = [row.encode() for row in src.rows]  # syntax nodes count bytes
+    for _, node, is_method in reversed(list(definitions(src.tree.body))):
+        text = docstring_node(node)
+        if text is None or _TITLE.search(doc := inspect.cleandoc(str(text.value))):
+            continue
+        end = text.end_lineno or text.lineno
+        indent = " " * (node.col_offset + 4 if text.lineno == node.lineno else text.col_offset)
+        parts = _parts(src, node, is_method, lambda name: here.get(name) or find(name))
+        new = _sections(doc, parts, WIDTH - len(indent))
+        if new == doc:
+            continue
+        before = rows[text.lineno - 1][: text.col_offset]
+        after = rows[end - 1][text.end_col_offset :]
+        if before.strip():  # behind the colon
+            before = before.rstrip() + b"\n" + indent.encode()
+            rest = after.lstrip(b" ;")
+            after = b"\n" + indent.encode() + rest if after.lstrip().startswith(b";") else after
+        written = before + literal(new, indent).encode() + after
+        rows[text.lineno - 1 : end] = [written]
+    return b"".join(rows).decode()
