@@ -22,7 +22,7 @@ lab: setup      ## open JupyterLab on the index
 	@echo "== JupyterLab in nbs/ (stop it with Ctrl-C)"
 	cd nbs && ../$(V)/bin/jupyter lab $(ROOT_FLAG) $(LAB_FLAGS) index.ipynb
 tour: setup     ## one minute: train, attack, compare; writes tour.html
-	$(PY) -m spat_nb.cli tour
+	$(PY) -m spat_nb tour
 test: setup     ## lint, spelling, notebooks and tests
 	@echo "== lint"
 	$(V)/bin/ruff check
@@ -43,7 +43,7 @@ docs: setup     ## the site, into _docs/
 bench: setup    ## speed of the engine against the bare loop and other libraries
 	$(PY) bench/bench.py
 data: setup     ## download MNIST and CIFAR-10 into the data folder of settings.ini
-	$(PY) -m spat_nb.cli data mnist cifar10
+	$(PY) -m spat_nb data mnist cifar10
 export: setup   ## notebooks to spat_nb/
 	$(V)/bin/nbdev-export
 outputs: setup  ## run all notebooks and store their outputs

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import torch
 
-from spat_nb.autoattack import Cascade, autoattack
-from spat_nb.balls import L2, Linf
-from spat_nb.core import PRECISIONS, default_device, use_threads
-from spat_nb.data import get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.files import write_aside
-from spat_nb.models import load
+from spat_nb.attacks.autoattack import Cascade, autoattack
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.core.files import write_aside
+from spat_nb.core.settings import PRECISIONS, default_device
+from spat_nb.core.threads import use_threads
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.models.saving import load
 
 MEMBERS = ("apgd_ce", "apgd_t", "fab_t", "square")
 

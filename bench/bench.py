@@ -15,12 +15,16 @@ import time
 import torch
 from torch.nn import functional as F
 
-from spat_nb.attack import at_x, pgd
-from spat_nb.balls import Linf
-from spat_nb.core import default_device, fast, use_threads
-from spat_nb.data import get_data
-from spat_nb.models import PreActResNet18, load
-from spat_nb.objectives import pgd_at
+from spat_nb.attacks.ascent import at_x
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.core.precision import fast
+from spat_nb.core.settings import default_device
+from spat_nb.core.threads import use_threads
+from spat_nb.data.sources import get_data
+from spat_nb.models.networks import PreActResNet18
+from spat_nb.models.saving import load
+from spat_nb.training.objectives import pgd_at
 
 STEPS, BATCH = 10, 64
 

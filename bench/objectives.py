@@ -21,14 +21,18 @@ from unittest.mock import patch
 import torch
 from torch.nn import functional as F
 
-from spat_nb.attack import gaussian, pgd
-from spat_nb.balls import Linf
-from spat_nb.core import PRECISIONS, fast, keep_memory, use_threads
-from spat_nb.hypersphere import Hypersphere, margin_ce
-from spat_nb.models import PreActResNet18, SmallCNN
-from spat_nb.objectives import Free, alp, fgsm_rs, mart, pgd_at, standard, trades
-from spat_nb.spat import spat
-from spat_nb.tricks import awp
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.core.precision import fast
+from spat_nb.core.settings import PRECISIONS
+from spat_nb.core.threads import keep_memory, use_threads
+from spat_nb.models.networks import PreActResNet18, SmallCNN
+from spat_nb.papers.hypersphere import Hypersphere, margin_ce
+from spat_nb.papers.spat import spat
+from spat_nb.training.fast import Free, fgsm_rs
+from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
+from spat_nb.training.tricks import awp
 
 
 def arms(ball, steps):

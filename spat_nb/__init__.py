@@ -1,2 +1,3 @@
 "Adversarial robustness: learn it, use it, judge it"
-__version__ = '0.1.0'
+
+__version__ = "0.1.0"

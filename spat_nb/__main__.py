@@ -2,6 +2,6 @@
 
 import sys
 
-from spat_nb.cli import main
+from spat_nb.app.cli import main
 
 sys.exit(main())

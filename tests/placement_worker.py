@@ -20,40 +20,52 @@ import torch
 from pretend import DEVICE, pretend
 from test_combine import ATTACKS, HEADS, OBJECTIVES
 
-from spat_nb import core, learner, sparta, zoo
-from spat_nb import data as data_
-from spat_nb import study as study_
-from spat_nb.attack import Recorder, fgsm, gaussian, pgd
-from spat_nb.autoattack import autoattack
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.classwise import PerClass, diagnose, norm_agreement, view
-from spat_nb.data import get_data, in_memory
-from spat_nb.evaluate import evaluate, sweep
-from spat_nb.fairness import (
-    CFA,
-    CFOL,
-    DAFA,
-    FRL,
-    T1,
-    WAT,
-    CFATrades,
-    biased,
-    fit_bias,
-    fit_power,
-    normalised,
-    resized,
+from spat_nb.app import zoo
+from spat_nb.attacks.ascent import Recorder, gaussian
+from spat_nb.attacks.attack import fgsm, pgd
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, dlr, margin
+from spat_nb.attacks.minimal import cw, deepfool, fab
+from spat_nb.attacks.nearest import norms, within
+from spat_nb.attacks.rays import rays
+from spat_nb.attacks.spsa import spsa
+from spat_nb.attacks.square import square
+from spat_nb.attacks.steps import apgd, apgd_t, mim, rim
+from spat_nb.classwise.diagnosis import diagnose
+from spat_nb.classwise.disparity import PerClass
+from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades
+from spat_nb.classwise.homing import norm_agreement
+from spat_nb.classwise.minmax import CFOL, FRL
+from spat_nb.classwise.radii import T1, biased, fit_bias, fit_power, normalised, resized
+from spat_nb.classwise.temperature import (
+    best_tau,
+    equal_budget,
+    tau_sweep,
+    temperature_pgd,
+    zero_gradients,
 )
-from spat_nb.learner import Best, Checkpoint, EarlyStop, Learner, Validate
-from spat_nb.losses import ce, dlr, margin
-from spat_nb.minimal import cw, deepfool, fab, norms, within
-from spat_nb.models import PreActResNet10, SmallCNN, WideResNet, load, save
-from spat_nb.objectives import Free, Replay, Sentry, fgsm_rs, pgd_at, trades
-from spat_nb.queries import rays, spsa, square
-from spat_nb.spat import flip_rates
-from spat_nb.steps import apgd, apgd_t, mim, rim
-from spat_nb.temperature import best_tau, equal_budget, tau_sweep, temperature_pgd, zero_gradients
-from spat_nb.tricks import EMA, awp, flatness, in_train
-from spat_nb.trust import trust
+from spat_nb.classwise.viewer import view
+from spat_nb.data import sources
+from spat_nb.data.pairs import in_memory
+from spat_nb.data.sources import get_data
+from spat_nb.measure import trust as trust_room
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.sweep import sweep
+from spat_nb.measure.trust import trust
+from spat_nb.models.networks import PreActResNet10, SmallCNN, WideResNet
+from spat_nb.models.saving import load, save
+from spat_nb.papers import sparta
+from spat_nb.papers.spat import flip_rates
+from spat_nb.studies import runner
+from spat_nb.studies import study as study_room
+from spat_nb.training import learner
+from spat_nb.training.callbacks import Best, EarlyStop, Validate
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.fast import Free, Replay, Sentry, fgsm_rs
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import pgd_at, trades
+from spat_nb.training.tricks import EMA, awp, flatness, in_train
 
 BALL = Linf(0.1)
 CASES = {}
@@ -410,7 +422,7 @@ def commands():
     import contextlib
     import io
 
-    from spat_nb import cli, tour
+    from spat_nb.app import cli, tour
 
     heard = io.StringIO()
     with (
@@ -455,10 +467,10 @@ QUICK = [
 ]
 
 
-@cases([f"{s}: {a}" for s, study in study_.studies().items() for a in study.arms])
+@cases([f"{s}: {a}" for s, study in study_room.studies().items() for a in study.arms])
 def study(name):
     s, arm = name.split(": ", 1)
-    s = study_.studies()[s]
+    s = study_room.studies()[s]
     brief = dict(
         epochs=2,
         seeds=1,
@@ -468,14 +480,14 @@ def study(name):
         cost=0.02,
         strong=partial(autoattack, steps=7, targets=1, queries=10),
     )
-    job = study_.Job(
+    job = study_room.Job(
         replace(s, sizes={**s.sizes, "laptop": {**s.sizes.get("laptop", {}), **brief}}),
         arm,
         "laptop",
         0,
     )
     assert (
-        study_.one(job, DEVICE, quiet=True)
+        runner.one(job, DEVICE, quiet=True)
         and json.loads(job.path.read_text())["attacks"]["aa"]["n"] > 0
     )
 
@@ -496,8 +508,8 @@ def main(word=""):
             torch.device(name) if name and str(name) != DEVICE.type else DEVICE
         )
     # the card has a case of its own
-    study_.trust = lambda *a, **kw: SimpleNamespace(checks=(), n=0)
-    study_.get_data = lambda *a, **kw: small(*a, **{**kw, "batch_size": 16})
+    trust_room.trust = lambda *a, **kw: SimpleNamespace(checks=(), n=0)
+    sources.get_data = lambda *a, **kw: small(*a, **{**kw, "batch_size": 16})
     import importlib
     import pkgutil
 
@@ -506,7 +518,7 @@ def main(word=""):
     for m in pkgutil.iter_modules(studies.__path__):
         m = importlib.import_module(f"spat_nb.studies.{m.name}")
         if hasattr(m, "get_data"):
-            m.get_data = study_.get_data
+            m.get_data = sources.get_data
     with tempfile.TemporaryDirectory() as tmp, pretend():
         os.environ.update(SPAT_NB_RESULTS=tmp, TQDM_DISABLE="1")
         for name in chosen(word):

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attack import Attack, Recorder, at_x, fgsm, gaussian, pgd, uniform
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.core import fast
-from spat_nb.losses import ce, dlr, margin, smoothed, targeted, tempered
+from spat_nb.attacks.ascent import Recorder, at_x, gaussian, uniform
+from spat_nb.attacks.attack import Attack, fgsm, pgd
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, dlr, margin, smoothed, targeted, tempered
+from spat_nb.core.precision import fast
 
 BALLS = (Linf, L2, L1)
 LOSSES = {

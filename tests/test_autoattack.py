@@ -15,13 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attack import Attack, at_x, fgsm, pgd
-from spat_nb.autoattack import Cascade, autoattack, doubts, masked
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.data import get_data
-from spat_nb.evaluate import Record, evaluate, sweep
-from spat_nb.losses import ce, margin
-from spat_nb.models import SmallCNN
+from spat_nb.attacks.ascent import at_x
+from spat_nb.attacks.attack import Attack, fgsm, pgd
+from spat_nb.attacks.autoattack import Cascade, autoattack, doubts, masked
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.record import Record
+from spat_nb.measure.sweep import sweep
+from spat_nb.models.networks import SmallCNN
 
 
 class Table:
@@ -244,12 +247,12 @@ def test_torchattacks_finds_the_same_accuracy(digits):
 
 JOB = """
 import sys, torch
-from spat_nb.attack import pgd
-from spat_nb.autoattack import autoattack
-from spat_nb.balls import Linf
-from spat_nb.data import get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.models import load
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.attacks.balls import Linf
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.models.saving import load
 def job(weights, state=None):
     torch.set_num_threads(1)
     data = get_data('digits', device='cpu').test.subset(100).with_(batch_size=16)
@@ -269,7 +272,7 @@ def test_killed_and_started_again_it_ends_the_same(digits, tmp_path):
     """SIGKILL twice, the second time after more work; the file is whole at every moment and the
     answers are the very same
     """
-    from spat_nb.models import save
+    from spat_nb.models.saving import save
 
     weights, state, seen, here = tmp_path / "w.safetensors", tmp_path / "state.json", [], {}
     save(digits[0], weights)

@@ -7,29 +7,35 @@ import pytest
 import torch
 from torch import nn
 
-from spat_nb.attack import Attack, pgd
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.core import generator, seed_everything, settings
-from spat_nb.data import get_data, in_memory
-from spat_nb.evaluate import Record, evaluate
-from spat_nb.fairness import CFA, CFOL, DAFA, FRL, T1, WAT, CFATrades
-from spat_nb.files import load_tree
-from spat_nb.hypersphere import margin_ce
-from spat_nb.learner import Checkpoint, Learner, Validate
-from spat_nb.losses import dlr, margin
-from spat_nb.models import (
+from spat_nb.attacks.attack import Attack, pgd
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import dlr, margin
+from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades
+from spat_nb.classwise.minmax import CFOL, FRL
+from spat_nb.classwise.radii import T1
+from spat_nb.classwise.temperature import log_odds
+from spat_nb.core.files import load_tree
+from spat_nb.core.rng import generator, seed_everything
+from spat_nb.core.settings import settings
+from spat_nb.data.pairs import in_memory
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.record import Record
+from spat_nb.measure.trust import trust
+from spat_nb.models.networks import (
     PreActResNet10,
     PreActResNet18,
     PreActResNet34,
     SmallCNN,
     WideResNet,
-    load,
-    save,
 )
-from spat_nb.objectives import boosted, mart, pgd_at
-from spat_nb.spat import flips
-from spat_nb.temperature import log_odds
-from spat_nb.trust import trust
+from spat_nb.models.saving import load, save
+from spat_nb.papers.hypersphere import margin_ce
+from spat_nb.papers.spat import flips
+from spat_nb.training.callbacks import Validate
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import boosted, mart, pgd_at
 
 X, Y = (
     torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
@@ -501,7 +507,7 @@ DATA = {
 @pytest.mark.parametrize("kind", DATA)
 def test_batches_as_others_make_them(kind):
     "All give the record of plain tensors, or that of the same images in other batches"
-    from spat_nb.classwise import diagnose
+    from spat_nb.classwise.diagnosis import diagnose
 
     want = evaluate(NET, (X, Y), progress=False, a=attack)
     got = evaluate(NET, DATA[kind], progress=False, a=attack)

@@ -69,7 +69,7 @@ def playground(folder):
         [
             sys.executable,
             "-m",
-            "spat_nb.cli",
+            "spat_nb",
             "lab",
             str(folder / "mine"),
             "--playground",

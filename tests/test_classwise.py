@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from test_data import MAKERS, folder  # noqa: F401, the fixture
 from torch import nn
 
-from spat_nb import classwise as W
-from spat_nb.attack import fgsm, pgd
-from spat_nb.balls import L2, Linf
-from spat_nb.core import settings as reader
-from spat_nb.data import Batches, get_data
-from spat_nb.evaluate import Record, wilson
-from spat_nb.models import SmallCNN
+from spat_nb.attacks.attack import fgsm, pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.classwise import confusion, diagnosis, disparity, families, homing, viewer
+from spat_nb.core.settings import settings as reader
+from spat_nb.data.batches import Batches
+from spat_nb.data.sources import get_data
+from spat_nb.measure.intervals import wilson
+from spat_nb.measure.record import Record
+from spat_nb.models.networks import SmallCNN
 
 
 def gen(seed):
@@ -73,20 +75,20 @@ def test_symmetry_and_disparity(K, seed):
     C = torch.randint(0, 20, (K, K), generator=g)
     S = C + C.T
     p = torch.randperm(K, generator=g)
-    assert W.symmetry(S) == 1 and 0 <= W.symmetry(C) <= 1
+    assert confusion.symmetry(S) == 1 and 0 <= confusion.symmetry(C) <= 1
     assert (
-        torch.allclose(W.symmetry(C), W.symmetry(C.T))
-        and torch.allclose(W.symmetry(C), W.symmetry(C[p][:, p]))
-        and torch.allclose(W.symmetry(C), W.symmetry(C - C.diag().diag()))
+        torch.allclose(confusion.symmetry(C), confusion.symmetry(C.T))
+        and torch.allclose(confusion.symmetry(C), confusion.symmetry(C[p][:, p]))
+        and torch.allclose(confusion.symmetry(C), confusion.symmetry(C - C.diag().diag()))
     )
-    D = W.if_symmetric(C, 50)
+    D = confusion.if_symmetric(C, 50)
     assert (
         torch.equal((D + D.mT).sum(0), 50 * (S + 0.0).double())
         and (D >= 0).all()
-        and W.symmetry(D).shape == (50,)
+        and confusion.symmetry(D).shape == (50,)
     )
     R = torch.rand(K, generator=g).double()
-    d = W.disparity(R)
+    d = disparity.disparity(R)
     assert (
         abs(d["CV"] - ((R - R.mean()) ** 2).mean()) < 1e-12
         and d["MCD"] == R.max() - R.min()
@@ -94,7 +96,7 @@ def test_symmetry_and_disparity(K, seed):
     )
     # Popoviciu
     assert d["worst"] <= d["bottom"] <= d["mean"] and d["CV"] <= d["MCD"] ** 2 / 4 + 1e-12
-    o = W.neighbours(C)
+    o = confusion.neighbours(C)
     assert sorted(o) == list(range(K))
 
     def link(o):
@@ -106,12 +108,12 @@ def test_symmetry_and_disparity(K, seed):
 
 def test_zero_one():
     "Spec 7 and 8"
-    d = W.disparity([0.0, 1.0])
+    d = disparity.disparity([0.0, 1.0])
     assert (d["CV"], d["MCD"]) == (0.25, 1.0)
     assert (
-        W.symmetry([[5, 2], [2, 9]]) == 1
-        and W.symmetry([[5, 2], [0, 9]]) == 0
-        and W.symmetry(torch.zeros(3, 3)) == 1
+        confusion.symmetry([[5, 2], [2, 9]]) == 1
+        and confusion.symmetry([[5, 2], [0, 9]]) == 0
+        and confusion.symmetry(torch.zeros(3, 3)) == 1
     )
 
 
@@ -123,7 +125,7 @@ def test_two_opt_is_at_least_as_good_as_a_thousand_orders():
         return sum((S[a, b] + S[b, a]).item() for a, b in zip(o, [*o[1:], o[0]]))
 
     C = (S * 1e6).round()
-    assert gain(W.neighbours(C)) > torch.tensor(
+    assert gain(confusion.neighbours(C)) > torch.tensor(
         [gain(torch.randperm(9, generator=gen(k)).tolist()) for k in range(1000)]
     ).quantile(0.99)
 
@@ -133,28 +135,28 @@ def test_bootstrap_against_a_loop():
     y = torch.tensor([4] * 7 + [1] * 30)
     ok = torch.rand(3, 37, generator=gen(1)) < 0.6
     ok[2] = ~ok[0]
-    d = W.redraw(y, ok, 3000, seed=5)
+    d = disparity.redraw(y, ok, 3000, seed=5)
     # one draw for all rows
     assert d.shape == (3000, 3, 2) and torch.allclose(
         d[:, 0] + d[:, 2], torch.ones(3000, 2).double()
     )
     assert torch.allclose(
-        W.rates(y, ok), torch.stack([ok[:, y == k].double().mean(1) for k in (1, 4)], 1)
+        disparity.rates(y, ok), torch.stack([ok[:, y == k].double().mean(1) for k in (1, 4)], 1)
     )
-    assert (d.mean(0) - W.rates(y, ok)).abs().max() < 0.015
-    lo, hi = W.basic(W.rates(y, ok)[0, 0], d[:, 0, 0], lo=0, hi=1)
+    assert (d.mean(0) - disparity.rates(y, ok)).abs().max() < 0.015
+    lo, hi = disparity.basic(disparity.rates(y, ok)[0, 0], d[:, 0, 0], lo=0, hi=1)
     a, b = wilson(int(ok[0, y == 1].sum()), 30)
     # for one share: about Wilson's
     assert abs(lo - a) < 0.08 and abs(hi - b) < 0.08
     assert torch.equal(
-        W.basic(torch.tensor(0.0), torch.tensor([math.nan, 1.0, 1.0, 1.0]))[0],
+        disparity.basic(torch.tensor(0.0), torch.tensor([math.nan, 1.0, 1.0, 1.0]))[0],
         torch.tensor(-1.0).double(),
     )
 
 
 def test_null_of_the_minimum():
     "The worst of ten equal classes lies 1.54 standard errors below them"
-    d = W.disparity(W.if_equal(torch.full((10,), 1000), 0.5, 4000))
+    d = disparity.disparity(disparity.if_equal(torch.full((10,), 1000), 0.5, 4000))
     se = (0.25 / 1000) ** 0.5
     assert (
         abs((0.5 - d["worst"].mean()) / se - 1.539) < 0.05
@@ -167,32 +169,32 @@ def test_spearman_against_scipy_on_batches():
 
     a, b = torch.randint(0, 5, (2, 6, 11), generator=gen(0))
     assert torch.allclose(
-        W.spearman(a, b), torch.tensor([spearmanr(p, q).statistic for p, q in zip(a, b)])
+        families.spearman(a, b), torch.tensor([spearmanr(p, q).statistic for p, q in zip(a, b)])
     )
-    assert (W.ranks(a).numpy() == rankdata(a.numpy(), axis=1) - 1).all() and W.spearman(
-        torch.ones(3), torch.arange(3)
-    ).isnan()
+    assert (
+        families.ranks(a).numpy() == rankdata(a.numpy(), axis=1) - 1
+    ).all() and families.spearman(torch.ones(3), torch.arange(3)).isnan()
 
 
 def test_superclasses():
-    fine = sorted(c for f in W.FAMILIES[1].values() for c in f)
-    home = {c: i for i, cs in enumerate(W.FAMILIES[1].values()) for c in cs}
-    assert [len(f) for f in W.FAMILIES[1].values()] == [5] * 20 and W.families(fine) is W.FAMILIES[
-        1
-    ]
+    fine = sorted(c for f in families.FAMILIES[1].values() for c in f)
+    home = {c: i for i, cs in enumerate(families.FAMILIES[1].values()) for c in cs}
+    assert [len(f) for f in families.FAMILIES[1].values()] == [5] * 20 and families.families(
+        fine
+    ) is families.FAMILIES[1]
     C = torch.zeros(100, 100).long()
     for i, a in enumerate(fine):
         C[i, i] = 90
         C[i, next(j for j, b in enumerate(fine) if home[b] == home[a] and b != a)] = 7
         C[i, next(j for j, b in enumerate(fine) if home[b] != home[a])] = 3
-    f = W.in_family(C, fine, W.FAMILIES[1])
+    f = families.in_family(C, fine, families.FAMILIES[1])
     assert (
         (f["k"], f["n"], f["share"]) == (700, 1000, 0.7)
         and abs(f["chance"] - 4 / 99) < 1e-12
         and (f["lo"], f["hi"]) == wilson(700, 1000)
     )
     ten = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    f = W.in_family(torch.ones(10, 10), ten, W.families(ten))
+    f = families.in_family(torch.ones(10, 10), ten, families.families(ten))
     assert (f["k"], f["n"]) == (6 * 5 + 4 * 3, 90) and abs(f["chance"] - 42 / 90) < 1e-12
 
 
@@ -204,7 +206,9 @@ def test_toy_by_construction():
 
     The outer two fall into the middle one only, the middle one falls both ways and is the weakest
     """
-    d = W.diagnose(Line(), line(), Linf(0.12), precision="float32", progress=False, times=100)
+    d = diagnosis.diagnose(
+        Line(), line(), Linf(0.12), precision="float32", progress=False, times=100
+    )
     assert list(d.record.preds) == ["clean", "fgsm", "pgd20", "cw20"]
     for name in d.record.attacks:
         C = d.record.confusion(name)
@@ -247,27 +251,27 @@ def test_gain_slope_finds_the_sign():
         return Record(y, {"clean": y, "a": fall(Rw), "b": fall(Rs)}, tuple("vwxyz"[: len(Rw)]))
 
     down, up = two([0.9, 0.7, 0.5], [0.88, 0.62, 0.35]), two([0.9, 0.7, 0.5], [0.75, 0.62, 0.48])
-    assert W.gain_slope(down, "a", "b")[2] < 0 < W.gain_slope(up, "a", "b")[1]
+    assert families.gain_slope(down, "a", "b")[2] < 0 < families.gain_slope(up, "a", "b")[1]
     assert (
-        W.gain_slope(down, "a", "b", scale=torch.log)[2] < 0
-        and W.gains(down, "a", "b").index[0] == "x"
+        families.gain_slope(down, "a", "b", scale=torch.log)[2] < 0
+        and families.gains(down, "a", "b").index[0] == "x"
     )
     assert math.isnan(
-        W.gain_slope(two([0.9, 0.5], [0.5, 0.0]), "a", "b", times=5, scale=torch.log)[0]
+        families.gain_slope(two([0.9, 0.5], [0.5, 0.0]), "a", "b", times=5, scale=torch.log)[0]
     )
 
 
 def test_measures_skip_classes_without_images_and_save(tmp_path):
     r = record(torch.tensor([[8, 2, 0], [3, 7, 0], [0, 0, 0]]))
-    m = W.measures(r, "pgd20", times=50)
+    m = disparity.measures(r, "pgd20", times=50)
     assert m.value["MCD"] == pytest.approx(0.1) and m.value["mean"] == pytest.approx(0.75)
-    d = W.Diagnosis(r, times=50)
+    d = diagnosis.Diagnosis(r, times=50)
     assert list(d.table().index) == ["c1", "c0"]
     d.html(tmp_path / "d.html")
     page = (tmp_path / "d.html").read_text()
     assert page.count("data:image/png;base64,") == 3 and "http" not in page
     r.save(tmp_path / "r.json")
-    assert repr(W.Diagnosis(Record.load(tmp_path / "r.json"), times=50)) == repr(d)
+    assert repr(diagnosis.Diagnosis(Record.load(tmp_path / "r.json"), times=50)) == repr(d)
 
 
 # ---- the data sets of the paper
@@ -276,7 +280,7 @@ def test_measures_skip_classes_without_images_and_save(tmp_path):
 def walk(data, ball, tmp_path):
     "Diagnose an untrained network on `data`; every table and picture is made"
     net = SmallCNN(classes=data.c, width=2, channels=data.shape[0], size=data.shape[1])
-    d = W.diagnose(
+    d = diagnosis.diagnose(
         net,
         data,
         dict(fgsm=fgsm(ball), pgd2=pgd(ball, 2)),
@@ -334,12 +338,12 @@ def test_real_sets_where_present(tmp_path):
 def test_pictures_name_every_class(K):
     C = torch.randint(0, 30, (K, K), generator=gen(K))
     names = [f"class {k}" for k in range(K)]
-    ax = W.heat(C, names)
+    ax = confusion.heat(C, names)
     assert sorted(t.get_text() for t in ax.get_yticklabels()) == sorted(names)
-    ax = W.graph(C, names)
+    ax = confusion.graph(C, names)
     texts = [t.get_text() for t in ax.texts]
     assert set(names) <= set(texts) and 0 < len(ax.patches) <= min(2 * K, 60)
-    assert len(W.attackers(C, names, 10**6)) == ((C > 0).sum() - (C.diag() > 0).sum())
+    assert len(confusion.attackers(C, names, 10**6)) == ((C > 0).sum() - (C.diag() > 0).sum())
 
 
 # ---- homing
@@ -353,7 +357,7 @@ def test_homing_counts_and_controls():
             torch.stack([(part.x[part.y == k].float() / 255).mean() for k in range(part.c)])
         )
 
-    t = W.homing(place, place(data), data, data, fgsm(Linf(0.12)), 0, 1, others=[2]).set_index(
+    t = homing.homing(place, place(data), data, data, fgsm(Linf(0.12)), 0, 1, others=[2]).set_index(
         "network"
     )
     n = t.n.iloc[0]
@@ -363,10 +367,12 @@ def test_homing_counts_and_controls():
         t.loc["without j", "fresh"] == t.loc["cut off", "fresh"] == n
         and t.loc["without another", "fresh"] <= 0.1 * n
     )
-    t = W.homing(place, place(data), data, data, fgsm(Linf(0.45)), 0, 1).set_index("network")
+    t = homing.homing(place, place(data), data, data, fgsm(Linf(0.45)), 0, 1).set_index("network")
     # a strong attack crosses to the far class
     assert t.loc["without j", "saved"] < t.n.iloc[0]
-    two_ways = W.homing(place, place(data), data, data, fgsm(Linf(0.35)), 1, 0).set_index("network")
+    two_ways = homing.homing(place, place(data), data, data, fgsm(Linf(0.35)), 1, 0).set_index(
+        "network"
+    )
     # homing by (a), not by (b): a fresh attack takes the other way
     assert (
         two_ways.loc["without j", "saved"]
@@ -377,24 +383,24 @@ def test_homing_counts_and_controls():
 
 def test_without_and_cut_agree_on_labels():
     data = line()
-    p = W.without(data, 1)
+    p = homing.without(data, 1)
     assert (
         p.classes == ("left", "right")
         and p.y.bincount().tolist() == [100, 100]
         and torch.equal(p.x, data.x[data.y != 1])
     )
     x, y = p.tensors()
-    assert (W.Cut(Line(), 1)(x).argmax(1) == y).all()
+    assert (homing.Cut(Line(), 1)(x).argmax(1) == y).all()
 
 
 def test_weight_norms():
     net = SmallCNN()
-    assert torch.allclose(W.head_norms(net), net.head.weight.double().norm(dim=1))
+    assert torch.allclose(homing.head_norms(net), net.head.weight.double().norm(dim=1))
     net.head.weight.data = torch.arange(1, 11.0)[:, None].expand(10, 64).clone()
     C = torch.diag(torch.arange(10) * 3 + 2) + torch.roll(
         torch.diag(40 - torch.arange(10) * 3), 1, 1
     )
-    rho, lo, hi = W.norm_agreement(net, record(C), "pgd20")
+    rho, lo, hi = homing.norm_agreement(net, record(C), "pgd20")
     assert rho == pytest.approx(1) and lo > 0.9
 
 
@@ -406,7 +412,7 @@ def test_viewer_is_quick_and_lazy():
     net = SmallCNN()
     passes = []
     net.register_forward_hook(lambda *_: passes.append(1))
-    w = W.viewer(
+    w = viewer.viewer(
         net,
         test,
         dict(fgsm=lambda e: fgsm(Linf(e)), pgd20=lambda e: pgd(Linf(e), 20)),
@@ -434,45 +440,47 @@ def test_viewer_is_quick_and_lazy():
 def test_viewer_without_ipywidgets(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(ImportError, match=r"pip install 'spat_nb\[lab\]'"):
-        W.viewer(SmallCNN(), get_data("digits", device="cpu").test, {}, (0.1,))
+        viewer.viewer(SmallCNN(), get_data("digits", device="cpu").test, {}, (0.1,))
 
 
 @pytest.mark.parametrize(
     "call,error,words",
     [
-        (lambda: W.disparity([0.5, math.nan]), ValueError, "1 of 2 accuracies are NaN"),
-        (lambda: W.diagnose(Line(), line(), 8 / 255), TypeError, "or a ball such as"),
+        (lambda: disparity.disparity([0.5, math.nan]), ValueError, "1 of 2 accuracies are NaN"),
+        (lambda: diagnosis.diagnose(Line(), line(), 8 / 255), TypeError, "or a ball such as"),
         (
-            lambda: W.diagnose(Line((0.1, 0.2)), line(), {}, precision="float32", progress=False),
+            lambda: diagnosis.diagnose(
+                Line((0.1, 0.2)), line(), {}, precision="float32", progress=False
+            ),
             ValueError,
             "2 classes but the data has 3",
         ),
         (
-            lambda: W.in_family(torch.ones(2, 2), "ab", {"v": "a"}),
+            lambda: families.in_family(torch.ones(2, 2), "ab", {"v": "a"}),
             ValueError,
             "'b' is in no family",
         ),
         (
-            lambda: W.agreement(torch.tensor([0, 1]), {"a": torch.ones(2).bool()}),
+            lambda: families.agreement(torch.tensor([0, 1]), {"a": torch.ones(2).bool()}),
             ValueError,
             "two attacks or networks",
         ),
         (
-            lambda: W.homing(None, Line(), line(), line(), fgsm(Linf(0.1)), 1, 1),
+            lambda: homing.homing(None, Line(), line(), line(), fgsm(Linf(0.1)), 1, 1),
             ValueError,
             "must all differ",
         ),
         (
-            lambda: W.homing(None, Line(), line(), line(), fgsm(Linf(0.1)), 0, 2),
+            lambda: homing.homing(None, Line(), line(), line(), fgsm(Linf(0.1)), 0, 2),
             ValueError,
             "no image of class 0 is taken for 2",
         ),
-        (lambda: W.without(line(), 3), ValueError, "class 3 is not among the 3"),
-        (lambda: W.head_norms(Line()), TypeError, "no linear layer"),
-        (lambda: W.PerClass(line(), 1.5), ValueError, "every is 1.5"),
-        (lambda: W.plot_epochs({}, "x"), ValueError, "no records"),
+        (lambda: homing.without(line(), 3), ValueError, "class 3 is not among the 3"),
+        (lambda: homing.head_norms(Line()), TypeError, "no linear layer"),
+        (lambda: disparity.PerClass(line(), 1.5), ValueError, "every is 1.5"),
+        (lambda: disparity.plot_epochs({}, "x"), ValueError, "no records"),
         (
-            lambda: W.view(Line(), line().take(torch.arange(50)), fgsm(Linf(0.1)), 2),
+            lambda: viewer.view(Line(), line().take(torch.arange(50)), fgsm(Linf(0.1)), 2),
             ValueError,
             "class 2 has no images here",
         ),

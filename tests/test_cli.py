@@ -12,11 +12,12 @@ import time
 import pytest
 import torch
 
-from spat_nb.cli import main
-from spat_nb.data import get_data
-from spat_nb.evaluate import Record, evaluate
-from spat_nb.files import load_tree
-from spat_nb.models import load
+from spat_nb.app.cli import main
+from spat_nb.core.files import load_tree
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.record import Record
+from spat_nb.models.saving import load
 
 RUN = [
     "train",
@@ -37,7 +38,7 @@ RUN = [
 
 def command(*args, **kw):
     return subprocess.Popen(
-        [sys.executable, "-m", "spat_nb.cli", *args],
+        [sys.executable, "-m", "spat_nb", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -299,7 +300,7 @@ def _pgd(said, name):
 def test_a_reader_who_goes_away_is_no_fault():
     "spat_nb study list | head -1"
     p = subprocess.Popen(
-        [sys.executable, "-m", "spat_nb.cli", "study", "list"],
+        [sys.executable, "-m", "spat_nb", "study", "list"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -309,7 +310,8 @@ def test_a_reader_who_goes_away_is_no_fault():
 
 
 def test_weights_of_a_study_say_what_they_are_measured_by(tmp_path, capsys):
-    from spat_nb.models import SmallCNN, save
+    from spat_nb.models.networks import SmallCNN
+    from spat_nb.models.saving import save
 
     save(
         SmallCNN(width=4),
@@ -533,10 +535,11 @@ def test_more_images_than_there_are(args, says, tmp_path, capsys):
 
 
 def test_no_compiler_is_noticed_before_the_work(tmp_path, capsys, monkeypatch):
-    from spat_nb import core, data
+    from spat_nb.core import precision
+    from spat_nb.data import sources
 
-    monkeypatch.setattr(core, "compiler", lambda device: None)
-    monkeypatch.setattr(data, "get_data", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(precision, "compiler", lambda device: None)
+    monkeypatch.setattr(sources, "get_data", lambda *_, **__: 1 / 0)
     assert (
         main(
             [
@@ -562,8 +565,7 @@ def test_no_compiler_is_noticed_before_the_work(tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def idle(monkeypatch):
     "Every command fails loudly where it begins to work"
-    from spat_nb import cli, data, tour
-    from spat_nb import study as S
+    from spat_nb.app import cli, tour
 
     def works(*_, **__):
         raise AssertionError("the work was begun")

@@ -5,16 +5,19 @@ from functools import partial
 import pytest
 import torch
 
-from spat_nb.attack import gaussian, pgd
-from spat_nb.balls import Linf
-from spat_nb.hypersphere import Hypersphere, margin_ce
-from spat_nb.learner import Learner
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import Free, alp, boosted, fgsm_rs, mart, pgd_at, standard, trades
-from spat_nb.prototypes import Prototypes
-from spat_nb.sparta import ACTIVATIONS
-from spat_nb.spat import at_strength, spat, spat_shared
-from spat_nb.tricks import EMA, awp
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.models.networks import SmallCNN
+from spat_nb.papers.hypersphere import Hypersphere, margin_ce
+from spat_nb.papers.prototypes import Prototypes
+from spat_nb.papers.sparta import ACTIVATIONS
+from spat_nb.papers.spat import spat
+from spat_nb.papers.spat_shared import at_strength, spat_shared
+from spat_nb.training.fast import Free, fgsm_rs
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import alp, boosted, mart, pgd_at, standard, trades
+from spat_nb.training.tricks import EMA, awp
 
 BALL = Linf(0.1)
 OBJECTIVES = dict(
@@ -116,7 +119,7 @@ def test_the_attack_slot_reaches_every_objective():
     ],
 )
 def test_loops_and_listeners_take_them_too(head, act):
-    from spat_nb.data import get_data
+    from spat_nb.data.sources import get_data
 
     train = get_data("digits", seed=0, batch_size=64).train.subset(128)
     torch.manual_seed(0)

@@ -6,8 +6,9 @@ import warnings
 
 import pytest
 
-from spat_nb import compare as C
-from spat_nb import study as S
+from spat_nb.measure import intervals
+from spat_nb.studies import against, boards, cards, claims, leaderboard
+from spat_nb.studies import results as results_room
 
 
 def result(
@@ -81,7 +82,7 @@ def test_every_seed_counts_once_and_comes_from_the_fuller_study(write):
         result("one", "A", 0, 170, 100),
         *(result("two", "A", s, 170, 140 + s, precision="channels_last") for s in (0, 1)),
     )
-    g = C.gather("digits", names=("one", "two"))
+    g = leaderboard.gather("digits", names=("one", "two"))
     assert [(d["study"], d["attacks"]["aa"]["correct"]) for d in g["laptop", "A"].values()] == [
         ("two", 140),
         ("two", 141),
@@ -97,7 +98,7 @@ def test_what_differs_in_training_or_attacks_is_another_row(write):
         result("two", "A", 0, 170, 100, lr=".2"),
         result("three", "A", 0, 170, 100, strong="weak"),
     )
-    assert len(C.leaderboard(names=("one", "two", "three"))) == 3
+    assert len(leaderboard.leaderboard(names=("one", "two", "three"))) == 3
 
 
 def test_a_run_counts_where_it_was_judged_on_most_images(write):
@@ -105,7 +106,7 @@ def test_a_run_counts_where_it_was_judged_on_most_images(write):
         *(result("one", "A", s, 51, 30, n=60, judged="60") for s in range(3)),
         result("two", "A", 0, 170, 100),
     )
-    t = C.leaderboard(names=("one", "two"))
+    t = leaderboard.leaderboard(names=("one", "two"))
     assert (
         len(t) == 1
         and t.aa[0] == pytest.approx((100 / 180 + 0.5 + 0.5) / 3)
@@ -121,7 +122,7 @@ def test_names_are_a_majority(write):
             for n, a in (("one", "ReLU"), ("two", "PGD-AT"), ("three", "PGD-AT"))
         )
     )
-    t = C.leaderboard(names=("one", "two", "three"))
+    t = leaderboard.leaderboard(names=("one", "two", "three"))
     assert list(t.arm) == ["PGD-AT"] and t.studies[0].count(",") == 2
 
 
@@ -131,11 +132,11 @@ def test_all_intervals_hold_what_they_say(write):
         *(result("one", "A", s, 170, k) for s, k in enumerate((100, 120, 111))),
         result("one", "B", 0, 160, 90, "g"),
     )
-    t = C.leaderboard(names=["one"]).set_index("arm")
-    assert (t.loc["B", "aa_lo"], t.loc["B", "aa_hi"]) == S.wilson(90, 180) and t.over[
+    t = leaderboard.leaderboard(names=["one"]).set_index("arm")
+    assert (t.loc["B", "aa_lo"], t.loc["B", "aa_hi"]) == intervals.wilson(90, 180) and t.over[
         "B"
     ] == "images"
-    m, half = S._mean([100 / 180, 120 / 180, 111 / 180])
+    m, half = results_room.mean_interval([100 / 180, 120 / 180, 111 / 180])
     assert (
         t.loc["A", "aa"] == pytest.approx(m)
         and t.loc["A", "aa_hi"] - m == pytest.approx(half)
@@ -150,11 +151,11 @@ def test_bonferroni_is_wider_and_the_base_is_the_study_s_own(write):
         *(result("two", "PGD-AT", s, 170, 130) for s in range(3)),
         *(result("two", "X", s, 170, 131 + s % 2, "x") for s in range(3)),
     )
-    t = C.against("PGD-AT", names=("one", "two"))
+    t = against.against("PGD-AT", names=("one", "two"))
     # against 130, not against 100
     assert len(t) == 1 and t["diff"][0] == pytest.approx((1 + 2 + 1) / 3 / 180)
     write(*(result("two", "Y", s, 170, 80, "y") for s in range(3)))
-    u = C.against("PGD-AT", names=("one", "two")).set_index("arm")
+    u = against.against("PGD-AT", names=("one", "two")).set_index("arm")
     assert u.hi["X"] - u.lo["X"] > t.hi[0] - t.lo[0] and u.verdict["Y"] == "worse"
 
 
@@ -163,17 +164,17 @@ def test_claims_of_few_seeds_stay_open(write):
         *(result("one", a, s, 170, k, a) for s in range(3) for a, k in (("A", 150), ("B", 100))),
         *(result("one", "D", s, 170, 90, "d") for s in range(2)),
     )
-    claim = C.gain("p", "c", "one", "A", "B", least=20.0)
+    claim = claims.gain("p", "c", "one", "A", "B", least=20.0)
     assert (
-        C.judged(claim)["verdict"] == "supported"
-        and C.judged(C.gain("p", "c", "one", "A", "B", least=30.0))["verdict"] == "refuted"
+        cards.judged(claim)["verdict"] == "supported"
+        and cards.judged(claims.gain("p", "c", "one", "A", "B", least=30.0))["verdict"] == "refuted"
     )
     assert (
-        C.judged(C.gain("p", "c", "one", "A", "gone"))["verdict"] == "open"
-        and C.judged(C.gain("p", "c", "nothing", "A", "B"))["seeds"] == 0
+        cards.judged(claims.gain("p", "c", "one", "A", "gone"))["verdict"] == "open"
+        and cards.judged(claims.gain("p", "c", "nothing", "A", "B"))["seeds"] == 0
     )
     # two seeds that agree have an interval of no width
-    assert C.judged(C.gain("p", "c", "one", "A", "D"))["verdict"] == "open"
+    assert cards.judged(claims.gain("p", "c", "one", "A", "D"))["verdict"] == "open"
 
 
 def test_table_sorts_in_a_browser(write, tmp_path):
@@ -199,7 +200,7 @@ def test_table_sorts_in_a_browser(write, tmp_path):
     page = tmp_path / "p.html"
     page.write_text(
         "<!doctype html><meta"
-        f' charset="utf-8"><body>{C.show(C.leaderboard(names=["one"]))._repr_html_()}'
+        f' charset="utf-8"><body>{boards.show(leaderboard.leaderboard(names=["one"]))._repr_html_()}'
     )
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=exe, args=["--no-sandbox", "--disable-gpu"])

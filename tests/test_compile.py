@@ -12,15 +12,17 @@ from test_study import CPU, few
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spat_nb import core, learner
-from spat_nb import study as S
-from spat_nb.attack import pgd
-from spat_nb.autoattack import autoattack
-from spat_nb.balls import Linf
-from spat_nb.core import fast
-from spat_nb.models import SmallCNN
-from spat_nb.spat import class_grads
-from spat_nb.tricks import in_train
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.attacks.balls import Linf
+from spat_nb.core import precision as precision_room
+from spat_nb.core.precision import fast
+from spat_nb.models.networks import SmallCNN
+from spat_nb.papers.spat_shared import class_grads
+from spat_nb.studies import study as study_room
+from spat_nb.studies import work
+from spat_nb.training import learner
+from spat_nb.training.tricks import in_train
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def traced(monkeypatch):
     monkeypatch.setattr(
         nn.Module, "compile", lambda self: own(self, backend="aot_eager", fullgraph=True)
     )
-    monkeypatch.setattr(core, "compiler", lambda device: "none needed")
+    monkeypatch.setattr(precision_room, "compiler", lambda device: "none needed")
     # they outlive a reset
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
@@ -47,7 +49,7 @@ def losses(name, folder, monkeypatch, compiled):
     monkeypatch.setattr(
         learner, "fast", lambda model, precision, _: fast(model, precision, compiled)
     )
-    job = S.Job(
+    job = study_room.Job(
         replace(module.study, sizes={"laptop": dict(epochs=2, steps=2)}),
         arm,
         "laptop",
@@ -58,7 +60,7 @@ def losses(name, folder, monkeypatch, compiled):
     (folder / str(compiled)).mkdir()
     monkeypatch.setenv("SPAT_NB_RESULTS", str(folder / str(compiled)))
     job.work.mkdir(parents=True)
-    return [r["loss"] for r in (job.arm.train(job) if job.arm.train else S._learn(job))[1]]
+    return [r["loss"] for r in (job.arm.train(job) if job.arm.train else work.learn(job))[1]]
 
 
 @pytest.mark.slow

@@ -14,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from spat_nb import data as D
-from spat_nb.core import settings
-from spat_nb.data import Batches, Data, crop_flip, get_data, pick, resized_crop, rng
-from spat_nb.vision import torchvision
+from spat_nb.core.settings import settings
+from spat_nb.data import streams
+from spat_nb.data.batches import Batches, crop_flip, pick, rng
+from spat_nb.data.sources import Data, get_data
+from spat_nb.data.streams import resized_crop
+from spat_nb.data.vision import torchvision
 
 torch.set_num_threads(1)
 datasets = torchvision("datasets")
@@ -420,7 +422,7 @@ def test_centre_against_pillow(folder):
     f = folder / "one.png"
     Image.fromarray(np.repeat(np.arange(64, dtype=np.uint8)[:, None] * 4, 64, 1)).save(f)
     # 56*8/7 = 64: no resizing, the middle 56
-    s = D.Stream([str(f)], torch.tensor([0]), ("a",), size=56)
+    s = streams.Stream([str(f)], torch.tensor([0]), ("a",), size=56)
     x = s.tensors()[0][0]
     assert torch.equal((x[0, :, 0] * 255).round(), torch.arange(4.0, 60) * 4) and torch.equal(
         x[0], x[2]
@@ -575,7 +577,7 @@ def test_classes_in_two_cases_are_refused(tmp_path):
 
 def read(img, tmp_path, name="a.png", **kw):
     "The middle of an image (RGB), by way of a file"
-    from spat_nb.images import read_image
+    from spat_nb.data.images import read_image
 
     img.save(tmp_path / name, **kw)
     got = read_image(tmp_path / name)
@@ -715,7 +717,7 @@ def test_batches_of_a_folder_are_read_so(tmp_path):
 
 
 def test_the_playground_reads_them_alike(tmp_path):
-    from spat_nb.playground import own_image
+    from spat_nb.app.playground import own_image
 
     Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "a.png")
     assert np.array_equal(
@@ -725,7 +727,7 @@ def test_the_playground_reads_them_alike(tmp_path):
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut", "huge", "a folder", "gone"])
 def test_bad_images_are_named(kind, tmp_path, monkeypatch):
-    from spat_nb.images import read_image
+    from spat_nb.data.images import read_image
 
     f = tmp_path / "photo $1.png"
     Image.fromarray(bytes_((64, 64, 3))).save(f)
@@ -843,7 +845,7 @@ def test_arrays_with_all_there_is(tmp_path):
         d.train.hold_out(4)[1],
     ):
         assert p.superclasses == ("one", "two") and p.superclass_of_class == (0, 1, 1, 0)
-    from spat_nb.classwise import without
+    from spat_nb.classwise.homing import without
 
     left = without(d.train, 1)
     assert left.classes == ("$x$", "日本", "d") and left.superclass_of_class == (0, 1, 0)

@@ -20,12 +20,14 @@ from multiprocessing import forkserver  # noqa: E402
 
 import devices_worker  # noqa: E402
 
-from spat_nb.attack import pgd, uniform
-from spat_nb.balls import Linf
-from spat_nb.data import Batches, get_data
-from spat_nb.devices import Share, Whole, many, spread
-from spat_nb.files import load_tree
-from spat_nb.tricks import in_train
+from spat_nb.attacks.ascent import uniform
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.core.files import load_tree
+from spat_nb.data.batches import Batches
+from spat_nb.data.sources import get_data
+from spat_nb.training.devices import Share, Whole, many, spread
+from spat_nb.training.tricks import in_train
 
 
 def port():
@@ -236,7 +238,7 @@ def test_command_line(tmp_path):
         "--nproc-per-node",
         "2",
         "-m",
-        "spat_nb.cli",
+        "spat_nb",
     ]
     r = subprocess.run(
         [*torchrun, *args, str(tmp_path / "two")], capture_output=True, text=True, timeout=120
@@ -255,7 +257,7 @@ def test_command_line(tmp_path):
     }
     two = json.loads((tmp_path / "two" / "result.json").read_text())
     assert two["processes"] == 2 and two["table"][0]["n"] == 40
-    from spat_nb.cli import main
+    from spat_nb.app.cli import main
 
     assert main([*args, str(tmp_path / "one")]) == 0
     one = json.loads((tmp_path / "one" / "result.json").read_text())
@@ -333,4 +335,4 @@ def test_alone_and_without_accelerate(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ImportError, match="one of 2 processes, which need accelerate"):
         many("cpu")
-    assert "accelerate" not in Path(sys.modules["spat_nb.learner"].__file__).read_text()
+    assert "accelerate" not in Path(sys.modules["spat_nb.training.learner"].__file__).read_text()

@@ -286,9 +286,9 @@ def test_the_defence_of_the_guide_is_as_short_as_it_says():
     """
     import torch
 
-    from spat_nb.attack import fgsm
-    from spat_nb.balls import Linf
-    from spat_nb.models import SmallCNN
+    from spat_nb.attacks.attack import fgsm
+    from spat_nb.attacks.balls import Linf
+    from spat_nb.models.networks import SmallCNN
 
     cell = next(
         s
@@ -475,8 +475,8 @@ def test_broken_link_in_a_notebook_stops_the_build(small):
             t in page
             for t in (
                 "sub",
-                'id="spat_nb.balls.Ball"',
-                'href="#spat_nb.balls.Ball"',
+                'id="spat_nb.attacks.balls.Ball"',
+                'href="#spat_nb.attacks.balls.Ball"',
                 "never_defined",
             )
         )

@@ -16,8 +16,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from spat_nb import exercise
-from spat_nb.exercise import Progress, judge, predict, progress
+from spat_nb.learn import exercise
+from spat_nb.learn import progress as progress_room
+from spat_nb.learn.exercise import judge, predict
+from spat_nb.learn.progress import Progress, progress
 
 NBS = Path(__file__).parents[1] / "nbs"
 NOTEBOOKS = [
@@ -132,7 +134,7 @@ def test_names_number_and_kinds(path):
             f"the text above {e.name} has another number"
         )
     # what `progress` counts
-    assert exercise._exercises(NBS)[path.stem] == [e.name for e in found]
+    assert progress_room._exercises(NBS)[path.stem] == [e.name for e in found]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -430,7 +432,7 @@ def test_in_a_live_notebook(tmp_path):
     """
     nbformat, client = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     code = [
-        "from spat_nb.exercise import judge, predict, progress\ndef f(x): return 2*x",
+        "from spat_nb.learn.exercise import judge, predict; from spat_nb.learn.progress import progress\ndef f(x): return 2*x",
         "judge(f, lambda x: 2*x, 1, 2, name='a 1')",
         "judge(f, lambda x: 2*x, 1, 2)",
         "predict('1+1?', 3, name='a 2').check(2)",

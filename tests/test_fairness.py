@@ -11,30 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attack import at_x, gaussian, pgd
-from spat_nb.balls import L2, Linf
-from spat_nb.data import Batches, get_data
-from spat_nb.fairness import (
-    CFA,
-    CFOL,
-    DAFA,
-    FAWA,
-    FRL,
-    T1,
-    WAT,
-    CFATrades,
-    biased,
-    class_errors,
-    dafa_weights,
-    fit_bias,
-    normalised,
-    resized,
-    rho,
-)
-from spat_nb.learner import Callback, Checkpoint, Learner
-from spat_nb.losses import margin
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import pgd_at
+from spat_nb.attacks.ascent import at_x, gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.losses import margin
+from spat_nb.classwise.accounts import class_errors, rho
+from spat_nb.classwise.fairness import CFA, DAFA, FAWA, WAT, CFATrades, dafa_weights
+from spat_nb.classwise.minmax import CFOL, FRL
+from spat_nb.classwise.radii import T1, biased, fit_bias, normalised, resized
+from spat_nb.data.batches import Batches
+from spat_nb.data.sources import get_data
+from spat_nb.models.networks import SmallCNN
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.objectives import pgd_at
 
 
 def toy(n=120, c=4, side=4, seed=0):

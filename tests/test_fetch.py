@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spat_nb import fetch as F
-from spat_nb.cli import main
-from spat_nb.data import get_data
-from spat_nb.vision import torchvision
+from spat_nb.app.cli import main
+from spat_nb.data import fetch
+from spat_nb.data.sources import get_data
+from spat_nb.data.vision import torchvision
 
 datasets = torchvision("datasets")
 
@@ -100,8 +100,8 @@ def mirror(monkeypatch):
     for k in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(k, raising=False)
         monkeypatch.delenv(k.upper(), raising=False)
-    monkeypatch.setattr(F, "WAIT", 1.0)
-    monkeypatch.setattr(F, "LOOK", 0.2)
+    monkeypatch.setattr(fetch, "WAIT", 1.0)
+    monkeypatch.setattr(fetch, "LOOK", 0.2)
     m = Mirror()
     yield m
     m.server.shutdown()
@@ -136,24 +136,24 @@ def left(folder):
 )
 def test_the_first_mirror_that_gives_it_whole(kinds, mirror, tmp_path):
     mirror.files["a.bin"] = DATA
-    F.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at(*kinds)])
+    fetch.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at(*kinds)])
     assert (tmp_path / "a.bin").read_bytes() == DATA and left(tmp_path) == ["a.bin"]
     asked = len(mirror.asked)
     # nothing is fetched twice
-    F.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at(*kinds)])
+    fetch.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at(*kinds)])
     assert len(mirror.asked) == asked
 
 
 def test_what_has_arrived_is_not_fetched_again(mirror, tmp_path):
     mirror.files["a.bin"] = DATA
-    F.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("torn", "right")])
+    fetch.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("torn", "right")])
     assert mirror.asked == [("torn", None), ("right", "bytes=30000-")]
 
 
 def test_a_beginning_from_a_liar_is_thrown_away(mirror, tmp_path):
     mirror.files["a.bin"] = DATA
     (tmp_path / "a.bin.part").write_bytes(b"?" * 1000)
-    F.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("right")])
+    fetch.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("right")])
     assert (tmp_path / "a.bin").read_bytes() == DATA and [r for _, r in mirror.asked] == [
         "bytes=1000-",
         None,
@@ -164,7 +164,7 @@ def test_a_beginning_from_a_liar_is_thrown_away(mirror, tmp_path):
 def test_a_part_that_is_complete_or_too_long(part, mirror, tmp_path):
     mirror.files["a.bin"] = DATA
     (tmp_path / "a.bin.part").write_bytes(part)
-    F.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("right")])
+    fetch.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("right")])
     assert (tmp_path / "a.bin").read_bytes() == DATA and left(tmp_path) == ["a.bin"]
 
 
@@ -176,7 +176,7 @@ def test_every_failure_is_told(mirror, tmp_path):
         for i, u in enumerate(mirror.at(*kinds))
     ] + ["http://example.org/a.bin", "https://127.0.0.1:9/a.bin"]
     with pytest.raises(ConnectionError) as e:
-        F.download(tmp_path / "a.bin", md5(DATA), urls)
+        fetch.download(tmp_path / "a.bin", md5(DATA), urls)
     text = str(e.value)
     for words in (
         "404",
@@ -196,9 +196,9 @@ def test_a_damaged_file_is_replaced_only_by_a_whole_one(mirror, tmp_path):
     mirror.files["a.bin"] = DATA
     (tmp_path / "a.bin").write_bytes(b"old")
     with pytest.raises(ConnectionError):
-        F.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("wrong")])
+        fetch.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("wrong")])
     assert (tmp_path / "a.bin").read_bytes() == b"old"
-    F.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("right")])
+    fetch.download(tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("right")])
     assert (tmp_path / "a.bin").read_bytes() == DATA
 
 
@@ -210,9 +210,9 @@ def test_a_full_disk_is_no_fault_of_the_host(mirror, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(F, "_pull", full)
+    monkeypatch.setattr(fetch, "_pull", full)
     with pytest.raises(OSError, match="a.bin.part could not be written .No space left") as e:
-        F.download(
+        fetch.download(
             tmp_path / "a.bin", md5(DATA), [u + "a.bin" for u in mirror.at("right", "right")]
         )
     assert not isinstance(e.value, ConnectionError)
@@ -268,7 +268,7 @@ def mnist(m, monkeypatch):
 @pytest.mark.parametrize("name,make", [("cifar10", cifar10), ("mnist", mnist)])
 def test_a_set_is_fetched_and_mended(name, make, mirror, tmp_path, monkeypatch, capsys):
     make(mirror, monkeypatch)
-    monkeypatch.setitem(F.MIRRORS, name, mirror.at("fails", "wrong", "torn", "right"))
+    monkeypatch.setitem(fetch.MIRRORS, name, mirror.at("fails", "wrong", "torn", "right"))
     monkeypatch.setenv("SPAT_NB_DATA", str(tmp_path))
     assert main(["data", name]) == 0, capsys.readouterr().err
     assert "60 training and 30 test images" in capsys.readouterr().out
@@ -294,7 +294,7 @@ def test_a_set_is_fetched_and_mended(name, make, mirror, tmp_path, monkeypatch, 
 
 def test_no_mirror_gives_it(mirror, tmp_path, monkeypatch, capsys):
     cifar10(mirror, monkeypatch)
-    monkeypatch.setitem(F.MIRRORS, "cifar10", mirror.at("missing", "wrong"))
+    monkeypatch.setitem(fetch.MIRRORS, "cifar10", mirror.at("missing", "wrong"))
     monkeypatch.setenv("SPAT_NB_DATA", str(tmp_path))
     assert main(["data", "cifar10"]) == 1
     err = capsys.readouterr().err
@@ -317,7 +317,7 @@ def test_a_forged_archive_is_not_unpacked(mirror, tmp_path, monkeypatch):
         tar.addfile(info, io.BytesIO(b"x"))
     mirror.files["cifar-10-python.tar.gz"] = packed.getvalue()
     with pytest.raises(ConnectionError, match="md5"):
-        F.fetch("cifar10", tmp_path / "data", mirror.at("right"))
+        fetch.fetch("cifar10", tmp_path / "data", mirror.at("right"))
     assert not (tmp_path / "pwned").exists() and left(tmp_path / "data") == []
 
 
@@ -325,7 +325,7 @@ def test_two_at_once(mirror, tmp_path, monkeypatch):
     "Two processes fetch the same file: one of them does it"
     mirror.files["a.bin"] = DATA
     code = (
-        "import sys; from spat_nb import fetch as F; F.LOOK = 9; F.download(sys.argv[1],"
+        "import sys; from spat_nb import fetch as F; fetch.LOOK = 9; fetch.download(sys.argv[1],"
         f" {md5(DATA)!r}, [sys.argv[2]])"
     )
     both = [
@@ -341,12 +341,12 @@ def test_two_at_once(mirror, tmp_path, monkeypatch):
 
 
 def test_all_mirrors_are_https_and_all_sets_have_one():
-    from spat_nb.data import SOURCES
+    from spat_nb.data.sources import SOURCES
 
-    assert {*F.MIRRORS} == {k for k, s in SOURCES.items() if s.place}
-    for name, urls in F.MIRRORS.items():
+    assert {*fetch.MIRRORS} == {k for k, s in SOURCES.items() if s.place}
+    for name, urls in fetch.MIRRORS.items():
         assert all(u.startswith("https://") and u.endswith("/") for u in urls) and len(
             {*urls}
         ) == len(urls)
-        for file, digest, _ in F.files(name):
+        for file, digest, _ in fetch.files(name):
             assert len(digest) == 32 and not Path(file).is_absolute()

@@ -17,10 +17,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from spat_nb.evaluate import Record, _Journal
-from spat_nb.files import load_tree, save_tree, write_aside
-from spat_nb.models import SmallCNN, load, save
-from spat_nb.paths import check_writable, shell, what_is
+from spat_nb.core.files import load_tree, save_tree, write_aside
+from spat_nb.core.paths import check_writable, shell, what_is
+from spat_nb.measure.record import Record
+from spat_nb.models.networks import SmallCNN
+from spat_nb.models.saving import load, save
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -30,7 +31,7 @@ def record(n=4):
 
 
 def card():
-    from spat_nb.trust import Card
+    from spat_nb.measure.card import Card
 
     return Card((), {"clean": 1.0}, [], 1, "PGD", {})
 
@@ -39,28 +40,28 @@ KEY = dict(model={}, attacks={}, seed=0, precision="float32", classes=None, batc
 
 
 def journal(path):
-    return lambda: _Journal(path, KEY)("clean 0", (), lambda: [1])
+    return lambda: Journal(path, KEY)("clean 0", (), lambda: [1])
 
 
 def page(path):
-    from spat_nb.classwise import Diagnosis
+    from spat_nb.classwise.diagnosis import Diagnosis
 
     y = torch.arange(20) % 2
     return lambda: Diagnosis(Record(y, {"clean": y, "pgd": 1 - y}, ("a", "b")), times=5).html(path)
 
 
 def job(path):
-    from spat_nb import study as S
+    from spat_nb.studies import work
 
     class Job:
         pass
 
     Job.path = path
-    return lambda: S._write(Job, {})
+    return lambda: work.write_result(Job, {})
 
 
 def laid(path):
-    from spat_nb.lab import _put
+    from spat_nb.app.lab import _put
 
     return lambda: _put(path, b"x" * 9999)
 
@@ -100,7 +101,7 @@ def test_a_full_disk(writer, tmp_path, monkeypatch):
     write = WRITERS[writer](path) if writer != "journal" else None
     if writer == "journal":
         path.unlink()
-        _Journal(path, KEY)("before", (), lambda: [0])
+        Journal(path, KEY)("before", (), lambda: [0])
         write = journal(path)
     before = path.read_bytes()
 
@@ -381,14 +382,14 @@ def test_what_is(tmp_path):
 
 @pytest.mark.parametrize("door", ["weights", "record", "card", "checkpoint", "journal"])
 def test_nobody_is_told_to_throw_away_another_file(door, tmp_path):
-    from spat_nb.trust import Card
+    from spat_nb.measure.card import Card
 
     do = dict(
         weights=load,
         record=Record.load,
         card=Card.load,
         checkpoint=load_tree,
-        journal=lambda p: _Journal(p, {}),
+        journal=lambda p: Journal(p, {}),
     )[door]
     own = dict(
         weights="weights.safetensors",

@@ -15,18 +15,24 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb.attack import Attack, at_x, fgsm, gaussian, pgd, uniform
-from spat_nb.autoattack import Cascade, autoattack
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.evaluate import Record, evaluate, sweep
-from spat_nb.losses import ce, dlr, kl, margin, smoothed, targeted, tempered
-from spat_nb.minimal import cw, deepfool, fab, norms, within
-from spat_nb.objectives import alp, mart, pgd_at, standard, trades
-from spat_nb.queries import rays, spsa, square
-from spat_nb.spat import class_grads
-from spat_nb.steps import apgd, apgd_t, mim
-from spat_nb.temperature import temperature_pgd
-from spat_nb.trust import trust
+from spat_nb.attacks.ascent import at_x, gaussian, uniform
+from spat_nb.attacks.attack import Attack, fgsm, pgd
+from spat_nb.attacks.autoattack import Cascade, autoattack
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, dlr, kl, margin, smoothed, targeted, tempered
+from spat_nb.attacks.minimal import cw, deepfool, fab
+from spat_nb.attacks.nearest import norms, within
+from spat_nb.attacks.rays import rays
+from spat_nb.attacks.spsa import spsa
+from spat_nb.attacks.square import square
+from spat_nb.attacks.steps import apgd, apgd_t, mim
+from spat_nb.classwise.temperature import temperature_pgd
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.record import Record
+from spat_nb.measure.sweep import sweep
+from spat_nb.measure.trust import trust
+from spat_nb.papers.spat_shared import class_grads
+from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 
 CALLS = int(os.environ.get("FUZZ", 10_000))  # fewer while one looks for a fault
 SEEN = Counter()

@@ -13,15 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from spat_nb import study as S
-from spat_nb.attack import Attack, pgd
-from spat_nb.balls import Linf
-from spat_nb.core import generator, logits
-from spat_nb.data import Data, get_data
-from spat_nb.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce, rescaled
-from spat_nb.losses import ce, dlr, dlr_targeted, margin
-from spat_nb.models import PreActResNet18, SmallCNN, load, model_info, save
-from spat_nb.objectives import pgd_at
+from spat_nb.attacks.attack import Attack, pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.attacks.losses import ce, dlr, dlr_targeted, margin
+from spat_nb.core.rng import generator
+from spat_nb.core.tensors import logits
+from spat_nb.data.sources import Data, get_data
+from spat_nb.models.networks import PreActResNet18, SmallCNN
+from spat_nb.models.saving import load, model_info, save
+from spat_nb.papers.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce, rescaled
+from spat_nb.studies import results, runner, study, work
+from spat_nb.studies import sizes as sizes_room
+from spat_nb.training.objectives import pgd_at
 
 sizes = dict(
     b=st.integers(1, 5), d=st.integers(1, 9), c=st.integers(2, 7), seed=st.integers(0, 999)
@@ -118,7 +121,7 @@ def test_files_name_the_head(tmp_path, make, head):
     assert (
         torch.equal(net(x), again(x))
         and model_info(tmp_path / "a.safetensors")["model"]["head"]["class"]
-        == "spat_nb.hypersphere.Hypersphere"
+        == "spat_nb.papers.hypersphere.Hypersphere"
     )
     assert (again.head.scale, again.head.fn, again.head.project) == (
         net.head.scale,
@@ -242,12 +245,12 @@ def test_one_step_moves_both_parts():
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
 
 
-@pytest.mark.parametrize("arm", S.studies()["hypersphere"].arms)
+@pytest.mark.parametrize("arm", study.studies()["hypersphere"].arms)
 def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
-    tiny = S.Size(
+    tiny = sizes_room.Size(
         "digits",
-        partial(S.digits_net, width=2),
+        partial(sizes_room.digits_net, width=2),
         0.15,
         1,
         0.1,
@@ -266,12 +269,12 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
             for part, k in zip(get_data("digits", device="cpu", batch_size=64), (128, 20, 20))
         )
     )
-    monkeypatch.setattr(S, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(S, "SIZES", dict(S.SIZES, laptop=tiny))
+    monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
+    monkeypatch.setattr(results, "SIZES", dict(sizes_room.SIZES, laptop=tiny))
     # the same for all arms, and tested elsewhere
-    monkeypatch.setattr(S, "trust", lambda *_, **kw: SimpleNamespace(checks=[], n=4))
+    monkeypatch.setattr(work, "trust", lambda *_, **kw: SimpleNamespace(checks=[], n=4))
     assert (
-        S.run(
+        runner.run(
             "hypersphere",
             "laptop",
             seeds=[0],
@@ -282,7 +285,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = S.results("hypersphere")
+    (d,) = results.results("hypersphere")
     assert (
         {"clean", "pgd20", "cw20", "ce x0.1", "dlr", "apgd_ce x0.1", "aa"} <= {*d["attacks"]}
         and 0 <= d["extra"]["transfer"] <= 1

@@ -17,12 +17,14 @@ import pytest
 import torch
 from torch import nn
 
-from spat_nb.attack import pgd
-from spat_nb.autoattack import autoattack
-from spat_nb.balls import L2, Linf
-from spat_nb.identity import Parts, describe, difference, digest, fingerprint, made_of
-from spat_nb.losses import ce, margin, smoothed
-from spat_nb.models import PreActResNet18, SmallCNN
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.losses import ce, margin, smoothed
+from spat_nb.core.digest import describe, digest
+from spat_nb.core.identity import difference, fingerprint, made_of
+from spat_nb.core.parts import Parts
+from spat_nb.models.networks import PreActResNet18, SmallCNN
 
 
 def module(folder, text, name="mine", file=True):
@@ -838,7 +840,7 @@ def test_slots_of_attacks_and_descriptions():
 
 
 def test_our_own_code_is_one_part_a_module(monkeypatch):
-    from spat_nb import attack
+    from spat_nb.attacks import ascent
 
     a = pgd(Linf(0.1))
     was, names = made_of(a), made_of(a, ours=False)
@@ -851,7 +853,7 @@ def test_our_own_code_is_one_part_a_module(monkeypatch):
     def ascend(f, x0, *rest, **kw):
         raise NotImplementedError
 
-    monkeypatch.setattr(attack, "ascend", ascend)
+    monkeypatch.setattr(ascent, "ascend", ascend)
     assert (
         "spat_nb.attack" in difference(was, made_of(a))
         and "ascend" in difference(was, made_of(a), 9)
@@ -919,19 +921,20 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.manual_seed(0)
 from functools import partial
-from spat_nb.attack import pgd
-from spat_nb.autoattack import autoattack
-from spat_nb.balls import Linf
-from spat_nb.data import crop_flip, get_data
-from spat_nb.identity import fingerprint, made_of
-from spat_nb.losses import ce, smoothed
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import pgd_at, trades
-from spat_nb import study as S
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.attacks.balls import Linf
+from spat_nb.data.batches import crop_flip
+from spat_nb.data.sources import get_data
+from spat_nb.core.identity import fingerprint, made_of
+from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.models.networks import SmallCNN
+from spat_nb.training.objectives import pgd_at, trades
+from spat_nb.studies import study
 import mine
 things = [pgd(Linf(.1)), autoattack(Linf(.1)), SmallCNN(width=4), pgd(Linf(.1), loss=smoothed(ce, .1)), partial(trades, beta=3.), get_data('digits', device='cpu', augment=crop_flip(1)).test.subset(9), mine.a, mine.b, mine.N()]
 print([fingerprint(t) for t in things])
-print([fingerprint(vars(a)) for s in S.studies().values() for a in s.arms.values()])
+print([fingerprint(vars(a)) for s in study.studies().values() for a in s.arms.values()])
 """  # noqa: E501
 
 

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from spat_nb import lab
-from spat_nb.cli import main
-from spat_nb.core import settings
+from spat_nb.app import doctor, findings, lab
+from spat_nb.app.cli import main
+from spat_nb.core.settings import settings
 
 TOP = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("new_user", TOP / "tools/new_user.py")
@@ -108,17 +108,17 @@ def test_without_a_manifest_everything_that_differs_is_the_readers(tmp_path, man
 
 def test_notebooks_there_find_the_recorded_runs(tmp_path, monkeypatch):
     "Even where a folder above has settings of its own"
-    from spat_nb import study
+    from spat_nb.studies import results
 
     for k in ("SPAT_NB_RESULTS", "SPAT_NB_DATA"):
         monkeypatch.delenv(k, raising=False)
     (tmp_path / "settings.ini").write_text("[spat_nb]\nresults = elsewhere\n")
-    want = study.results("spat")
+    want = results.results("spat")
     lab.copy(tmp_path / "mine")
     monkeypatch.chdir(tmp_path / "mine")
     assert (
         settings().results == tmp_path / "mine" / "results"
-        and study.results("spat") == want
+        and results.results("spat") == want
         and len(want) >= 40
     )
     assert {k for k in tree(tmp_path / "mine") if k.endswith(".safetensors")} == set()
@@ -263,7 +263,7 @@ def test_doctor_names_the_mend(monkeypatch, tmp_path, capsys):
     assert main(["doctor"]) == 1
     assert re.search(r"BROKEN +settings +precision is 'float9'", capsys.readouterr().out)
     assert (
-        lab.doctor(print, {"x": lambda: 1 / 0}) == 1
+        doctor.doctor(print, {"x": lambda: 1 / 0}) == 1
         and "could not be looked at (ZeroDivisionError" in capsys.readouterr().out
     )
 
@@ -276,18 +276,18 @@ def test_doctor_looks_for_a_compiler_where_there_is_a_gpu(monkeypatch, tmp_path)
     good.write_text("#!/bin/sh\nexit 0\n")
     good.chmod(0o755)
     monkeypatch.setenv("CC", str(good))
-    (found,) = lab._compiler(torch(True))
+    (found,) = findings._compiler(torch(True))
     # a program of that name that compiles nothing
     monkeypatch.setenv("CC", sys.executable)
-    (other,) = lab._compiler(torch(True))
+    (other,) = findings._compiler(torch(True))
     assert other.verdict == "note" and "compiles nothing" in other.seen
     monkeypatch.setenv("CC", "")
     monkeypatch.setenv("PATH", "")
-    (missing,) = lab._compiler(torch(True))
+    (missing,) = findings._compiler(torch(True))
     assert (
         (found.verdict, missing.verdict) == ("ok", "note")
         and "gcc" in str(missing)
-        and not [*lab._compiler(torch(False))]
+        and not [*findings._compiler(torch(False))]
     )
 
 
@@ -295,12 +295,12 @@ def test_doctor_tries_torchvision(monkeypatch):
     "It says so where plain `import torchvision` fails and only our own way in works"
     import torch
 
-    from spat_nb import vision
+    from spat_nb.data import vision
 
     monkeypatch.setattr(vision, "mended", lambda: False)
-    assert lab._torchvision(torch).verdict in ("ok", "note")
+    assert findings._torchvision(torch).verdict in ("ok", "note")
     monkeypatch.setattr(vision, "mended", lambda: True)
-    f = lab._torchvision(torch)
+    f = findings._torchvision(torch)
     assert (
         f.verdict == "note"
         and "alone fails here" in f.seen
@@ -312,7 +312,7 @@ def test_doctor_tries_torchvision(monkeypatch):
         raise ImportError("no CUDA\nat all")
 
     monkeypatch.setattr(vision, "torchvision", fails)
-    f = lab._torchvision(torch)
+    f = findings._torchvision(torch)
     assert f.verdict == "BROKEN" and "does not load (ImportError: no CUDA)" in f.seen
     ops = SimpleNamespace(nms=lambda *_: 1 / 0)
     monkeypatch.setattr(
@@ -321,7 +321,7 @@ def test_doctor_tries_torchvision(monkeypatch):
         lambda part="": ops if part == "ops" else SimpleNamespace(encode_png=lambda x: x),
     )
     monkeypatch.setattr(vision, "mended", lambda: False)
-    f = lab._torchvision(torch)
+    f = findings._torchvision(torch)
     assert f.verdict == "note" and "ops.nms do not" in f.seen
 
 
@@ -331,7 +331,7 @@ def test_doctor_imports_what_is_listed(monkeypatch, tmp_path):
     (tmp_path / "sklearn" / "__init__.py").write_text('raise OSError("libfoo.so is missing")')
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from spat_nb import lab;"
-        " print(*[f'{f.verdict} {f.name} {f.seen} {f.mend}' for f in lab._packages()], sep='\\n')"
+        " print(*[f'{f.verdict} {f.name} {f.seen} {f.mend}' for f in findings._packages()], sep='\\n')"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
@@ -351,12 +351,12 @@ def test_doctor_tries_gpu_and_folders(monkeypatch, tmp_path):
     cuda = SimpleNamespace(
         is_available=lambda: True, device_count=lambda: 1, get_device_name=lambda i: "H200"
     )
-    (f,) = lab._gpu(SimpleNamespace(cuda=cuda, ones=fails, __version__="2", backends=None))
+    (f,) = findings._gpu(SimpleNamespace(cuda=cuda, ones=fails, __version__="2", backends=None))
     assert f.verdict == "missing" and "cannot multiply (RuntimeError: no kernel image" in f.seen
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPAT_NB_DATA", str(tmp_path / "file"))
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path / "my results"))
-    found = {f.name: f for f in lab._folders()}
+    found = {f.name: f for f in doctor._folders()}
     assert (
         found["data folder"].verdict == "missing"
         and "give a folder" in found["data folder"].seen
@@ -371,7 +371,7 @@ def test_doctor_opens_arrays(monkeypatch, tmp_path):
     x, y = np.zeros((9, 8, 8), np.uint8), np.arange(9) % 3
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     (tmp_path / "torn.npz").write_bytes(b"PK")
-    found = {f.name: f for f in lab._sets(tmp_path)}
+    found = {f.name: f for f in doctor._sets(tmp_path)}
     assert (
         found["mine"].verdict == "ok"
         and found["torn"].verdict == "missing"
@@ -383,10 +383,11 @@ def test_paths_with_spaces_are_quoted():
     import shlex
 
     if os.name == "nt":
-        assert lab._env("DATA", r"C:\my data") == r"set SPAT_NB_DATA=C:\my data"
+        assert lab.clean_environment("DATA", r"C:\my data") == r"set SPAT_NB_DATA=C:\my data"
     else:
         assert (
-            shlex.split(lab._env("DATA", "/my data")) == ["export", "SPAT_NB_DATA=/my data"]
+            shlex.split(lab.clean_environment("DATA", "/my data"))
+            == ["export", "SPAT_NB_DATA=/my data"]
             and shlex.split(lab.PIP)[0] == sys.executable
         )
 

@@ -91,12 +91,12 @@ def test_a_notebook_may_make_two_modules():
 @pytest.mark.parametrize(
     "source,room,n",
     [
-        ("from .attack import pgd", "10_balls", 1),
-        ("from spat_nb.attack import pgd", "20_evaluate", 0),
+        ("from spat_nb.attacks.attack import pgd", "10_balls", 1),
+        ("from spat_nb.attacks.attack import pgd", "20_evaluate", 0),
         ("import spat_nb.spat", "50_hypersphere", 1),
         ("from . import spat", "50_hypersphere", 1),
         ("from .nothing import x", "90_compare", 1),
-        ("def f():\n    from .attack import pgd", "03_models", 1),
+        ("def f():\n    from spat_nb.attacks.attack import pgd", "03_models", 1),
     ],
 )
 def test_the_rule_itself(source, room, n):

@@ -8,16 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from spat_nb import zoo
-from spat_nb.attack import Attack, fgsm, pgd
-from spat_nb.balls import L2, Linf
-from spat_nb.core import eval_mode
-from spat_nb.data import get_data
-from spat_nb.faults import Fault, Rounded, Straight
-from spat_nb.lineup import ATTACKS, MODELS, check_attack, planted
-from spat_nb.losses import ce, margin
-from spat_nb.queries import square
-from spat_nb.trust import GATES, RULES, Trial
+from spat_nb.app import zoo
+from spat_nb.attacks.attack import Attack, fgsm, pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.attacks.square import square
+from spat_nb.core.evalmode import eval_mode
+from spat_nb.data.sources import get_data
+from spat_nb.measure.faults import Fault, Rounded, Straight
+from spat_nb.measure.lineup import ATTACKS, MODELS, check_attack, planted
+from spat_nb.measure.rules import RULES
+from spat_nb.measure.trial import Trial
+from spat_nb.measure.trust import GATES
 
 BALL = Linf(0.15)
 

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.data import get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.losses import ce, missed
-from spat_nb.minimal import Nearest, cw, deepfool, fab, norms, reach, robust_curve, within
-from spat_nb.models import SmallCNN
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, missed
+from spat_nb.attacks.minimal import cw, deepfool, fab
+from spat_nb.attacks.nearest import Nearest, norms, reach, robust_curve, within
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.models.networks import SmallCNN
 
 ATTACKS = [
     (deepfool(L2), L2),

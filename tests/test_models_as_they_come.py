@@ -15,23 +15,29 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb import zoo
-from spat_nb.attack import fgsm, pgd
-from spat_nb.autoattack import autoattack
-from spat_nb.balls import L2, Linf
-from spat_nb.core import device_of, eval_mode, fitting_threads, logits
-from spat_nb.data import get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.learner import Learner
-from spat_nb.losses import ce, margin, ruled_out, targeted, tempered
-from spat_nb.minimal import cw, deepfool, fab, norms, within
-from spat_nb.models import PreActResNet18, SmallCNN, load, save
-from spat_nb.modes import networks
-from spat_nb.objectives import pgd_at
-from spat_nb.queries import rays, spsa, square
-from spat_nb.spat import class_grads
-from spat_nb.steps import apgd, apgd_t, mim
-from spat_nb.trust import trust
+from spat_nb.app import zoo
+from spat_nb.attacks.attack import fgsm, pgd
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.losses import ce, margin, ruled_out, targeted, tempered
+from spat_nb.attacks.minimal import cw, deepfool, fab
+from spat_nb.attacks.nearest import norms, within
+from spat_nb.attacks.rays import rays
+from spat_nb.attacks.spsa import spsa
+from spat_nb.attacks.square import square
+from spat_nb.attacks.steps import apgd, apgd_t, mim
+from spat_nb.core.evalmode import device_of, eval_mode
+from spat_nb.core.modes import networks
+from spat_nb.core.tensors import logits
+from spat_nb.core.threads import fitting_threads
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.trust import trust
+from spat_nb.models.networks import PreActResNet18, SmallCNN
+from spat_nb.models.saving import load, save
+from spat_nb.papers.spat_shared import class_grads
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import pgd_at
 
 BALL = Linf(0.15)
 ROUND = L2(1.5)
@@ -635,11 +641,11 @@ def test_a_learner_wants_a_network(net):
 
 
 def test_small_work_runs_on_one_thread(net, batch, monkeypatch):
-    import spat_nb.core as core
+    from spat_nb.core import threads
 
     big = PreActResNet18(width=16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(core, "_AT_FIRST", 2)
+    monkeypatch.setattr(threads, "_AT_FIRST", 2)
     seen = []
 
     def spy(x):

@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from spat_nb import plot
-from spat_nb.cli import main
-from spat_nb.evaluate import Record
+from spat_nb.app.cli import main
+from spat_nb.core import plot
+from spat_nb.measure.record import Record
 
 NAMES = (
     r"$\frac$",
@@ -108,8 +108,9 @@ def test_plain():
     ],
 )
 def test_plots(kind, tmp_path):  # noqa: C901
-    from spat_nb import classwise, cli
-    from spat_nb.data import Batches
+    from spat_nb.app import cli
+    from spat_nb.classwise import confusion, diagnosis, disparity, viewer
+    from spat_nb.data.batches import Batches
 
     r = records()
     x = torch.rand(C, 1, 8, 8)
@@ -125,21 +126,21 @@ def test_plots(kind, tmp_path):  # noqa: C901
     if kind == "curves":
         ax = plot.curves({k: [0, 1] for k in NAMES}, "x", "y")
     if kind == "heat":
-        ax = classwise.heat(r.confusion("$x^$"), NAMES)
+        ax = confusion.heat(r.confusion("$x^$"), NAMES)
     if kind == "graph":
-        ax = classwise.graph(r.confusion("$x^$"), NAMES)
+        ax = confusion.graph(r.confusion("$x^$"), NAMES)
     if kind == "plot_epochs":
-        classwise.plot_epochs({1: r, 2: r}, "a$b$c", mark=C)
+        disparity.plot_epochs({1: r, 2: r}, "a$b$c", mark=C)
         ax = plt.gcf().axes[0]
     if kind == "view":
-        ax = classwise.view(
+        ax = viewer.view(
             torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, C)),
             Batches((x * 255).byte(), torch.arange(C), NAMES),
             lambda m, x, y: x,
             0,
         )
     if kind == "diagnosis":
-        classwise.Diagnosis(r, times=5).html(tmp_path / "d.html")
+        diagnosis.Diagnosis(r, times=5).html(tmp_path / "d.html")
         page = (tmp_path / "d.html").read_text(encoding="utf-8")
         assert (
             html.escape(NAMES[6], quote=False) in page
@@ -153,7 +154,7 @@ def test_plots(kind, tmp_path):  # noqa: C901
         assert (tmp_path / "c.png").stat().st_size > 1000
         return
     if kind == "plot_sweep":
-        from spat_nb.evaluate import plot_sweep
+        from spat_nb.measure.sweep import plot_sweep
 
         r = Record(r.y, {"clean": r.y, "eps .1": r.y}, NAMES, {"eps": {"eps .1": 0.1}})
         ax = plot_sweep({k: r for k in NAMES})
@@ -166,9 +167,9 @@ def test_plots(kind, tmp_path):  # noqa: C901
 
 
 def test_study_rows(tmp_path, monkeypatch):
-    from spat_nb import study as S
+    from spat_nb.studies import results, study
 
-    rows = {a: S.Arm() for a in NAMES}
+    rows = {a: study.Arm() for a in NAMES}
     runs = [
         dict(arm=a, seed=s, attack="clean", n=10, accuracy=0.5, lo=0.4, hi=0.6)
         for a in NAMES
@@ -176,9 +177,9 @@ def test_study_rows(tmp_path, monkeypatch):
     ]
     import pandas as pd
 
-    monkeypatch.setattr(S, "frame", lambda *_: pd.DataFrame(runs))
-    monkeypatch.setattr(S, "_study", lambda s: S.Study("s", "", rows))
-    assert all(not math for _, math in texts(S.plot("s")))
+    monkeypatch.setattr(results, "frame", lambda *_: pd.DataFrame(runs))
+    monkeypatch.setattr(results, "find_study", lambda s: study.Study("s", "", rows))
+    assert all(not math for _, math in texts(results.plot("s")))
 
 
 def test_a_training_with_such_names(tmp_path, capsys):
@@ -255,7 +256,7 @@ RUN = [
 
 
 def test_a_picture_that_fails_loses_nothing(tmp_path, capsys, monkeypatch):
-    from spat_nb import cli
+    from spat_nb.app import cli
 
     def fails(*_):
         raise ValueError("no font")
@@ -282,7 +283,7 @@ def test_a_run_with_missing_files_is_not_finished(gone, tmp_path, capsys):
 
 def test_the_result_is_written_last(tmp_path, monkeypatch):
     "result.json says that a run is finished; whatever is killed before leaves a run that goes on"
-    from spat_nb import cli
+    from spat_nb.app import cli
 
     seen = []
 
@@ -318,7 +319,7 @@ def test_consoles(console, tmp_path):
 
     def run(*a):
         return subprocess.run(
-            [sys.executable, "-m", "spat_nb.cli", *a], capture_output=True, env=env, cwd=tmp_path
+            [sys.executable, "-m", "spat_nb", *a], capture_output=True, env=env, cwd=tmp_path
         )
 
     p = run(

@@ -11,26 +11,18 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb.attack import gaussian, pgd
-from spat_nb.balls import L2, Linf
-from spat_nb.core import logits
-from spat_nb.data import get_data
-from spat_nb.learner import Callback, Checkpoint, Learner, Validate
-from spat_nb.losses import ce, kl, margin, smoothed
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import (
-    Free,
-    Replay,
-    Sentry,
-    alp,
-    boosted,
-    fgsm_rs,
-    mart,
-    pgd_at,
-    probs,
-    standard,
-    trades,
-)
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.losses import ce, kl, margin, smoothed
+from spat_nb.core.tensors import logits
+from spat_nb.data.sources import get_data
+from spat_nb.models.networks import SmallCNN
+from spat_nb.training.callbacks import Validate
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.fast import Free, Replay, Sentry, fgsm_rs
+from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.objectives import alp, boosted, mart, pgd_at, probs, standard, trades
 
 ATTACKED = dict(pgd_at=pgd_at, trades=trades, alp=alp, mart=mart)
 BALL = Linf(0.1)

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from spat_nb.attack import at_x, fgsm, pgd, uniform
-from spat_nb.balls import L2, Linf
-from spat_nb.models import PreActResNet18, SmallCNN
+from spat_nb.attacks.ascent import at_x, uniform
+from spat_nb.attacks.attack import fgsm, pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.models.networks import PreActResNet18, SmallCNN
 
 torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is not installed")
 

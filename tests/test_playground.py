@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb import playground as P
-from spat_nb.attack import Attack, fgsm, pgd
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.core import generator
-from spat_nb.losses import ce, margin, tempered
-from spat_nb.models import SmallCNN
-from spat_nb.steps import apgd, mim
+from spat_nb.app import playground, scene, shelf
+from spat_nb.attacks.attack import Attack, fgsm, pgd
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, margin, tempered
+from spat_nb.attacks.steps import apgd, mim
+from spat_nb.core.rng import generator
+from spat_nb.models.networks import SmallCNN
 
 W = pytest.importorskip("ipywidgets", reason="the extra `lab` is not installed")
-LINF, L_2, L_1 = P.BALLS
+LINF, L_2, L_1 = playground.BALLS
 
 
 def net(shape=(1, 8, 8), c=10, seed=0):
@@ -53,7 +53,7 @@ def test_a_scene_says_what_can_be_computed_again(make, ball, eps, steps, shape, 
     m, g = net(shape, c, seed).train(), generator(seed)
     x, y = torch.rand(1, *shape, generator=g), torch.randint(0, c, (1,), generator=g)
     a = make(ball(eps), steps=steps, generator=generator(seed))
-    s = P.scene(m, x, y, a, grid=7)
+    s = scene.scene(m, x, y, a, grid=7)
     again = Attack(**{**vars(a), "generator": generator(seed)})(m, x, y)
     # nothing but the attack
     assert torch.equal(s.x_adv, again) and m.training
@@ -110,7 +110,7 @@ def upload(pg, name, data):
 
 
 def test_every_control_changes_the_picture_and_stays_in_the_ball(nets):
-    pg = P.Playground(nets)
+    pg = playground.Playground(nets)
     seen = [show(pg)]
     for name, value in (
         ("image", 9),
@@ -122,13 +122,13 @@ def test_every_control_changes_the_picture_and_stays_in_the_ball(nets):
         ("ball", L_2),
         ("ball", L_1),
         ("ball", LINF),
-        *(("attack", k) for k in [*P.ATTACKS][1:]),
+        *(("attack", k) for k in [*playground.ATTACKS][1:]),
     ):
         # as a slider does it
         pg.controls[name].value = value
         s = pg.scene
         assert show(pg) != seen[-1], (name, value)
-        assert s.attack.ball.inside(s.x_adv, s.x).all() and s.attack.ball == P.BALLS[
+        assert s.attack.ball.inside(s.x_adv, s.x).all() and s.attack.ball == playground.BALLS[
             pg.controls["ball"].value
         ][0](pg.controls["eps"].value)
         with torch.no_grad():
@@ -149,14 +149,14 @@ def test_every_control_changes_the_picture_and_stays_in_the_ball(nets):
 
 
 def test_the_picture_is_a_function_of_the_controls(nets):
-    a, b = P.Playground(nets), P.Playground(nets)
+    a, b = playground.Playground(nets), playground.Playground(nets)
     b.set(network="two", image=30, eps=0.02, ball=L_2, attack="APGD")
     b.set(network="one", image=0, ball=LINF, attack="PGD", eps=0.15)
     assert show(a) == show(b)
 
 
 def test_fooled_or_not_is_said(nets):
-    pg = P.Playground(nets)
+    pg = playground.Playground(nets)
     pg.set(eps=0.0)
     assert "still" in pg.said.value or "which is wrong" in pg.said.value
     right = next(
@@ -167,7 +167,7 @@ def test_fooled_or_not_is_said(nets):
 
 
 def test_what_goes_wrong_is_one_sentence_and_the_page_lives_on(nets):
-    pg = P.Playground(nets)
+    pg = playground.Playground(nets)
     for change, says in (
         (dict(network="broken"), "cuts the graph"),
         (dict(network="one", ball=L_1, attack="APGD"), "APGD for L1"),
@@ -193,7 +193,7 @@ def test_what_goes_wrong_is_one_sentence_and_the_page_lives_on(nets):
             and pg.picture.value == picture
         )
     with pytest.raises(ValueError, match="there is no network"):
-        P.network("nonsense")
+        shelf.network("nonsense")
 
 
 def png(paper, line=None, size=(90, 120), mode="RGB"):
@@ -208,7 +208,7 @@ def png(paper, line=None, size=(90, 120), mode="RGB"):
 
 
 def test_a_file_of_ones_own(nets):
-    pg = P.Playground(nets)
+    pg = playground.Playground(nets)
     upload(pg, "one.png", png("white", "black"))
     assert (
         "Your file one.png" in pg.said.value
@@ -217,7 +217,7 @@ def test_a_file_of_ones_own(nets):
         and pg.scene.y == pg.scene.answers[0]
     )
     # ink is white, whatever it was
-    assert torch.equal(P.own_image(png("black", "white"), (1, 8, 8)), pg.scene.x)
+    assert torch.equal(playground.own_image(png("black", "white"), (1, 8, 8)), pg.scene.x)
     pg.set(label=1)
     assert pg.scene.y == 1
     pg.controls["image"].value = 3
@@ -227,14 +227,14 @@ def test_a_file_of_ones_own(nets):
         ((1, 28, 28), "LA", (255, 0)),
         ((3, 8, 8), "L", 255),
     ):
-        x = P.own_image(
+        x = playground.own_image(
             png(paper, 0 if mode == "L" else (0, 255) if mode == "LA" else "red", mode=mode), shape
         )
         assert x.shape == (1, *shape) and x.min() >= 0 and x.max() <= 1
 
 
 def test_other_networks_attacks_and_images():
-    from spat_nb.data import Batches
+    from spat_nb.data.batches import Batches
 
     g = generator(0)
     data = Batches(
@@ -246,11 +246,11 @@ def test_other_networks_attacks_and_images():
     def cooled(ball, steps, **kw):
         return pgd(ball, steps, loss=tempered(ce, 0.1), **kw)
 
-    pg = P.Playground(
+    pg = playground.Playground(
         {"mine": lambda: net((3, 16, 16), 20)},
         data,
         eps=8 / 255,
-        attacks={**P.ATTACKS, "cooled": cooled},
+        attacks={**playground.ATTACKS, "cooled": cooled},
     )
     first = show(pg)
     pg.set(attack="cooled")
@@ -264,7 +264,7 @@ def test_a_change_asks_the_network_for_two_climbs_and_a_map():
     """
     small, passes = SmallCNN(channels=1).eval(), []
     small.register_forward_hook(lambda net, inputs, out: passes.append(len(out)))
-    pg = P.Playground({"small": lambda: small})
+    pg = playground.Playground({"small": lambda: small})
     start = time.process_time()
     for k in range(20):
         passes.clear()
@@ -280,7 +280,7 @@ def test_a_change_asks_the_network_for_two_climbs_and_a_map():
 
 
 def test_hooks_for_a_browser(nets):
-    pg = P.Playground(nets)
+    pg = playground.Playground(nets)
     for name, c in pg.controls.items():
         assert f"playground-{name}" in c._dom_classes and c.description and c.tooltip
     assert (
@@ -293,7 +293,7 @@ def test_hooks_for_a_browser(nets):
 def test_without_widgets_the_mend_is_named():
     code = (
         "import sys; sys.modules['ipywidgets'] = None\nimport spat_nb.playground as P\ntry:"
-        " P.Playground({})\nexcept ImportError as e: print(e)"
+        " playground.Playground({})\nexcept ImportError as e: print(e)"
     )
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -310,7 +310,9 @@ def test_attack_by_hand():
     def m(x):
         return torch.stack([0 * x.flatten(1)[:, 0], x.flatten(1) @ w], 1)
 
-    s = P.scene(m, torch.full((1, 1, 2, 2), 0.5), torch.tensor([0]), fgsm(Linf(0.1), loss=margin))
+    s = scene.scene(
+        m, torch.full((1, 1, 2, 2), 0.5), torch.tensor([0]), fgsm(Linf(0.1), loss=margin)
+    )
     torch.testing.assert_close(s.x_adv.flatten(), 0.5 + 0.1 * w.sign())
     torch.testing.assert_close(s.losses, torch.tensor([-1.0, 0.0]), atol=1e-6, rtol=0)
     # nothing is cut off at the box

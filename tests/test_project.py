@@ -168,7 +168,7 @@ class Block:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in {'fastcore', 'nbdev', 'IPython', 'ipywidgets', 'jupyterlab', 'ipykernel', 'execnb'}: raise ImportError(f'{name} is not on a bare machine')
 sys.meta_path.insert(0, Block())
-from spat_nb.cli import main
+from spat_nb.app.cli import main
 sys.exit(main(sys.argv[1:]))
 """  # noqa: E501
 
@@ -199,7 +199,7 @@ def test_runs_on_a_bare_machine(tmp_path):
 
 FAULTS = """
 import resource, sys, torch
-from spat_nb.core import keep_memory
+from spat_nb.core.threads import keep_memory
 torch.set_num_threads(1)
 if len(sys.argv) > 1: assert keep_memory()
 net = torch.nn.Sequential(*(torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(6)))

@@ -15,34 +15,32 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb import study as S
-from spat_nb.attack import at_x, fgsm, pgd, value_and_grad
-from spat_nb.balls import L2, Linf
-from spat_nb.core import Fast
-from spat_nb.data import Data, get_data
-from spat_nb.losses import ce, margin
-from spat_nb.models import PreActResNet18, SmallCNN, load, model_info, save
-from spat_nb.objectives import alp, mart, pgd_at, standard, trades
-from spat_nb.prototypes import (
+from spat_nb.attacks.ascent import at_x
+from spat_nb.attacks.attack import fgsm, pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.gradients import value_and_grad
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.core.precision import Fast
+from spat_nb.data.sources import Data, get_data
+from spat_nb.models.networks import PreActResNet18, SmallCNN
+from spat_nb.models.saving import load, model_info, save
+from spat_nb.papers.points import (
     POINTS,
     RULES,
-    Aimed,
-    Prototypes,
-    Through,
     cosine,
     dot,
     drawn,
     hyperspherical,
     l2,
     linf,
-    pull,
-    pull_cos,
-    refutation,
     repulsive,
-    ruled,
     separation,
     simplex,
 )
+from spat_nb.papers.prototype_attacks import Aimed, Through, refutation
+from spat_nb.papers.prototypes import Prototypes, pull, pull_cos, ruled
+from spat_nb.studies import results, runner, sizes, study, work
+from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 
 
 @settings(max_examples=40, deadline=None)
@@ -212,7 +210,7 @@ def test_files_name_the_head(tmp_path, make, head):
         assert torch.equal(net.train(mode)(x), again.train(mode)(x))
     assert (
         model_info(tmp_path / "a.safetensors")["model"]["head"]["class"]
-        == "spat_nb.prototypes.Prototypes"
+        == "spat_nb.papers.prototypes.Prototypes"
         and torch.equal(net.head.P, again.head.P)
         and (again.head.rule, again.head.metric) == (net.head.rule, net.head.metric)
     )
@@ -355,14 +353,14 @@ def test_bad_input(call, error, says):
         call()
 
 
-@pytest.mark.parametrize("arm", S.studies()["prototypes"].arms)
+@pytest.mark.parametrize("arm", study.studies()["prototypes"].arms)
 def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
     from spat_nb.studies import prototypes as P
 
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
-    tiny = S.Size(
+    tiny = sizes.Size(
         "digits",
-        partial(S.digits_net, width=3),
+        partial(sizes.digits_net, width=3),
         0.15,
         1,
         0.1,
@@ -381,14 +379,14 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
             for part, k in zip(get_data("digits", device="cpu", batch_size=64), (64, 10, 6))
         )
     )
-    monkeypatch.setattr(S, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(S, "SIZES", dict(S.SIZES, laptop=tiny))
+    monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
+    monkeypatch.setattr(results, "SIZES", dict(sizes.SIZES, laptop=tiny))
     monkeypatch.setattr(P, "refutation", lambda *a: refutation(*a, steps=1, queries=5, draws=2))
     monkeypatch.setattr(P, "RADII", (8, 128))
     monkeypatch.setattr(P, "DRAWS", 2)
-    monkeypatch.setattr(S, "trust", lambda *a, **kw: SimpleNamespace(checks=(), n=4))
+    monkeypatch.setattr(work, "trust", lambda *a, **kw: SimpleNamespace(checks=(), n=4))
     assert (
-        S.run(
+        runner.run(
             "prototypes",
             "laptop",
             seeds=[0],
@@ -399,7 +397,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = S.results("prototypes")
+    (d,) = results.results("prototypes")
     has = arm not in ("standard", "PGD-AT")
     assert {"clean", "pgd20", "cw20", "each class", "square", "noise", "aa"} <= {
         *d["attacks"]

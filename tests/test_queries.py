@@ -9,29 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attack import pgd, value_and_grad
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.core import generator
-from spat_nb.data import get_data
-from spat_nb.losses import ce, margin, targeted
-from spat_nb.models import SmallCNN
-from spat_nb.queries import (
-    BlackBox,
-    Oracle,
-    _pixels,
-    adam,
-    blocks,
-    blot,
-    bump,
-    estimate,
-    rays,
-    shift,
-    side,
-    spsa,
-    square,
-    stripes,
-    tiles,
-)
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.gradients import value_and_grad
+from spat_nb.attacks.losses import ce, margin, targeted
+from spat_nb.attacks.oracle import BlackBox, Oracle
+from spat_nb.attacks.rays import blocks, rays
+from spat_nb.attacks.spsa import adam, estimate, spsa
+from spat_nb.attacks.square import _pixels, blot, bump, shift, side, square, stripes, tiles
+from spat_nb.core.rng import generator
+from spat_nb.data.sources import get_data
+from spat_nb.models.networks import SmallCNN
 
 
 @pytest.fixture(scope="module")
@@ -497,7 +485,7 @@ def test_ties_are_judged_by_argmax():
 
 
 def test_adam_is_torchs_own():
-    from spat_nb.attack import ascend, at_x
+    from spat_nb.attacks.ascent import ascend, at_x
 
     x = torch.rand(3, 1, 4, 4, dtype=torch.float64)
     c = torch.rand(16, dtype=torch.float64)

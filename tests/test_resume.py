@@ -12,19 +12,22 @@ import time
 import pytest
 import torch
 
-from spat_nb.files import load_tree
+from spat_nb.core.files import load_tree
 
 RUN = """
 import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from spat_nb.attack import pgd
-from spat_nb.balls import Linf
-from spat_nb.data import crop_flip, get_data
-from spat_nb.files import save_tree
-from spat_nb.learner import Best, Checkpoint, EarlyStop, Learner, Progress, Validate
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import pgd_at
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.data.batches import crop_flip
+from spat_nb.data.sources import get_data
+from spat_nb.core.files import save_tree
+from spat_nb.training.callbacks import Best, EarlyStop, Progress, Validate
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.learner import Learner
+from spat_nb.models.networks import SmallCNN
+from spat_nb.training.objectives import pgd_at
 out, every, seed = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 data, ball, path = get_data('digits', device='cpu', batch_size=64, augment=crop_flip(1, False)), Linf(.15), out/'checkpoint.safetensors'
 torch.manual_seed(seed if path.exists() else 0)          # other first weights: they must come from the file

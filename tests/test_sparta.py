@@ -14,39 +14,21 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb import study as S
-from spat_nb.attack import gaussian, pgd, value_and_grad
-from spat_nb.balls import Linf
-from spat_nb.core import generator
-from spat_nb.data import Data, get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.learner import Learner
-from spat_nb.losses import ce, margin
-from spat_nb.models import (
-    PreActResNet18,
-    PreActResNet34,
-    SmallCNN,
-    WideResNet,
-    activation,
-    count,
-    load,
-    model_info,
-    save,
-)
-from spat_nb.objectives import alp, mart, pgd_at, standard, trades
-from spat_nb.sparta import (
-    ACTIVATIONS,
-    DYReLU,
-    FReLU,
-    Gate,
-    PooledSparta,
-    PSSiLU,
-    SmoothReLU,
-    Sparta,
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.attacks.gradients import value_and_grad
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.core.rng import generator
+from spat_nb.data.sources import Data, get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.models.layers import activation
+from spat_nb.models.networks import PreActResNet18, PreActResNet34, SmallCNN, WideResNet, count
+from spat_nb.models.saving import load, model_info, save
+from spat_nb.papers.gates import (
     by_width,
     context,
     cut,
-    elsewhere,
     freeze,
     gate_values,
     gates,
@@ -57,6 +39,20 @@ from spat_nb.sparta import (
     saturated,
     wired,
 )
+from spat_nb.papers.sparta import (
+    ACTIVATIONS,
+    DYReLU,
+    FReLU,
+    Gate,
+    PooledSparta,
+    PSSiLU,
+    SmoothReLU,
+    Sparta,
+    elsewhere,
+)
+from spat_nb.studies import results, runner, sizes, study, work
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 
 LEARNING = [k for k, a in ACTIVATIONS.items() if list(activation(a, 4).parameters())]
 
@@ -322,7 +318,7 @@ def test_files_name_the_activation(tmp_path, act):
     again = load(tmp_path / "a.safetensors")
     assert torch.equal(net(x), again(x)) and model_info(tmp_path / "a.safetensors")["model"]["act"][
         "class"
-    ].startswith("spat_nb.sparta.")
+    ].startswith("spat_nb.papers.sparta.")
 
 
 def test_shared_gates_survive_a_file(tmp_path):
@@ -465,15 +461,15 @@ def test_bad_input(call, error, says):
 
 
 @pytest.mark.parametrize(
-    "name,arm", [(s, a) for s in ("sparta", "sparta_transfer") for a in S.studies()[s].arms]
+    "name,arm", [(s, a) for s in ("sparta", "sparta_transfer") for a in study.studies()[s].arms]
 )
 def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
     from spat_nb.studies import sparta_transfer as T
 
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
-    tiny = S.Size(
+    tiny = sizes.Size(
         "digits",
-        S.digits_net,
+        sizes.digits_net,
         0.15,
         1,
         0.1,
@@ -492,8 +488,8 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
             for part, k in zip(get_data("digits", device="cpu", batch_size=64), (32, 10, 10))
         )
     )
-    monkeypatch.setattr(S, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(S, "SIZES", dict(S.SIZES, laptop=tiny))
+    monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
+    monkeypatch.setattr(results, "SIZES", dict(sizes.SIZES, laptop=tiny))
     monkeypatch.setattr(
         T,
         "get_data",
@@ -504,30 +500,32 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
     monkeypatch.setattr(type(few.test), "subset", lambda self, n, *a, **kw: self)
     # one real card is enough
     if arm != "Sparta (V2)":
-        monkeypatch.setattr(S, "trust", lambda *_, **kw: SimpleNamespace(checks=(), n=4))
+        monkeypatch.setattr(work, "trust", lambda *_, **kw: SimpleNamespace(checks=(), n=4))
     assert (
-        S.run(name, "laptop", seeds=[0], arms=[arm], quiet=True, device="cpu", say=lambda *_: None)
+        runner.run(
+            name, "laptop", seeds=[0], arms=[arm], quiet=True, device="cpu", say=lambda *_: None
+        )
         == 1
     )
-    (d,) = S.results(name)
+    (d,) = results.results(name)
     assert {"clean", "pgd20", "cw20", "aa"} <= {*d["attacks"]} and all(
         0 <= v <= 1 for k in ("saturated", "off_centre") for v in d["extra"].get(k, {}).values()
     )
-    act = S.studies()[name].arms[arm].slots.get("act")
+    act = study.studies()[name].arms[arm].slots.get("act")
     assert ("cut" in d["attacks"]) == (getattr(act, "func", act) is Sparta) and [
         r for r in d["history"] if "robust" in r
     ]
 
 
 def test_on_cifar_the_gates_move_from_resnet_18_to_34(monkeypatch):
-    from spat_nb.sparta import by_width, freeze
+    from spat_nb.papers.gates import by_width, freeze
     from spat_nb.studies import sparta_transfer as T
 
     x = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
     part = get_data("digits", device="cpu").test.subset(20).with_(x=x)
-    monkeypatch.setattr(S, "get_data", lambda *_, **kw: Data(part, part, part))
-    job = S.Job(
-        S.studies()["sparta_transfer"], "deeper: frozen gates", "mini", 0, torch.device("cpu")
+    monkeypatch.setattr(study, "get_data", lambda *_, **kw: Data(part, part, part))
+    job = study.Job(
+        study.studies()["sparta_transfer"], "deeper: frozen gates", "mini", 0, torch.device("cpu")
     )
     donor, net = T.noise(job), T.deep(job, by_width(T.Sparta))
     assert (

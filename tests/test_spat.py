@@ -14,33 +14,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attack import at_x, fgsm, gaussian, pgd, uniform, value_and_grad
-from spat_nb.balls import L2, Linf
-from spat_nb.core import fast, generator
-from spat_nb.data import get_data
-from spat_nb.losses import ce, margin, smooth
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import mart, pgd_at, trades
-from spat_nb.spat import (
-    Watch,
+from spat_nb.attacks.ascent import at_x, gaussian, uniform
+from spat_nb.attacks.attack import fgsm, pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.gradients import value_and_grad
+from spat_nb.attacks.losses import ce, margin, smooth
+from spat_nb.attacks.steps import apgd_t
+from spat_nb.core.precision import fast
+from spat_nb.core.rng import generator
+from spat_nb.data.sources import get_data
+from spat_nb.models.networks import SmallCNN
+from spat_nb.papers.spat import Watch, blurred, flip_rates, flips, preserving, spat
+from spat_nb.papers.spat_shared import (
     agreement,
     ambiguity,
     at_strength,
-    blurred,
     class_grads,
-    flip_rates,
-    flips,
     matched,
     oracle,
-    preserving,
     shared,
     shared_index,
-    spat,
     strength,
 )
-from spat_nb.steps import apgd_t
 from spat_nb.studies.spat import diagnose, signs, study
-from spat_nb.study import Job
+from spat_nb.studies.study import Job
+from spat_nb.training.objectives import mart, pgd_at, trades
 
 
 def batch(n=16, seed=0):

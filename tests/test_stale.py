@@ -14,19 +14,23 @@ import pytest
 import torch
 from torch import nn
 
-from spat_nb import objectives
-from spat_nb.attack import Attack, pgd
-from spat_nb.balls import Linf
-from spat_nb.classwise import diagnose
-from spat_nb.cli import main
-from spat_nb.core import generator
-from spat_nb.data import Batches, crop_flip
-from spat_nb.evaluate import Record, evaluate, sweep
-from spat_nb.learner import Best, Callback, Checkpoint, EarlyStop, Learner, Progress, Validate, sgd
-from spat_nb.losses import ce, smoothed
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import pgd_at
-from spat_nb.temperature import tau_sweep, temperature_pgd
+from spat_nb.app.cli import main
+from spat_nb.attacks.attack import Attack, pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.classwise.diagnosis import diagnose
+from spat_nb.classwise.temperature import tau_sweep, temperature_pgd
+from spat_nb.core.rng import generator
+from spat_nb.data.batches import Batches, crop_flip
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.record import Record
+from spat_nb.measure.sweep import sweep
+from spat_nb.models.networks import SmallCNN
+from spat_nb.training import objectives
+from spat_nb.training.callbacks import Best, EarlyStop, Progress, Validate
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.learner import Callback, Learner, sgd
+from spat_nb.training.objectives import pgd_at
 
 
 def module(folder, text):
@@ -215,22 +219,22 @@ ATTACKS = {  # before, after, what the refusal names
     ),
     "loss": (
         (
-            "from spat_nb.attack import pgd\nfrom spat_nb.balls import Linf\ndef loss(z, y): return"
+            "from spat_nb.attacks.attack import pgd\nfrom spat_nb.attacks.balls import Linf\ndef loss(z, y): return"
             " z[:,0]\na = pgd(Linf(.1), 2, loss=loss)"
         ),
         (
-            "from spat_nb.attack import pgd\nfrom spat_nb.balls import Linf\ndef loss(z, y): return"
+            "from spat_nb.attacks.attack import pgd\nfrom spat_nb.attacks.balls import Linf\ndef loss(z, y): return"
             " -z[:,0]\na = pgd(Linf(.1), 2, loss=loss)"
         ),
         "its function `loss`",
     ),
     "member": (
         (
-            "from spat_nb.autoattack import Cascade\ndef m(model, x, y): return x\na ="
+            "from spat_nb.attacks.autoattack import Cascade\ndef m(model, x, y): return x\na ="
             " Cascade(dict(m=m))"
         ),
         (
-            "from spat_nb.autoattack import Cascade\ndef m(model, x, y): return 1-x\na ="
+            "from spat_nb.attacks.autoattack import Cascade\ndef m(model, x, y): return 1-x\na ="
             " Cascade(dict(m=m))"
         ),
         "its function `m`",
@@ -727,7 +731,7 @@ def test_listeners_that_decide_are_the_same(tmp_path):
 def test_edited_listeners_without_a_state_are_seen_and_newcomers_are_welcome(tmp_path):
     path = tmp_path / "c.safetensors"
     text = (
-        "from spat_nb.learner import Callback\nclass Clip(Callback):\n def after_step(self, l):"
+        "from spat_nb.training.learner import Callback\nclass Clip(Callback):\n def after_step(self, l):"
         " l.model.head.weight.data.clamp_(-1, 1)"
     )
     killed(path, typed(text).Clip())
@@ -751,7 +755,7 @@ def test_a_training_that_was_interrupted_in_a_notebook_goes_on_with_its_own_obje
 
 
 def test_a_checkpoint_of_an_earlier_version_is_named(tmp_path):
-    from spat_nb.files import load_tree, save_tree
+    from spat_nb.core.files import load_tree, save_tree
 
     path = tmp_path / "c.safetensors"
     killed(path)
@@ -848,33 +852,35 @@ def test_nor_one_of_other_code(finished, capsys, monkeypatch):
 def test_a_study_of_edited_code_is_run_again(tmp_path, monkeypatch):
     from test_study import CPU, TINY
 
-    from spat_nb import study as S
+    from spat_nb.studies import runner, study, work
 
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")
     objective = (
-        "from spat_nb.losses import ce\ndef mine(model, x, y, attack): return {}*ce(model(x),"
+        "from spat_nb.attacks.losses import ce\ndef mine(model, x, y, attack): return {}*ce(model(x),"
         " y).mean()\ndef look(model, job, record): return dict(v={})"
     )
 
     def job(k=1, v=1):
         m = typed(objective.format(k, v))
-        return S.Job(
-            S.Study("toy", "?", {"a": S.Arm(m.mine, extra=m.look)}, {"laptop": TINY}),
+        return study.Job(
+            study.Study("toy", "?", {"a": study.Arm(m.mine, extra=m.look)}, {"laptop": TINY}),
             "a",
             "laptop",
             0,
             CPU,
         )
 
-    assert S.one(job(), CPU, quiet=True) and job().done()
+    assert runner.one(job(), CPU, quiet=True) and job().done()
     first = json.loads(job().path.read_text())
     assert not job(k=2).done() and not job(v=2).done()
     assert {*first["code"]["arm"]} == {"train", "judge"}
     trained = []
-    monkeypatch.setattr(S, "_learn", lambda job, learn=S._learn: trained.append(1) or learn(job))
+    monkeypatch.setattr(
+        runner, "learn", lambda job, learn=work.learn: trained.append(1) or learn(job)
+    )
     # an edited judge leaves the training
-    assert S.one(job(v=2), CPU, quiet=True) and not trained
+    assert runner.one(job(v=2), CPU, quiet=True) and not trained
     second = json.loads(job().path.read_text())
     assert (
         second["extra"] == dict(v=2)
@@ -883,7 +889,7 @@ def test_a_study_of_edited_code_is_run_again(tmp_path, monkeypatch):
         and job(v=2).done()
     )
     # an edited objective does not
-    assert S.one(job(k=2, v=2), CPU, quiet=True) and trained
+    assert runner.one(job(k=2, v=2), CPU, quiet=True) and trained
     old = json.loads(job().path.read_text())
     del old["code"]["arm"]
     job().path.write_text(json.dumps(old))
@@ -892,8 +898,8 @@ def test_a_study_of_edited_code_is_run_again(tmp_path, monkeypatch):
 
 
 def test_studies_of_this_package_say_nothing_of_code():
-    from spat_nb import study as S
+    from spat_nb.studies import study
 
-    for s in S.studies().values():
+    for s in study.studies().values():
         for a in s.arms:
-            assert S.Job(s, a, "laptop", 0).code == {}
+            assert study.Job(s, a, "laptop", 0).code == {}

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attack import Attack, Recorder, at_x
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.losses import ce, dlr, margin
-from spat_nb.models import PreActResNet18
-from spat_nb.steps import Targeted, adaptive, apgd, apgd_t, checkpoints, mim, momentum, rim
+from spat_nb.attacks.ascent import Recorder, at_x
+from spat_nb.attacks.attack import Attack
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, dlr, margin
+from spat_nb.attacks.steps import Targeted, adaptive, apgd, apgd_t, checkpoints, mim, momentum, rim
+from spat_nb.models.networks import PreActResNet18
 
 try:
     import torchattacks
@@ -348,8 +349,8 @@ def test_targets_side_by_side_find_what_they_find_one_by_one(name, monkeypatch):
     """In float64 and without random starts: FAB finds the same distances, and whom APGD-T fools one
     by one, it fools side by side
     """
-    import spat_nb.steps as steps
-    from spat_nb.minimal import fab
+    from spat_nb.attacks import steps
+    from spat_nb.attacks.minimal import fab
 
     net, x, y, eps, _ = case(name, 40)
     net, x = net.double(), x.double()

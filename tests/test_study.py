@@ -14,9 +14,9 @@ from functools import partial
 import pytest
 import torch
 
-from spat_nb import study as S
-from spat_nb.autoattack import autoattack
-from spat_nb.objectives import pgd_at, standard
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.studies import budget, results, runner, sizes, study, work
+from spat_nb.training.objectives import pgd_at, standard
 
 CPU = torch.device("cpu")
 TINY = dict(
@@ -28,10 +28,10 @@ TINY = dict(
     strong=partial(autoattack, steps=2, targets=1, queries=5),
     seeds=2,
 )
-TOY = S.Study(
+TOY = study.Study(
     "toy",
     "Does it run?",
-    {"standard": S.Arm(standard), "PGD-AT / x": S.Arm(pgd_at, change=dict(steps=2))},
+    {"standard": study.Arm(standard), "PGD-AT / x": study.Arm(pgd_at, change=dict(steps=2))},
     {"laptop": TINY},
 )
 
@@ -40,12 +40,12 @@ TOY = S.Study(
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    monkeypatch.setattr(S, "_study", lambda name: TOY if name == "toy" else name)
+    monkeypatch.setattr(results, "find_study", lambda name: TOY if name == "toy" else name)
     return tmp_path / "results"
 
 
 def go(**kw):
-    return S.run("toy", device="cpu", quiet=True, say=lambda *_: None, **kw)
+    return runner.run("toy", device="cpu", quiet=True, say=lambda *_: None, **kw)
 
 
 def test_run_writes_what_is_read(folder):
@@ -71,23 +71,23 @@ def test_run_writes_what_is_read(folder):
             assert [sum(r) for r in v["confusion"]] == v["class_n"] and [
                 r[i] for i, r in enumerate(v["confusion"])
             ] == v["class_correct"]
-    f = S.frame("toy")
-    assert S.whole("toy")
+    f = results.frame("toy")
+    assert results.whole("toy")
     assert len(f) == 4 * 6 and set(f.attack) == {"clean", "fgsm", "pgd20", "cw20", "aa", "worst"}
-    t = S.table("toy")
+    t = results.table("toy")
     assert (
         list(t.index) == ["standard", "PGD-AT / x"]
         and list(t.seeds) == [2, 2]
         and all("±" in v for v in t.clean)
     )
-    m, lo, hi, n = S.compare("toy", "standard", "PGD-AT / x", "clean")
+    m, lo, hi, n = results.compare("toy", "standard", "PGD-AT / x", "clean")
     v = {(r.arm, r.seed): r.accuracy for r in f[f.attack == "clean"].itertuples()}
     assert (
         n == 2
         and lo <= m <= hi
         and m == pytest.approx(sum(v["standard", s] - v["PGD-AT / x", s] for s in (0, 1)) / 2)
     )
-    s = S.status("toy")
+    s = results.status("toy")
     assert (
         tuple(s.loc[("toy", "laptop")][["done", "of", "outdated"]]) == (4, 4, 0)
         and s.loc[("toy", "small")].done == 0
@@ -95,26 +95,26 @@ def test_run_writes_what_is_read(folder):
     import matplotlib
 
     matplotlib.use("agg")
-    assert len(S.plot("toy").get_yticks()) == 2
+    assert len(results.plot("toy").get_yticks()) == 2
 
 
 def test_weights_are_kept_and_give_the_counts(folder):
-    from spat_nb.evaluate import evaluate
-    from spat_nb.models import load
+    from spat_nb.measure.evaluate import evaluate
+    from spat_nb.models.saving import load
 
     go(seeds=[0], arms=["standard"])
-    assert not S.whole("toy")
+    assert not results.whole("toy")
     # one seed: the interval is over images
-    r = S.frame("toy").set_index("attack").loc["clean"]
+    r = results.frame("toy").set_index("attack").loc["clean"]
     assert (
-        S.table("toy").clean["standard"]
+        results.table("toy").clean["standard"]
         == f"{100 * r.accuracy:.1f} [{100 * r.lo:.1f},\u00a0{100 * r.hi:.1f}]"
         and r.hi - r.lo > 0.01
     )
-    d = S.results("toy")[0]
+    d = results.results("toy")[0]
     r = evaluate(
         load(folder / "toy" / "laptop" / "weights" / "standard-s0.safetensors"),
-        S.Job(TOY, "standard", "laptop", 0, CPU).open().test,
+        study.Job(TOY, "standard", "laptop", 0, CPU).open().test,
         "float32",
         progress=False,
     )
@@ -125,14 +125,16 @@ def test_fewer_images_where_attacks_are_many(folder, monkeypatch):
     """`tested` images under the usual attacks, `judged` under the strongest; a size without it has
     the configuration that it had before
     """
-    some = S.Study("toy", "?", {"standard": S.Arm(standard, change=dict(tested=40))}, TOY.sizes)
-    assert (
-        S.Job(some, "standard", "laptop", 0).config["size"]["tested"] == "40"
-        and "tested" not in S.Job(TOY, "standard", "laptop", 0).config["size"]
+    some = study.Study(
+        "toy", "?", {"standard": study.Arm(standard, change=dict(tested=40))}, TOY.sizes
     )
-    monkeypatch.setattr(S, "_study", lambda name: some)
+    assert (
+        study.Job(some, "standard", "laptop", 0).config["size"]["tested"] == "40"
+        and "tested" not in study.Job(TOY, "standard", "laptop", 0).config["size"]
+    )
+    monkeypatch.setattr(results, "find_study", lambda name: some)
     go(seeds=[0])
-    n = {k: v["n"] for k, v in S.results("toy")[0]["attacks"].items()}
+    n = {k: v["n"] for k, v in results.results("toy")[0]["attacks"].items()}
     assert n["clean"] == n["cw20"] == 40 and n["aa"] == 10
 
 
@@ -140,9 +142,13 @@ def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
     """The first look with the highest value; and the field that came later leaves the configuration
     of all other arms as it was
     """
-    arms = {k: S.Arm(standard, best=k, change=dict(epochs=4, lr=0.3)) for k in ("clean", "robust")}
-    monkeypatch.setattr(S, "_study", lambda _: S.Study("toy", "", arms, {"laptop": TINY}))
-    S.run("toy", device="cpu", quiet=True, say=lambda *_: None, seeds=[0])
+    arms = {
+        k: study.Arm(standard, best=k, change=dict(epochs=4, lr=0.3)) for k in ("clean", "robust")
+    }
+    monkeypatch.setattr(
+        results, "find_study", lambda _: study.Study("toy", "", arms, {"laptop": TINY})
+    )
+    runner.run("toy", device="cpu", quiet=True, say=lambda *_: None, seeds=[0])
     for k in arms:
         d = json.loads((folder / "toy" / "laptop" / f"{k}-s0.json").read_text())
         looks = [r for r in d["history"] if k in r]
@@ -164,36 +170,36 @@ def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
 
 def test_a_changed_arm_is_run_again(folder, monkeypatch):
     go(seeds=[0], arms=["standard"])
-    changed = S.Study(
-        "toy", "?", {**TOY.arms, "standard": S.Arm(standard, change=dict(lr=0.05))}, TOY.sizes
+    changed = study.Study(
+        "toy", "?", {**TOY.arms, "standard": study.Arm(standard, change=dict(lr=0.05))}, TOY.sizes
     )
-    monkeypatch.setattr(S, "_study", lambda name: changed)
+    monkeypatch.setattr(results, "find_study", lambda name: changed)
     assert (
-        S.status("toy").loc[("toy", "laptop")].outdated == 1
+        results.status("toy").loc[("toy", "laptop")].outdated == 1
         and go(seeds=[0], arms=["standard"]) == 1
     )
-    assert S.status("toy").loc[("toy", "laptop")].outdated == 0
+    assert results.status("toy").loc[("toy", "laptop")].outdated == 0
 
 
 def test_a_budget_loses_nothing(folder):
-    whole = S.Study("toy", "?", TOY.arms, {"laptop": {**TINY, "epochs": 6}})
+    whole = study.Study("toy", "?", TOY.arms, {"laptop": {**TINY, "epochs": 6}})
 
     def job():
-        return S.Job(whole, "PGD-AT / x", "laptop", 0)
+        return study.Job(whole, "PGD-AT / x", "laptop", 0)
 
     rounds = 0
     # a little longer each time: some time it is enough, wherever the clock rings
     while True:
         try:
-            S.one(job(), CPU, budget=0.4 + 0.3 * rounds, quiet=True)
+            runner.one(job(), CPU, budget=0.4 + 0.3 * rounds, quiet=True)
             break
-        except S.OutOfTime:
+        except budget.OutOfTime:
             rounds += 1
             assert not job().path.exists() and rounds < 40
     assert rounds >= 2
     first = json.loads(job().path.read_text())
     os.remove(job().path)
-    assert S.one(job(), CPU, quiet=True)
+    assert runner.one(job(), CPU, quiet=True)
     again = json.loads(job().path.read_text())
     assert (
         again["history"] == first["history"]
@@ -204,28 +210,30 @@ def test_a_budget_loses_nothing(folder):
 
 def test_what_another_precision_left_is_cleared_away(folder, monkeypatch):
     def job():
-        return S.Job(TOY, "PGD-AT / x", "laptop", 0)
+        return study.Job(TOY, "PGD-AT / x", "laptop", 0)
 
     def stop(*a):
-        raise S.OutOfTime
+        raise budget.OutOfTime
 
     with monkeypatch.context() as m:
-        m.setattr(S, "_judge", stop)
-        with pytest.raises(S.OutOfTime):
-            S.one(job(), CPU, quiet=True)
+        m.setattr(runner, "judge_run", stop)
+        with pytest.raises(budget.OutOfTime):
+            runner.one(job(), CPU, quiet=True)
     assert (job().work / "weights.safetensors").is_file()
-    monkeypatch.setitem(S.SIZES, "laptop", S.replace(S.SIZES["laptop"], precision="float32"))
+    monkeypatch.setitem(
+        sizes.SIZES, "laptop", study.replace(sizes.SIZES["laptop"], precision="float32")
+    )
     assert (
-        S.one(job(), CPU, quiet=True)
+        runner.one(job(), CPU, quiet=True)
         and json.loads(job().path.read_text())["precision"] == "float32"
     )
 
 
 def test_two_runners_do_not_meet(folder):
-    job = S.Job(TOY, "standard", "laptop", 0)
-    with S._alone(job.work) as mine:
-        assert mine and not S.one(S.Job(TOY, "standard", "laptop", 0), CPU, quiet=True)
-    assert S.one(job, CPU, quiet=True) and job.done()
+    job = study.Job(TOY, "standard", "laptop", 0)
+    with budget.alone_in(job.work) as mine:
+        assert mine and not runner.one(study.Job(TOY, "standard", "laptop", 0), CPU, quiet=True)
+    assert runner.one(job, CPU, quiet=True) and job.done()
 
 
 @pytest.mark.slow
@@ -233,12 +241,12 @@ def test_ten_kills_leave_no_broken_file(folder, tmp_path):
     code = textwrap.dedent(f"""
         import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
         import test_study as T; from spat_nb import study as S
-        S._study = lambda name: S.Study('toy', '?', T.TOY.arms, {{'laptop': {{**T.TINY, 'epochs': 8, 'seeds': 1}}}})
+        study.find_study = lambda name: study.Study('toy', '?', T.TOY.arms, {{'laptop': {{**T.TINY, 'epochs': 8, 'seeds': 1}}}})
         print('ready', flush=True)
-        S.run('toy', device='cpu', quiet=True)""")  # noqa: E501
+        runner.run('toy', device='cpu', quiet=True)""")  # noqa: E501
     import random
 
-    from spat_nb.files import load_tree
+    from spat_nb.core.files import load_tree
 
     dice, far = random.Random(0), []
 
@@ -277,10 +285,10 @@ def test_ten_kills_leave_no_broken_file(folder, tmp_path):
 @pytest.mark.parametrize(
     "call,word",
     [
-        (lambda: S.run("nothing"), "no study 'nothing'"),
-        (lambda: S.run("baseline", "huge"), "size is 'huge'"),
-        (lambda: S.run("baseline", arms=["x"]), "no arm 'x'"),
-        (lambda: S.frame("baseline", "paper"), "spat_nb study run baseline --size paper"),
+        (lambda: runner.run("nothing"), "no study 'nothing'"),
+        (lambda: runner.run("baseline", "huge"), "size is 'huge'"),
+        (lambda: runner.run("baseline", arms=["x"]), "no arm 'x'"),
+        (lambda: results.frame("baseline", "paper"), "spat_nb study run baseline --size paper"),
     ],
 )
 def test_bad_calls(call, word, tmp_path, monkeypatch):
@@ -295,23 +303,23 @@ def test_damaged_files_are_named(folder):
     for text in (path.read_text()[:-9], '{"schema": 99}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="standard-s0.json"):
-            S.results("toy")
-    assert not S.Job(TOY, "standard", "laptop", 0).done()
+            results.results("toy")
+    assert not study.Job(TOY, "standard", "laptop", 0).done()
 
 
 def test_every_study_says_what_it_is():
-    found = S.studies()
+    found = study.studies()
     assert "baseline" in found
     for name, s in found.items():
         assert s.name == name and s.question.endswith("?") and s.arms
         for a in s.arms:
-            text = json.dumps(S.Job(s, a, "laptop", 0).config)
+            text = json.dumps(study.Job(s, a, "laptop", 0).config)
             assert "<lambda>" not in text and " at 0x" not in text, (name, a)
 
 
 def few(name, **kw):
     "Thirty-two digits to train on; for MNIST the same ones, as large as MNIST's"
-    from spat_nb.data import get_data
+    from spat_nb.data.sources import get_data
 
     d = get_data("digits", device="cpu", batch_size=16, seed=kw.get("seed", 0))
     d = d._replace(train=d.train.subset(32))
@@ -324,7 +332,7 @@ def few(name, **kw):
     )
 
 
-@pytest.mark.parametrize("name", S.studies())
+@pytest.mark.parametrize("name", study.studies())
 def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
     "A part of one arm that does not fit another shows here, not after hours of the study"
     import importlib
@@ -333,8 +341,8 @@ def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
     for m in (S, module):
         if hasattr(m, "get_data"):
             monkeypatch.setattr(m, "get_data", few)
-    for arm in S.studies()[name].arms:
-        job = S.Job(
+    for arm in study.studies()[name].arms:
+        job = study.Job(
             replace(module.study, sizes={"laptop": dict(epochs=1, steps=2)}),
             arm,
             "laptop",
@@ -343,7 +351,7 @@ def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
             quiet=True,
         )
         job.work.mkdir(parents=True)
-        net, history = (job.arm.train(job) if job.arm.train else S._learn(job))[:2]
+        net, history = (job.arm.train(job) if job.arm.train else work.learn(job))[:2]
         assert (
             history
             and all(math.isfinite(row["loss"]) for row in history)
@@ -356,11 +364,11 @@ def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):
     "A run of the same seed lies within the 95% intervals of the committed one, under every attack"
-    from spat_nb.core import settings
-    from spat_nb.evaluate import wilson
+    from spat_nb.core.settings import settings
+    from spat_nb.measure.intervals import wilson
 
     def job():
-        return S.Job(S.studies()["baseline"], "standard", "laptop", 0, CPU)
+        return study.Job(study.studies()["baseline"], "standard", "laptop", 0, CPU)
 
     there = json.loads(
         (settings().results / "baseline" / "laptop" / "standard-s0.json").read_text()
@@ -368,7 +376,7 @@ def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):
     assert there["config"] == job().config
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    assert S.one(job(), CPU, quiet=True)
+    assert runner.one(job(), CPU, quiet=True)
     new = json.loads(job().path.read_text())
     for k in ("clean", "fgsm", "pgd20", "cw20", "aa"):
         lo, hi = wilson(there["attacks"][k]["correct"], there["attacks"][k]["n"])
@@ -382,9 +390,9 @@ def test_answers_come_back_image_by_image():
     torch.manual_seed(0)
     for n in (1, 7, 8, 9, 180):
         right = torch.rand(n) < 0.4
-        assert torch.equal(S._unbits(S._bits(right), n), right)
+        assert torch.equal(results.unbits(work.bits(right), n), right)
     with pytest.raises(ValueError, match="1 bytes hold the answers, not those to 9 images"):
-        S._unbits(S._bits(torch.ones(8, dtype=bool)), 9)
+        results.unbits(work.bits(torch.ones(8, dtype=bool)), 9)
 
 
 def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsys):
@@ -398,7 +406,7 @@ def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsy
     path.write_text(json.dumps(old))
 
     def look():
-        return S.verify(
+        return runner.verify(
             "toy", device="cpu", seeds=[0], arms=["standard"], quiet=True, say=lines.append
         )
 
@@ -422,26 +430,26 @@ def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsy
     assert (
         look() == 0
         and "no weights" in lines[-1]
-        and S.verify("toy", seeds=[1], quiet=True, say=lines.append) == 0
+        and runner.verify("toy", seeds=[1], quiet=True, say=lines.append) == 0
         and "not been run" in lines[-1]
     )
 
 
 def test_one_seed_is_compared_image_by_image(folder):
-    from spat_nb.evaluate import paired
+    from spat_nb.measure.intervals import paired
 
     go(seeds=[0])
-    a, b = (next(d for d in S.results("toy") if d["arm"] == k) for k in TOY.arms)
+    a, b = (next(d for d in results.results("toy") if d["arm"] == k) for k in TOY.arms)
     assert (
-        S.solved(a, "worst") is None
-        and int(S.solved(a, "cw20").sum()) == a["attacks"]["cw20"]["correct"]
+        results.solved(a, "worst") is None
+        and int(results.solved(a, "cw20").sum()) == a["attacks"]["cw20"]["correct"]
     )
-    assert S.compare("toy", *TOY.arms, "cw20") == (
-        *paired(S.solved(a, "cw20"), S.solved(b, "cw20")),
+    assert results.compare("toy", *TOY.arms, "cw20") == (
+        *paired(results.solved(a, "cw20"), results.solved(b, "cw20")),
         1,
     )
     # of one seed's weakest class there is no such interval
-    assert math.isnan(S.compare("toy", *TOY.arms, "cw20", column="weakest")[1])
+    assert math.isnan(results.compare("toy", *TOY.arms, "cw20", column="weakest")[1])
 
 
 # ---- a machine that is not Unix
@@ -477,7 +485,7 @@ def test_a_study_runs_where_there_is_no_unix(folder):
     those of a run that nobody disturbed
     """
     run = (
-        "print('ready', flush=True); print('runs', S.run('toy', device='cpu', quiet=True,"
+        "print('ready', flush=True); print('runs', runner.run('toy', device='cpu', quiet=True,"
         " say=print, seeds=[0], arms=['PGD-AT / x'], budget=%r))"
     )
     p = windows(run % None, folder)
@@ -564,12 +572,14 @@ def test_a_budget_stops_whatever_runs(what, folder):
     """Within a pass or two; the clock and its hook are gone afterwards, and a training has written
     its checkpoint
     """
-    from spat_nb.attack import pgd
-    from spat_nb.balls import Linf
-    from spat_nb.data import get_data
-    from spat_nb.evaluate import evaluate
-    from spat_nb.learner import EVERYWHERE, Checkpoint, Learner, Validate
-    from spat_nb.trust import trust
+    from spat_nb.attacks.attack import pgd
+    from spat_nb.attacks.balls import Linf
+    from spat_nb.data.sources import get_data
+    from spat_nb.measure.evaluate import evaluate
+    from spat_nb.measure.trust import trust
+    from spat_nb.training.callbacks import Validate
+    from spat_nb.training.checkpoint import Checkpoint
+    from spat_nb.training.learner import EVERYWHERE, Learner
 
     data, net, attack, path = (
         get_data("digits", device="cpu", batch_size=8),
@@ -592,8 +602,8 @@ def test_a_budget_stops_whatever_runs(what, folder):
         trust=lambda: trust(net, data.test, Linf(0.1), progress=False),
     ).get(what, own)
     start = time.monotonic()
-    with pytest.raises(S.OutOfTime):
-        with S._budget(0.7):
+    with pytest.raises(budget.OutOfTime):
+        with budget.time_limit(0.7):
             do()
     assert (
         0.69 < time.monotonic() - start < 2.5
@@ -601,14 +611,14 @@ def test_a_budget_stops_whatever_runs(what, folder):
         and not torch.nn.modules.module._global_forward_pre_hooks
     )
     if what == "train":
-        from spat_nb.files import load_tree
+        from spat_nb.core.files import load_tree
 
         assert load_tree(path)["batch"] > 0
     net(data.test.tensors()[0][:1])  # no clock stops it any more
 
 
 def test_no_budget_is_no_clock():
-    from spat_nb.learner import EVERYWHERE
+    from spat_nb.training.learner import EVERYWHERE
 
-    with S._budget(None):
+    with budget.time_limit(None):
         assert not EVERYWHERE and not torch.nn.modules.module._global_forward_pre_hooks

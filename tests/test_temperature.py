@@ -10,15 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb.attack import pgd, value_and_grad
-from spat_nb.balls import L2, Linf
-from spat_nb.data import get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.learner import Learner
-from spat_nb.losses import ce, margin, tempered
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import pgd_at, standard
-from spat_nb.temperature import (
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.gradients import value_and_grad
+from spat_nb.attacks.losses import ce, margin, tempered
+from spat_nb.classwise.temperature import (
     equal_budget,
     log_odds,
     m_tau,
@@ -27,6 +23,11 @@ from spat_nb.temperature import (
     temperature_pgd,
     zero_gradients,
 )
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.models.networks import SmallCNN
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import pgd_at, standard
 
 
 def slope(loss, z, y):

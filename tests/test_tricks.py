@@ -10,14 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attack import gaussian, pgd
-from spat_nb.balls import Linf
-from spat_nb.data import get_data
-from spat_nb.learner import Best, Callback, Checkpoint, Learner, Validate
-from spat_nb.losses import ce, smoothed
-from spat_nb.models import SmallCNN
-from spat_nb.objectives import Free, Replay, alp, mart, pgd_at, standard, trades
-from spat_nb.tricks import EMA, Moved, awp, awp_direction, flatness, in_train, kept_buffers, swapped
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.data.sources import get_data
+from spat_nb.models.networks import SmallCNN
+from spat_nb.training.callbacks import Best, Validate
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.fast import Free, Replay
+from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
+from spat_nb.training.tricks import (
+    EMA,
+    Moved,
+    awp,
+    awp_direction,
+    flatness,
+    in_train,
+    kept_buffers,
+    swapped,
+)
 
 BALL = Linf(0.1)
 OBJECTIVES = dict(standard=standard, pgd_at=pgd_at, trades=trades, alp=alp, mart=mart)

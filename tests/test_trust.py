@@ -11,12 +11,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb.attack import at_x, fgsm, gaussian, pgd
-from spat_nb.balls import L1, L2, Linf
-from spat_nb.core import settings
-from spat_nb.data import get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.faults import (
+from spat_nb.attacks.ascent import at_x, gaussian
+from spat_nb.attacks.attack import fgsm, pgd
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.attacks.square import square
+from spat_nb.core.settings import settings
+from spat_nb.data.sources import get_data
+from spat_nb.measure.card import Card
+from spat_nb.measure.checks import check, gap
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.measure.faults import (
     Awake,
     Decoy,
     Dice,
@@ -35,12 +40,13 @@ from spat_nb.faults import (
     detached,
     rescaled,
 )
-from spat_nb.learner import Learner
-from spat_nb.losses import ce, margin
-from spat_nb.models import PreActResNet18, SmallCNN
-from spat_nb.objectives import pgd_at, standard, trades
-from spat_nb.queries import square
-from spat_nb.trust import RULES, Card, Trial, _g5, _g6, _g7, _g8, _unsaid, check, distil, gap, trust
+from spat_nb.measure.gates_more import _unsaid, distil
+from spat_nb.measure.rules import RULES
+from spat_nb.measure.trial import Trial
+from spat_nb.measure.trust import trust
+from spat_nb.models.networks import PreActResNet18, SmallCNN
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import pgd_at, standard, trades
 
 BALL = Linf(0.15)
 
@@ -227,7 +233,7 @@ def test_accuracy_that_rises_with_eps():
     t = trial(honest("standard"))
     # as if nothing were found at twice the eps
     t.stands["eps 0.3"] = t.stands["clean"]
-    assert flagged(_g5(t)) == {"G5 falls"}
+    assert flagged(g5(t)) == {"G5 falls"}
 
 
 def test_a_detached_gate_and_its_honest_twin():
@@ -239,7 +245,7 @@ def test_a_detached_gate_and_its_honest_twin():
 
 def test_other_losses_notice_the_scale():
     for s in (256.0, 0.05):
-        assert "G8 losses" in flagged(_g8(trial(Times(honest("standard"), s), 256)))
+        assert "G8 losses" in flagged(g8(trial(Times(honest("standard"), s), 256)))
 
 
 @pytest.mark.parametrize("kind", ["standard", "pgd_at", "trades"])
@@ -276,7 +282,7 @@ def test_a_little_luck_of_square_is_no_flag():
         t = trial(honest("standard"), 96, cost=0.01)
         t.run("idle", lambda m, x, y: x)
         t.stands["+ Square"] = t.stands["clean"] & (torch.arange(len(t.x)) >= found)
-        got = {c.name: c for c in _g6(t)}["G6 square"]
+        got = {c.name: c for c in g6(t)}["G6 square"]
         assert got.verdict == verdict and got.figure == pytest.approx(100 * found / 96), got
 
 
@@ -297,7 +303,7 @@ def test_half_precision_is_named():
 
 def test_a_training_loss_without_slope():
     for loss, want in ((lambda z, y: z[:, 0] * 0, {"G7 zero"}), (ce, set())):
-        assert flagged(_g7(trial(honest("standard"), 32, loss=loss))) == want
+        assert flagged(g7(trial(honest("standard"), 32, loss=loss))) == want
 
 
 # ---- planted faults of an attack
@@ -420,7 +426,7 @@ def test_several_batches_are_as_good_as_one():
         t.run("fgsm", fgsm(BALL))
         t.run("pgd", pgd(BALL, 8, start=at_x))
         t.run("margin", pgd(BALL, 8, loss=margin, start=at_x), on=t.stands["pgd"])
-        ends.append((t, {c.name: c.figure for c in _g7(t)}))
+        ends.append((t, {c.name: c.figure for c in g7(t)}))
     (a, fa), (b, fb) = ends
     assert (
         len(a.x) > 256

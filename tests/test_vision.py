@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from spat_nb import vision
+from spat_nb.data import vision
 
 
 def importer(monkeypatch, *outcomes):
@@ -100,7 +100,7 @@ try: import torchvision
 except RuntimeError as e: print('plain:', e)
 """
 OURS = """
-from spat_nb import vision
+from spat_nb.data import vision
 tv = vision.torchvision()
 import torch
 print('ours:', tv is vision.torchvision(), vision._library is not None, torch.ops.torchvision.nms.default._schema)

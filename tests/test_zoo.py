@@ -10,18 +10,18 @@ from functools import partial
 import pytest
 import torch
 
-from spat_nb import study as S
-from spat_nb import zoo
-from spat_nb.attack import pgd
-from spat_nb.autoattack import autoattack
-from spat_nb.balls import Linf
-from spat_nb.cli import main
-from spat_nb.data import get_data
-from spat_nb.evaluate import evaluate
-from spat_nb.hypersphere import Hypersphere, margin_ce
-from spat_nb.objectives import pgd_at, standard
-from spat_nb.prototypes import Prototypes
-from spat_nb.sparta import Sparta
+from spat_nb.app import shipping, zoo
+from spat_nb.app.cli import main
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.autoattack import autoattack
+from spat_nb.attacks.balls import Linf
+from spat_nb.data.sources import get_data
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.papers.hypersphere import Hypersphere, margin_ce
+from spat_nb.papers.prototypes import Prototypes
+from spat_nb.papers.sparta import Sparta
+from spat_nb.studies import results, runner, study
+from spat_nb.training.objectives import pgd_at, standard
 
 
 def opened(name):
@@ -32,9 +32,9 @@ def opened(name):
 
 
 def test_something_is_shipped():
-    assert "digits/pgd_at/w16" in zoo.names() and {n for *_, n in zoo.SHELF} >= {*zoo.names()}
-    assert len({n for *_, n in zoo.SHELF}) == len(zoo.SHELF) and all(
-        a in S.studies()[s].arms for s, _, a, *_ in zoo.SHELF
+    assert "digits/pgd_at/w16" in zoo.names() and {n for *_, n in shipping.SHELF} >= {*zoo.names()}
+    assert len({n for *_, n in shipping.SHELF}) == len(shipping.SHELF) and all(
+        a in study.studies()[s].arms for s, _, a, *_ in shipping.SHELF
     )
 
 
@@ -122,11 +122,13 @@ HEADS = {
     ),
     "gate": dict(act=partial(Sparta, rectify=True)),
 }
-TOY = S.Study(
+TOY = study.Study(
     "toy",
     "?",
     {
-        k: S.Arm(partial(pgd_at, loss=margin_ce(0.1, 10.0)) if k == "sphere" else standard, slots=v)
+        k: study.Arm(
+            partial(pgd_at, loss=margin_ce(0.1, 10.0)) if k == "sphere" else standard, slots=v
+        )
         for k, v in HEADS.items()
     },
     {"laptop": TINY},
@@ -140,8 +142,8 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setenv("SPAT_NB_RESULTS", str(top / "results"))
         m.setenv("TQDM_DISABLE", "1")
-        m.setattr(S, "_study", lambda name: TOY)
-        assert S.run("toy", device="cpu", quiet=True, say=lambda *_: None) == len(HEADS)
+        m.setattr(results, "find_study", lambda name: TOY)
+        assert runner.run("toy", device="cpu", quiet=True, say=lambda *_: None) == len(HEADS)
     return top
 
 
@@ -149,18 +151,18 @@ def runs(tmp_path_factory):
 def shelf(runs, tmp_path, monkeypatch):
     "An empty shelf beside the runs"
     monkeypatch.setenv("SPAT_NB_RESULTS", str(runs / "results"))
-    monkeypatch.setattr(zoo, "_study", lambda name: TOY)
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(shipping, "find_study", lambda name: TOY)
+    monkeypatch.setattr(shipping, "WEIGHTS", tmp_path / "weights")
     return tmp_path / "weights"
 
 
 @pytest.mark.parametrize("arm", HEADS)
 def test_what_is_shipped_comes_back(shelf, runs, arm):
-    from spat_nb.models import load
+    from spat_nb.models.saving import load
 
     name = f"digits/{arm}/w16"
-    file = zoo.ship("toy", "laptop", arm, 0, name, images=90)
-    assert zoo.names() == [name] and file.stat().st_size < zoo.LIMIT
+    file = shipping.ship("toy", "laptop", arm, 0, name, images=90)
+    assert zoo.names() == [name] and file.stat().st_size < shipping.LIMIT
     run = load(runs / "results" / "toy" / "laptop" / "weights" / f"{arm}-s0.safetensors")
     net = zoo.load(name, "cpu")
     a, b = run.state_dict(), net.state_dict()
@@ -189,7 +191,7 @@ def test_a_changed_file_is_refused(shelf, capsys):
     import hashlib
 
     name = "digits/plain/w16"
-    file = zoo.ship("toy", "laptop", "plain", 0, name, images=90)
+    file = shipping.ship("toy", "laptop", "plain", 0, name, images=90)
     said = zoo.card(name)["sha256"]
     # one bit of one weight
     data = bytearray(file.read_bytes())
@@ -203,7 +205,7 @@ def test_a_changed_file_is_refused(shelf, capsys):
 
 def test_what_must_not_be_shipped(shelf, runs, tmp_path, monkeypatch):
     def go(arm="plain", seed=0, name="digits/x/w1", **kw):
-        return zoo.ship("toy", "laptop", arm, seed, name, **kw)
+        return shipping.ship("toy", "laptop", arm, seed, name, **kw)
 
     with pytest.raises(FileNotFoundError, match="spat_nb study run toy"):
         go(seed=7)
@@ -212,7 +214,7 @@ def test_what_must_not_be_shipped(shelf, runs, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="small letters"):
         go(name="../x")
     with monkeypatch.context() as m, pytest.raises(ValueError, match="at most"):
-        m.setattr(zoo, "LIMIT", 1000)
+        m.setattr(shipping, "LIMIT", 1000)
         go(images=20)
 
     def coarse(net, name):
@@ -224,7 +226,7 @@ def test_what_must_not_be_shipped(shelf, runs, tmp_path, monkeypatch):
             ValueError, match="clean accuracy is .* in float32, but float16 gives .* not shipped"
         ),
     ):
-        m.setattr(zoo, "_halved", coarse)
+        m.setattr(shipping, "_halved", coarse)
         go()
     copy = tmp_path / "results"
     shutil.copytree(runs / "results", copy)
@@ -262,7 +264,7 @@ def test_ship_all_says_what_it_did(shelf, monkeypatch):
             ("toy", "laptop", "plain", 3, "digits/none/w16"),
         ],
     )
-    first, second = dict(zoo.ship_all(images=90)), dict(zoo.ship_all())
+    first, second = dict(shipping.ship_all(images=90)), dict(shipping.ship_all())
     assert (
         first["digits/plain/w16"] == "shipped, seed 0"
         and second["digits/plain/w16"] == "shipped before"
@@ -276,7 +278,7 @@ def test_overflow_is_seen(shelf):
     net = torch.nn.Linear(2, 2)
     torch.nn.init.constant_(net.weight, 1e6)
     with pytest.raises(ValueError, match="weight holds numbers"):
-        zoo._halved(net, "x")
+        shipping._halved(net, "x")
 
 
 def test_commands(shelf, capsys):

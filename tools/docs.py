@@ -261,7 +261,7 @@ def api(site, link=lambda name, room, nb: f"#spat_nb.{room}.{name}"):
 INSTALL = """# Colab: install the package, and lay out the results and settings that notebooks read (about two minutes)
 import time
 %pip install -q "spat_nb[lab] @ git+{repo}"
-from spat_nb import lab
+from spat_nb.app import lab
 lab.copy('.'); clock = time.time()"""  # noqa: E501
 TOOK = "print(f'This notebook took {{time.time()-clock:.0f}} s here{known}.')"
 

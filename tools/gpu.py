@@ -66,20 +66,26 @@ def synchronize(device):
 
 def placement_cases(device):  # noqa: C901
     "name -> function that raises where the device goes wrong"
-    from spat_nb import zoo
-    from spat_nb.attack import fgsm, pgd
-    from spat_nb.autoattack import autoattack
-    from spat_nb.balls import L1, L2, Linf
-    from spat_nb.core import fast, logits
-    from spat_nb.data import get_data
-    from spat_nb.evaluate import evaluate
-    from spat_nb.learner import Callback, Checkpoint, Learner, Validate
-    from spat_nb.minimal import cw, deepfool, fab, within
-    from spat_nb.models import SmallCNN
-    from spat_nb.objectives import pgd_at, trades
-    from spat_nb.queries import rays, spsa, square
-    from spat_nb.steps import apgd, apgd_t, mim
-    from spat_nb.trust import trust
+    from spat_nb.app import zoo
+    from spat_nb.attacks.attack import fgsm, pgd
+    from spat_nb.attacks.autoattack import autoattack
+    from spat_nb.attacks.balls import L1, L2, Linf
+    from spat_nb.attacks.minimal import cw, deepfool, fab
+    from spat_nb.attacks.nearest import within
+    from spat_nb.attacks.rays import rays
+    from spat_nb.attacks.spsa import spsa
+    from spat_nb.attacks.square import square
+    from spat_nb.attacks.steps import apgd, apgd_t, mim
+    from spat_nb.core.precision import fast
+    from spat_nb.core.tensors import logits
+    from spat_nb.data.sources import get_data
+    from spat_nb.measure.evaluate import evaluate
+    from spat_nb.measure.trust import trust
+    from spat_nb.models.networks import SmallCNN
+    from spat_nb.training.callbacks import Validate
+    from spat_nb.training.checkpoint import Checkpoint
+    from spat_nb.training.learner import Callback, Learner
+    from spat_nb.training.objectives import pgd_at, trades
 
     ball, round_ = Linf(0.15), L2(1.5)
     attacks = {
@@ -227,12 +233,13 @@ def seconds(run, device, rounds):
 
 def speed(device, say, tiny):
     from bench import bare
-    from spat_nb.attack import at_x, pgd
-    from spat_nb.autoattack import autoattack
-    from spat_nb.balls import Linf
-    from spat_nb.core import compiler, fast
-    from spat_nb.models import PreActResNet10, PreActResNet18
-    from spat_nb.objectives import pgd_at
+    from spat_nb.attacks.ascent import at_x
+    from spat_nb.attacks.attack import pgd
+    from spat_nb.attacks.autoattack import autoattack
+    from spat_nb.attacks.balls import Linf
+    from spat_nb.core.precision import compiler, fast
+    from spat_nb.models.networks import PreActResNet10, PreActResNet18
+    from spat_nb.training.objectives import pgd_at
 
     eps, rounds = 8 / 255, 3 if tiny else 10
     torch.manual_seed(0)
@@ -310,15 +317,16 @@ def once(run, device):
 
 def rows(device, out, left, say, tiny):
     "Rows of the studies at size `paper`, seed 0, then further seeds, while time is left"
-    from spat_nb import study as S
-    from spat_nb.autoattack import autoattack
+    from spat_nb.attacks.autoattack import autoattack
+    from spat_nb.studies import runner
+    from spat_nb.studies import study as study_room
 
     done = 0
     for seed in (0,) if tiny else (0, 1, 2):
         for name, arm in ROWS[:2] if tiny else ROWS:
             if left() < (0 if tiny else 30):
                 return done
-            study, size = S.studies()[name], "paper"
+            study, size = study_room.studies()[name], "paper"
             if arm not in study.arms:
                 say(f"{name} has no arm {arm!r}")
                 continue
@@ -332,14 +340,14 @@ def rows(device, out, left, say, tiny):
                     strong=partial(autoattack, steps=2, targets=1, queries=4),
                 )
                 study, size = replace(study, sizes={"laptop": brief}), "laptop"
-            done += S.run(
+            done += runner.run(
                 study, size, None if tiny else left(), device, [seed], [arm], quiet=True, say=say
             )
     return done
 
 
 def main(argv=None):
-    from spat_nb.cli import seconds as length
+    from spat_nb.app.cli import seconds as length
 
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument(
@@ -359,7 +367,8 @@ def main(argv=None):
         "TQDM_DISABLE": "1",
         **({"SPAT_NB_DATA": a.data} if a.data else {}),
     }
-    from spat_nb.core import default_device, use_threads
+    from spat_nb.core.settings import default_device
+    from spat_nb.core.threads import use_threads
 
     if a.dry_run:
         torch.set_num_threads(1)

@@ -30,7 +30,7 @@ PROCESSORS = {
 }
 
 # Which images are picked for training, validation and test is no luck: a shipped network belongs to
-# its split (`spat_nb.data.rng`)
+# its split (`spat_nb.data.batches.rng`)
 PICKS = {
     int.from_bytes(hashlib.blake2b(f"{seed}/pick".encode(), digest_size=8).digest(), "big")
     for seed in range(100)

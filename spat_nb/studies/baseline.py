@@ -2,10 +2,12 @@
 
 from functools import partial
 
-from spat_nb.attack import gaussian, pgd
-from spat_nb.objectives import Free, Replay, alp, fgsm_rs, mart, pgd_at, standard, trades
-from spat_nb.study import Arm, Study
-from spat_nb.tricks import EMA, awp
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.fast import Free, Replay, fgsm_rs
+from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
+from spat_nb.training.tricks import EMA, awp
 
 
 def averaged(job):

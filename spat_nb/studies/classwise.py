@@ -5,14 +5,18 @@ from functools import partial
 
 import torch
 
-from spat_nb.attack import gaussian, pgd
-from spat_nb.classwise import homing
-from spat_nb.fairness import CFA, CFOL, DAFA, FRL, T1, WAT, biased, fit_bias, fit_power, normalised
-from spat_nb.learner import Checkpoint, Learner
-from spat_nb.objectives import pgd_at, trades
-from spat_nb.study import Arm, Study
-from spat_nb.temperature import temperature_pgd
-from spat_nb.tricks import EMA
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.classwise.fairness import CFA, DAFA, WAT
+from spat_nb.classwise.homing import homing
+from spat_nb.classwise.minmax import CFOL, FRL
+from spat_nb.classwise.radii import T1, biased, fit_bias, fit_power, normalised
+from spat_nb.classwise.temperature import temperature_pgd
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import pgd_at, trades
+from spat_nb.training.tricks import EMA
 
 TRADES = dict(objective=partial(trades, beta=6.0), attack=partial(pgd, start=gaussian()))
 

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from spat_nb.hypersphere import Hypersphere, margin_ce
-from spat_nb.objectives import pgd_at
-from spat_nb.spat import spat
-from spat_nb.study import Arm, Study
-from spat_nb.tricks import EMA, awp
+from spat_nb.papers.hypersphere import Hypersphere, margin_ce
+from spat_nb.papers.spat import spat
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.objectives import pgd_at
+from spat_nb.training.tricks import EMA, awp
 
 S, M = 15.0, 0.2  # the official code's values for CIFAR-10
 he, sphere = partial(pgd_at, loss=margin_ce(M, S)), dict(head=partial(Hypersphere, scale=S))

@@ -7,12 +7,13 @@ from functools import partial
 
 import torch
 
-from spat_nb.attack import gaussian, pgd
-from spat_nb.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce
-from spat_nb.losses import ce, tempered
-from spat_nb.objectives import pgd_at, trades
-from spat_nb.steps import apgd
-from spat_nb.study import Arm, Study
+from spat_nb.attacks.ascent import gaussian
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.losses import ce, tempered
+from spat_nb.attacks.steps import apgd
+from spat_nb.papers.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.objectives import pgd_at, trades
 
 # chosen on validation digits, see 50_hypersphere; all arms are attacked at the same factors
 S, M = 10.0, 0.1

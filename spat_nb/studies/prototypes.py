@@ -4,13 +4,14 @@ their rule
 
 from functools import partial
 
-from spat_nb.attack import pgd
-from spat_nb.balls import Linf
-from spat_nb.evaluate import evaluate
-from spat_nb.losses import ce, margin
-from spat_nb.objectives import pgd_at, standard
-from spat_nb.prototypes import Prototypes, Transfer, pull, refutation
-from spat_nb.study import Arm, Study
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.balls import Linf
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.measure.evaluate import evaluate
+from spat_nb.papers.prototype_attacks import Transfer, refutation
+from spat_nb.papers.prototypes import Prototypes, pull
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.objectives import pgd_at, standard
 
 # as in the official code, CIFAR-10
 paper = partial(Prototypes, points="repulsive", rule="dot", metric="linf", width=100)

@@ -6,12 +6,14 @@ from functools import partial
 
 from torch import nn
 
-from spat_nb.attack import pgd
-from spat_nb.losses import margin
-from spat_nb.models import PreActResNet10
-from spat_nb.objectives import pgd_at
-from spat_nb.sparta import DYReLU, PSSiLU, Sparta, cut, held, off_centre, saturated
-from spat_nb.study import Arm, Study, digits_net, full, narrow
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.losses import margin
+from spat_nb.models.networks import PreActResNet10
+from spat_nb.papers.gates import cut, held, off_centre, saturated
+from spat_nb.papers.sparta import DYReLU, PSSiLU, Sparta
+from spat_nb.studies.sizes import digits_net, full, narrow
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.objectives import pgd_at
 
 
 def twins(job):

@@ -8,13 +8,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spat_nb.attack import pgd
-from spat_nb.data import Data, get_data
-from spat_nb.learner import Best, Learner, Validate
-from spat_nb.models import Net, PreActResNet34, conv
-from spat_nb.objectives import pgd_at, standard
-from spat_nb.sparta import Sparta, by_width, freeze, gates, move
-from spat_nb.study import Arm, Study
+from spat_nb.attacks.attack import pgd
+from spat_nb.data.sources import Data, get_data
+from spat_nb.models.layers import conv
+from spat_nb.models.networks import Net, PreActResNet34
+from spat_nb.papers.gates import by_width, freeze, gates, move
+from spat_nb.papers.sparta import Sparta
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.callbacks import Best, Validate
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import pgd_at, standard
 
 
 def eight(batches):

@@ -7,27 +7,27 @@ from functools import partial
 
 import torch
 
-from spat_nb.attack import pgd
-from spat_nb.core import eval_mode, generator, logits
-from spat_nb.files import load_tree, save_tree
-from spat_nb.identity import fingerprint
-from spat_nb.learner import Learner
-from spat_nb.losses import ce, smoothed
-from spat_nb.objectives import pgd_at
-from spat_nb.spat import (
+from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.core.evalmode import eval_mode
+from spat_nb.core.files import load_tree, save_tree
+from spat_nb.core.identity import fingerprint
+from spat_nb.core.rng import generator
+from spat_nb.core.tensors import logits
+from spat_nb.papers.spat import flip_rates, preserving, spat
+from spat_nb.papers.spat_shared import (
     ambiguity,
     at_strength,
     class_directed,
-    flip_rates,
     matched,
     oracle,
-    preserving,
     shared_index,
-    spat,
     spat_shared,
     strength,
 )
-from spat_nb.study import Arm, Study
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.learner import Learner
+from spat_nb.training.objectives import pgd_at
 
 SWEEP = (0.1, 0.2, 0.3)
 

@@ -5,13 +5,13 @@ many passes as its eight epochs take
 from dataclasses import dataclass, replace
 from functools import partial
 
-from spat_nb.attack import Attack, pgd
-from spat_nb.core import rand_like
-from spat_nb.learner import Callback
-from spat_nb.losses import ce, smoothed
-from spat_nb.objectives import pgd_at
-from spat_nb.study import Arm, Study
-from spat_nb.tricks import EMA
+from spat_nb.attacks.attack import Attack, pgd
+from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.core.rng import rand_like
+from spat_nb.studies.study import Arm, Study
+from spat_nb.training.learner import Callback
+from spat_nb.training.objectives import pgd_at
+from spat_nb.training.tricks import EMA
 
 
 @dataclass(frozen=True)
