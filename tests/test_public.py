@@ -10,8 +10,8 @@ import spat_nb
 from spat_nb import public
 
 ASKED = """Linf L2 L1 fgsm pgd mim apgd fab deepfool cw square autoattack within evaluate
-Record trust Learner get_data zoo standard pgd_at trades alp mart spat temperature_pgd Hypersphere margin_ce
-simplex repulsive Prototypes Sparta""".split()
+Record trust Learner get_data zoo standard pgd_at trades alp mart spat temperature_pgd Hypersphere
+margin_ce simplex repulsive Prototypes Sparta""".split()
 # Names of functions that are names of modules too: `import spat_nb.trust` lays the module over them
 DOUBLE = [n for n in public.NAMES if f"spat_nb.{n}" in public.HOME.values()]
 
