@@ -15,7 +15,19 @@ from torch import Tensor
 from .checks import check_images
 
 # %% auto #0
-__all__ = ['PALETTE', 'DASHES', 'plain', 'show_images', 'style', 'curves', 'show_attack', 'class_bars', 'confusion', 'png']
+__all__ = [
+    "PALETTE",
+    "DASHES",
+    "plain",
+    "show_images",
+    "style",
+    "curves",
+    "show_attack",
+    "class_bars",
+    "confusion",
+    "png",
+]
+
 
 # %% ../../nbs/01_plot.ipynb #6732bdc5
 def _numbers(v):
@@ -37,6 +49,7 @@ def _pixels(x):
         )
     x = check_images(x.float() / 255 if x.dtype == torch.uint8 else x.float())
     return x[:, 0].numpy() if x.shape[1] == 1 else x.permute(0, 2, 3, 1).numpy()
+
 
 # %% ../../nbs/01_plot.ipynb #f32e2f97
 def plain(
@@ -135,6 +148,7 @@ def show_images(
         _bare(a, title)
     return axes
 
+
 # %% ../../nbs/01_plot.ipynb #3562e3a1
 # Okabe & Ito 2008 without the yellow
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
@@ -159,6 +173,7 @@ def style(
         for matplotlib's `plot`
     """
     return dict(color=PALETTE[k % len(PALETTE)], linestyle=DASHES[k % len(DASHES)])
+
 
 # %% ../../nbs/01_plot.ipynb #f11e9be2
 def curves(
@@ -211,6 +226,7 @@ def curves(
     if series:
         ax.legend(fontsize=8)
     return ax
+
 
 # %% ../../nbs/01_plot.ipynb #10c3fe21
 def _largest(d):
@@ -293,6 +309,7 @@ def show_attack(
     axes[0, 0].figure.colorbar(shown, ax=list(axes[1]), label="change of pixel", fraction=0.05)
     return axes
 
+
 # %% ../../nbs/01_plot.ipynb #5c6d8151
 def class_bars(
     names,  # c class names
@@ -361,6 +378,7 @@ def class_bars(
     ax.set_axisbelow(True)
     return ax
 
+
 # %% ../../nbs/01_plot.ipynb #468841df
 def confusion(
     matrix,  # (c,c) counts or shares: row is the true class, column what the network said
@@ -415,6 +433,7 @@ def confusion(
     ax.set(ylabel=labels[0], xlabel=labels[1])
     ax.figure.colorbar(shown, ax=ax, label="% of the row", fraction=0.046)
     return ax
+
 
 # %% ../../nbs/01_plot.ipynb #def2c04e
 def png(

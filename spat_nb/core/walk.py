@@ -50,7 +50,8 @@ from .source import plain_tree, source
 from .things import Things
 
 # %% auto #0
-__all__ = ['Walk']
+__all__ = ["Walk"]
+
 
 # %% ../../nbs/00_identity.ipynb #ada28246
 class Walk(Things):

@@ -1,0 +1,143 @@
+"""The public names of spat_nb, in one table; whoever reads it has imported nothing else
+
+A name that is not here may move without notice. Written by hand: no notebook makes it.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+# floor -> module -> its public names. How a name may stand in a spec (see spat_nb.core.spec):
+#   name     it is named, or given arguments by keyword; whoever uses it calls it
+#   name()   a call that has all its arguments is made at once: a ball, a loss with numbers
+#   name!    it works, measures, or touches files: it can be named, but not be given arguments
+#   name.    a module
+FLOORS = {
+    "core": {
+        "spat_nb.core": "spec.",
+        "spat_nb.core.settings": "settings! default_device!",
+        "spat_nb.core.rng": "seed_everything!",
+        "spat_nb.core.evalmode": "eval_mode!",
+        "spat_nb.core.protocols": "LossFunction! AttackFunction! ObjectiveFunction! ModelFunction!",
+        "spat_nb.core.plot": "show_images! show_attack!",
+    },
+    "data": {
+        "spat_nb.data.sources": "get_data! Data!",
+        "spat_nb.data.batches": "Batches! crop_flip()",
+        "spat_nb.data.streams": "resized_crop()",
+    },
+    "models": {
+        "spat_nb.models.networks": "SmallCNN PreActResNet10 PreActResNet18 PreActResNet34 WideResNet",
+        "spat_nb.models.layers": "Normalize",
+        "spat_nb.models.saving": "save! load! model_info!",
+    },
+    "attacks": {
+        "spat_nb.attacks.balls": "Ball! Linf() L2() L1()",
+        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() dlr_targeted "
+        "margin_targeted",
+        "spat_nb.attacks.attack": "Attack() fgsm() pgd()",
+        "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest Recorder!",
+        "spat_nb.attacks.steps": "mim() apgd() apgd_t() Targeted() momentum adaptive rim",
+        "spat_nb.attacks.minimal": "deepfool() cw() fab()",
+        "spat_nb.attacks.nearest": "within() norms! robust_curve!",
+        "spat_nb.attacks.oracle": "BlackBox()",
+        "spat_nb.attacks.square": "square()",
+        "spat_nb.attacks.spsa": "spsa()",
+        "spat_nb.attacks.rays": "rays()",
+        "spat_nb.attacks.autoattack": "autoattack() Cascade()",
+    },
+    "measure": {
+        "spat_nb.measure.evaluate": "evaluate!",
+        "spat_nb.measure.record": "Record!",
+        "spat_nb.measure.sweep": "sweep!",
+        "spat_nb.measure.intervals": "wilson! paired!",
+        "spat_nb.measure.trust": "trust!",
+        "spat_nb.measure.card": "Card!",
+        "spat_nb.measure.lineup": "check_attack!",
+    },
+    "training": {
+        "spat_nb.training.learner": "Learner! Callback! sgd one_cycle",
+        "spat_nb.training.callbacks": "Validate Best() EarlyStop() Progress()",
+        "spat_nb.training.checkpoint": "Checkpoint!",
+        "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
+        "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
+        "spat_nb.training.tricks": "awp() EMA() in_train()",
+        "spat_nb.training.devices": "many!",
+    },
+    "classwise": {
+        "spat_nb.classwise.diagnosis": "diagnose! Diagnosis!",
+        "spat_nb.classwise.temperature": "temperature_pgd() safe_ce",
+        "spat_nb.classwise.fairness": "FAWA CFA() CFATrades() WAT DAFA()",
+        "spat_nb.classwise.minmax": "FRL CFOL",
+    },
+    "papers": {
+        "spat_nb.papers.spat": "spat preserving() blurred()",
+        "spat_nb.papers.spat_shared": "spat_shared at_strength",
+        "spat_nb.papers.hypersphere": "Hypersphere margin_ce()",
+        "spat_nb.papers.prototypes": "Prototypes pull pull_cos",
+        "spat_nb.papers.points": "simplex repulsive hyperspherical",
+        "spat_nb.papers.sparta": "Sparta PooledSparta SmoothReLU PSSiLU FReLU DYReLU",
+    },
+    "studies": {
+        "spat_nb.studies.study": "Study! Arm!",
+        "spat_nb.studies.leaderboard": "leaderboard!",
+    },
+    "app": {
+        "spat_nb.app": "zoo.",
+        "spat_nb.app.playground": "Playground!",
+    },
+    "learn": {
+        "spat_nb.learn.exercise": "predict!",
+    },
+}
+
+# Names of PyTorch that a spec may hold; they are no names of spat_nb
+BORROWED = {
+    "torch.nn": "ReLU LeakyReLU PReLU ELU CELU SELU GELU SiLU Mish Softplus Hardswish Sigmoid Tanh "
+    "Identity Linear",
+    "torch.optim": "SGD Adam AdamW",
+}
+
+MARKS = {"()": "made", "!": "works", ".": "module"}
+
+
+def _rows(homes):
+    "(name, module, kind) of every name, in the order of the table"
+    for module, names in homes.items():
+        for name in names.split():
+            mark = next((m for m in MARKS if name.endswith(m)), "")
+            yield name.removesuffix(mark), module, MARKS.get(mark, "")
+
+
+HOME: dict[str, str] = {}  # name -> module, PyTorch's too
+KIND: dict[str, str] = {}  # name -> 'made', 'works', 'module' or ''
+NAMES: list[str] = []  # those of spat_nb, by floor
+for _homes in FLOORS.values():
+    for _name, _module, _kind in _rows(_homes):
+        HOME[_name], KIND[_name] = _module, _kind
+        NAMES.append(_name)
+for _name, _module, _kind in _rows(BORROWED):
+    HOME[_name], KIND[_name] = _module, _kind
+
+
+def nearest(
+    name: str,  # that is unknown
+    known,  # the names that are known
+) -> str:  # "; did you mean 'pgd'?", or ''
+    "The end of a sentence about an unknown name"
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def resolve(
+    name: str,  # a public name, or one of `BORROWED`
+):  # the function, class or module of that name
+    "What a public name stands for; its module is imported. AttributeError for an unknown name"
+    if name not in HOME:
+        end = nearest(name, NAMES) or "; dir(spat_nb) lists those there are."
+        raise AttributeError(f"spat_nb has no public name {name!r}{end}", name=name)
+    if KIND[name] == "module":
+        return importlib.import_module(f"{HOME[name]}.{name}")
+    return getattr(importlib.import_module(HOME[name]), name)
