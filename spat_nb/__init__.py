@@ -1,4 +1,10 @@
-"Adversarial robustness: learn it, use it, judge it"
+"""Adversarial robustness: learn it, use it, judge it, in literate notebooks
+
+Modules:
+
+- `spat_nb.core.outside`: Names from outside: `package.module:name` and `file.py:name`, where a person typed them
+- `spat_nb.core.protocols`: The four kinds of function that the package is made of, for editors and type checkers
+- `spat_nb.core.spec`: A spec is a call written down: `make` reads it, `text` writes it, `difference` compares two"""
 
 from . import public as _public
 

@@ -53,7 +53,6 @@ FLOORS = {
         "spat_nb.measure.intervals": "wilson! paired!",
         "spat_nb.measure.trust": "trust!",
         "spat_nb.measure.card": "Card!",
-        "spat_nb.measure.lineup": "check_attack!",
     },
     "training": {
         "spat_nb.training.learner": "Learner! Callback! sgd one_cycle",
@@ -88,6 +87,7 @@ FLOORS = {
     },
     "learn": {
         "spat_nb.learn.exercise": "predict!",
+        "spat_nb.learn.lineup": "check_attack!",
     },
 }
 

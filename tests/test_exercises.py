@@ -309,7 +309,7 @@ def test_hints_come_one_by_one(capsys, monkeypatch):
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
     "Somebody at work in Jupyter, and the file that remembers"
-    monkeypatch.setattr(exercise, "_reader", lambda: True)
+    monkeypatch.setattr(exercise, "progress_file", lambda: True)
     monkeypatch.setenv("SPAT_NB_PROGRESS", str(tmp_path / "kept.json"))
     return tmp_path / "kept.json"
 
@@ -324,7 +324,7 @@ def test_what_is_kept(reader):
         predict("2+2?", guess, name="a 4").check(4)
     predict("2+2?", 4, name="a 5").check(4)
     predict("2+2?", 4).check(4)
-    assert exercise._read(reader) == {
+    assert exercise.read_progress(reader) == {
         "a 1": "right",
         "a 2": "attempted",
         "a 4": "attempted",
@@ -343,10 +343,10 @@ def test_tests_builds_and_scripts_leave_no_trace(tmp_path, monkeypatch):
         for k, v in env.items():
             monkeypatch.setenv(k, v)
         # pytest is no notebook
-        assert not exercise._reader()
+        assert not exercise.progress_file()
         with monkeypatch.context() as m:
             m.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-            assert exercise._reader() == live
+            assert exercise.progress_file() == live
         answer(double, name="a 1")
     assert not list(tmp_path.iterdir())
 
@@ -373,11 +373,14 @@ def test_a_damaged_file_is_laid_aside(reader, spoilt, capsys):
     assert (reader.parent / "kept.json.damaged2").read_bytes() == spoilt and (
         reader.parent / "kept.json.damaged1"
     ).read_text() == "an older one"
-    assert exercise._read(reader) == {"a 1": "right"} and len(list(reader.parent.iterdir())) == 3
+    assert (
+        exercise.read_progress(reader) == {"a 1": "right"}
+        and len(list(reader.parent.iterdir())) == 3
+    )
 
 
 def test_where_nothing_can_be_kept_the_exercise_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(exercise, "_reader", lambda: True)
+    monkeypatch.setattr(exercise, "progress_file", lambda: True)
     (tmp_path / "file").write_text("")
     for bad in (tmp_path, tmp_path / "file" / "kept.json"):
         monkeypatch.setenv("SPAT_NB_PROGRESS", str(bad))
@@ -400,7 +403,7 @@ def test_two_at_once_forget_nothing(reader):
     for p in both:
         p.join()
     assert [p.exitcode for p in both] == [0, 0] and list(reader.parent.iterdir()) == [reader]
-    assert exercise._read(reader) == {
+    assert exercise.read_progress(reader) == {
         f"{k} {i}": "attempted" if i % 2 else "right" for k in "ab" for i in range(20)
     }
 
@@ -448,4 +451,4 @@ def test_in_a_live_notebook(tmp_path):
     )
     # one line, no 'right' below it
     assert nb.cells[1].outputs[0].text.startswith("right") and len(nb.cells[1].outputs) == 1
-    assert exercise._read(tmp_path / "kept.json") == {"a 1": "right", "a 2": "attempted"}
+    assert exercise.read_progress(tmp_path / "kept.json") == {"a 1": "right", "a 2": "attempted"}

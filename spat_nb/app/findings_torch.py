@@ -41,7 +41,7 @@ def look_at_torch():
 
 def _torchvision(torch):
     "Import all that spat_nb uses of it, and try what only a build for this machine can do"
-    from . import vision
+    from ..data import vision
 
     try:
         parts = {

@@ -183,12 +183,12 @@ def heat(
     -------
     the axes
     """
-    from spat_nb.core.plot import _axes, plain
+    from spat_nb.core.plot import new_axes, plain
 
     o, K = neighbours(C), len(C)
     S = (100 * shares(C)[o][:, o]).fill_diagonal_(math.nan)
     side = 0.42 * K if K <= 20 else max(6.0, 0.093 * K)
-    ax = _axes(ax, (side + 1.9, side + 1.1))
+    ax = new_axes(ax, (side + 1.9, side + 1.1))
     ax.set_facecolor("#cccccc")
     shown = ax.imshow(S.numpy(), cmap="Blues", vmin=0, vmax=max(1.0, S.nan_to_num().max().item()))
     for i, j in (S > 0).nonzero().tolist() if K <= 20 else ():
@@ -236,12 +236,12 @@ def graph(
     """
     from matplotlib.patches import FancyArrowPatch
 
-    from spat_nb.core.plot import _axes, plain
+    from spat_nb.core.plot import new_axes, plain
 
     o, K, t = neighbours(C), len(C), attackers(C, range(len(C)), edges or min(2 * len(C), 60))
     turn = {k: 2 * math.pi * i / K for i, k in enumerate(o)}
     at = {k: (math.sin(a), math.cos(a)) for k, a in turn.items()}
-    ax = _axes(ax, (5.6, 4.6) if K <= 20 else (8.2, 7))
+    ax = new_axes(ax, (5.6, 4.6) if K <= 20 else (8.2, 7))
     small = K > 20
     dots = ax.scatter(
         *zip(*at.values()),

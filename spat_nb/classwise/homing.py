@@ -145,7 +145,7 @@ def homing(
     x, y = data.tensors()
 
     def search(net, x, y):
-        with _stream(x.device, seed, "homing"):
+        with stream_for(x.device, seed, "homing"):
             return _attacked(attack, net, x, y)
 
     x_adv = search(model, x, y)

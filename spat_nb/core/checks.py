@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ["MASKED", "check_count", "check_images", "check_labels", "no_logits", "check_logits"]
-
+__all__ = ['MASKED', 'check_count', 'check_images', 'check_labels', 'no_logits', 'check_logits']
 
 # %% ../../nbs/00_core.ipynb #b726fb4f
 def check_count(
@@ -101,7 +100,6 @@ def check_images(
     )
     raise ValueError(f"x ranges from {lo:.8g} to {hi:.8g}, pixels must lie in [0,1]; {mend}.")
 
-
 # %% ../../nbs/00_core.ipynb #d2ffcca4
 def check_labels(
     y: Tensor,  # (b,) integer labels, or (b,c) probabilities
@@ -159,7 +157,6 @@ def check_labels(
         f"y holds label {lo if lo < 0 else hi}; labels run from 0 to"
         f" {'c-1' if c is None else c - 1}."
     )
-
 
 # %% ../../nbs/00_core.ipynb #7f8849a0
 def no_logits(z):
@@ -244,7 +241,6 @@ def check_logits(
             " last softmax."
         )
     return z
-
 
 # %% ../../nbs/00_core.ipynb #7bb66e04
 MASKED = -1e9  # what stands for a logit of minus infinity, the mark of a class that is ruled out

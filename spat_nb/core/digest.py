@@ -15,8 +15,7 @@ from functools import partial
 import torch
 
 # %% auto #0
-__all__ = ["describe", "short_hash", "digest"]
-
+__all__ = ['describe', 'short_hash', 'digest']
 
 # %% ../../nbs/00_identity.ipynb #db499adc
 def describe(
@@ -52,7 +51,6 @@ def describe(
     if depth and type(a).__repr__ is object.__repr__:
         return f"{type(a).__name__}({', '.join(f'{k}={down(v)}' for k, v in getattr(a, '__dict__', {}).items())})"  # noqa: E501
     return re.sub(r" at 0x\w+", "", repr(a))
-
 
 # %% ../../nbs/00_identity.ipynb #d9978667
 def short_hash(text):

@@ -15,8 +15,7 @@ from torch.func import functional_call
 from .modes import networks, settled
 
 # %% auto #0
-__all__ = ["eval_mode", "attack_mode", "device_of"]
-
+__all__ = ['eval_mode', 'attack_mode', 'device_of']
 
 # %% ../../nbs/00_core.ipynb #9aa43371
 @contextmanager
@@ -45,7 +44,6 @@ def eval_mode(
         )
     with settled(networks(model)):
         yield model
-
 
 # %% ../../nbs/00_core.ipynb #de1c2ac9
 class _Detached(nn.Module):

@@ -19,8 +19,7 @@ from torch import Tensor
 from .paths import instead, unwritten, what_is
 
 # %% auto #0
-__all__ = ["write_aside", "save_tree", "load_tree"]
-
+__all__ = ['write_aside', 'save_tree', 'load_tree']
 
 # %% ../../nbs/00_files.ipynb #5ffa9f45
 @contextmanager
@@ -66,7 +65,6 @@ def write_aside(
         with suppress(OSError):
             part.unlink()
 
-
 # %% ../../nbs/00_files.ipynb #502be8d7
 _PLAIN = (str, bool, int, float, type(None))
 
@@ -108,7 +106,6 @@ def _unflatten(tree, tensors):
     if "__tensor__" in tree:
         return tensors[tree["__tensor__"]]
     return {k: _unflatten(v, tensors) for k, v in tree.get("__pairs__", tree.items())}
-
 
 # %% ../../nbs/00_files.ipynb #b805364f
 def save_tree(

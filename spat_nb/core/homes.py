@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from .source import all_codes
 
 # %% auto #0
-__all__ = ["place_of", "home_of", "names_read", "is_generated", "file_of", "what_is_imported"]
+__all__ = ['place_of', 'home_of', 'names_read', 'is_generated', 'file_of', 'what_is_imported']
 
 # %% ../../nbs/00_identity.ipynb #63a948a1
 _OURS = Path(importlib.util.find_spec("spat_nb").origin).parent
@@ -93,7 +93,6 @@ def names_read(code):
             if i.opname == "IMPORT_FROM":
                 brought[-1].append(i.argval)
     return tuple(dict.fromkeys(asked)), tuple(map(tuple, brought))
-
 
 # %% ../../nbs/00_identity.ipynb #b954b698
 # by dataclass

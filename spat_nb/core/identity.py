@@ -14,8 +14,7 @@ from .parts import Parts
 from .walk import Walk
 
 # %% auto #0
-__all__ = ["made_of", "fingerprint", "difference"]
-
+__all__ = ['made_of', 'fingerprint', 'difference']
 
 # %% ../../nbs/00_identity.ipynb #15986a2a
 def made_of(

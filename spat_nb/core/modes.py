@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ["as_it_is", "networks", "settled"]
+__all__ = ['as_it_is', 'networks', 'settled']
 
 # %% ../../nbs/00_core.ipynb #0af651ca
 _PLAIN = (
@@ -197,7 +197,6 @@ def networks(
             far += _step(obj)
         near = far
     return list(found.values())
-
 
 # %% ../../nbs/00_core.ipynb #dc5a4894
 def _lazy(layer):

@@ -20,21 +20,7 @@ from torch import nn
 from .digest import digest, short_hash
 
 # %% auto #0
-__all__ = [
-    "PLAIN_TYPES",
-    "WRAPPED",
-    "NO_MEMBER",
-    "OF_AN_OPTIMISER",
-    "OF_A_MODULE",
-    "HOOKS",
-    "Parts",
-    "short_text",
-    "simple_text",
-    "tensor_text",
-    "slots_of",
-    "attributes_of",
-    "meant",
-]
+__all__ = ['PLAIN_TYPES', 'WRAPPED', 'NO_MEMBER', 'OF_AN_OPTIMISER', 'OF_A_MODULE', 'HOOKS', 'Parts', 'short_text', 'simple_text', 'tensor_text', 'slots_of', 'attributes_of', 'meant']
 
 # %% ../../nbs/00_identity.ipynb #26ae47ea
 PLAIN_TYPES = (

@@ -15,19 +15,8 @@ from torch import Tensor
 from .checks import check_images
 
 # %% auto #0
-__all__ = [
-    "PALETTE",
-    "DASHES",
-    "plain",
-    "show_images",
-    "style",
-    "curves",
-    "show_attack",
-    "class_bars",
-    "confusion",
-    "png",
-]
-
+__all__ = ['PALETTE', 'DASHES', 'plain', 'new_axes', 'show_images', 'style', 'curves', 'show_attack', 'class_bars', 'confusion',
+           'png']
 
 # %% ../../nbs/01_plot.ipynb #6732bdc5
 def _numbers(v):
@@ -49,7 +38,6 @@ def _pixels(x):
         )
     x = check_images(x.float() / 255 if x.dtype == torch.uint8 else x.float())
     return x[:, 0].numpy() if x.shape[1] == 1 else x.permute(0, 2, 3, 1).numpy()
-
 
 # %% ../../nbs/01_plot.ipynb #f32e2f97
 def plain(
@@ -75,8 +63,18 @@ def plain(
     return " " * text.startswith("_") + text.replace("$", r"\$")
 
 
-def _axes(ax, size, rows=None, cols=None):
-    "`ax`, or new axes: one, or an array (rows,cols)"
+def new_axes(ax, size, rows=None, cols=None):
+    """`ax`, or new axes: one, or an array (rows,cols)
+
+    Parameters
+    ----------
+    ax
+    size
+    rows
+        default: None
+    cols
+        default: None
+    """
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -136,7 +134,7 @@ def show_images(
     x = _pixels(x)
     n, cols, titles = len(x), min(cols, len(x)), _words(titles, len(x), "titles")
     rows, tall = -(-n // cols), x.shape[1] / x.shape[2]
-    axes = _axes(
+    axes = new_axes(
         ax, (scale * cols, scale * rows * (tall + 0.25 * (titles[0] is not None))), rows, cols
     )
     if axes.size < n:
@@ -147,7 +145,6 @@ def show_images(
         a.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         _bare(a, title)
     return axes
-
 
 # %% ../../nbs/01_plot.ipynb #3562e3a1
 # Okabe & Ito 2008 without the yellow
@@ -173,7 +170,6 @@ def style(
         for matplotlib's `plot`
     """
     return dict(color=PALETTE[k % len(PALETTE)], linestyle=DASHES[k % len(DASHES)])
-
 
 # %% ../../nbs/01_plot.ipynb #f11e9be2
 def curves(
@@ -209,7 +205,7 @@ def curves(
     ValueError
         where a series has not as many x as y
     """
-    ax = _axes(ax, (5, 3.2))
+    ax = new_axes(ax, (5, 3.2))
     for k, (name, v) in enumerate(series.items()):
         x, y, *band = map(_numbers, v if isinstance(v, tuple) else (range(len(v)), v))
         if len({len(s) for s in (x, y, *band)}) > 1:
@@ -226,7 +222,6 @@ def curves(
     if series:
         ax.legend(fontsize=8)
     return ax
-
 
 # %% ../../nbs/01_plot.ipynb #10c3fe21
 def _largest(d):
@@ -296,7 +291,7 @@ def show_attack(
     n, d = len(x), _largest((x_adv - x).detach().cpu().float())
     limit = limit or max(d.abs().max().item(), 1 / 255)
     y, pred = _names(y, classes), _names(pred, classes)
-    axes = _axes(ax, (scale * n + 1.0, scale * 3.5), 3, n)
+    axes = new_axes(ax, (scale * n + 1.0, scale * 3.5), 3, n)
     show_images(x, y, ax=axes[0])
     show_images(x_adv, pred, ax=axes[2])
     for a, image in zip(axes[1], d.numpy()):
@@ -308,7 +303,6 @@ def show_attack(
         a.set_ylabel(text, fontsize=9)
     axes[0, 0].figure.colorbar(shown, ax=list(axes[1]), label="change of pixel", fraction=0.05)
     return axes
-
 
 # %% ../../nbs/01_plot.ipynb #5c6d8151
 def class_bars(
@@ -362,7 +356,7 @@ def class_bars(
             "a value lies outside its interval; lo and hi are the interval's ends, not its lengths."
         )
     o = v.argsort(kind="stable")
-    ax = _axes(ax, (5, 0.6 + 0.26 * len(v)))
+    ax = new_axes(ax, (5, 0.6 + 0.26 * len(v)))
     ax.barh(
         range(len(o)),
         v[o],
@@ -377,7 +371,6 @@ def class_bars(
     ax.grid(axis="x", alpha=0.3)
     ax.set_axisbelow(True)
     return ax
-
 
 # %% ../../nbs/01_plot.ipynb #468841df
 def confusion(
@@ -415,7 +408,7 @@ def confusion(
             f"the matrix has shape {m.shape} but there are {c} classes; give ({c},{c})."
         )
     m = 100 * m / m.sum(1, keepdims=True).clip(1e-12)
-    ax = _axes(ax, (1.6 + 0.36 * c, 1.2 + 0.36 * c))
+    ax = new_axes(ax, (1.6 + 0.36 * c, 1.2 + 0.36 * c))
     shown = ax.imshow(m, cmap="Blues", vmin=0, vmax=100)
     for i, j in zip(*m.nonzero()) if c <= 20 else ():
         ax.text(
@@ -433,7 +426,6 @@ def confusion(
     ax.set(ylabel=labels[0], xlabel=labels[1])
     ax.figure.colorbar(shown, ax=ax, label="% of the row", fraction=0.046)
     return ax
-
 
 # %% ../../nbs/01_plot.ipynb #def2c04e
 def png(

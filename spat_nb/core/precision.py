@@ -17,8 +17,7 @@ from .settings import valid_setting
 from .tensors import full_range
 
 # %% auto #0
-__all__ = ["Fast", "compiler", "check_compiler", "fast"]
-
+__all__ = ['Fast', 'compiler', 'check_compiler', 'fast']
 
 # %% ../../nbs/00_core.ipynb #a1117c19
 class Fast(nn.Module):

@@ -10,8 +10,7 @@ import os
 import sys
 
 # %% auto #0
-__all__ = ["bar"]
-
+__all__ = ['bar']
 
 # %% ../../nbs/00_core.ipynb #01561c7f
 def bar(

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ["torch_seed", "seed_everything", "generator", "rand_like", "randn_like"]
-
+__all__ = ['torch_seed', 'seed_everything', 'generator', 'rand_like', 'randn_like']
 
 # %% ../../nbs/00_core.ipynb #7e32d67c
 def torch_seed(
@@ -93,7 +92,6 @@ def generator(
         where `seed` is no whole number
     """
     return torch.Generator(device).manual_seed(torch_seed(seed))
-
 
 # %% ../../nbs/00_core.ipynb #a20fec27
 def _empty(x, generator):

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 # %% auto #0
-__all__ = ["PRECISIONS", "TIERS", "Settings", "valid_setting", "settings", "default_device"]
+__all__ = ['PRECISIONS', 'TIERS', 'Settings', 'valid_setting', 'settings', 'default_device']
 
 # %% ../../nbs/00_core.ipynb #7bf3edaf
 PRECISIONS = ("float32", "channels_last", "bfloat16")
@@ -59,7 +59,6 @@ class Settings:
     # 'laptop' (digits, seconds) or 'paper' (CIFAR-10, a GPU)
     tier: str = "laptop"
     threads: int = 0  # CPU threads; 0 leaves torch its own choice
-
 
 # %% ../../nbs/00_core.ipynb #a9d4d945
 _RULES = {
@@ -104,7 +103,6 @@ def _parse(key, text, source, base):
     if key in ("data", "results", "progress"):
         return Path(os.path.abspath(base / os.path.expanduser(text)))
     return int(text) if key == "threads" else text
-
 
 # %% ../../nbs/00_core.ipynb #afdd7140
 # [SPAT_NB] and [ spat-nb ] are meant for us too
@@ -196,7 +194,6 @@ def settings(
             for k, v in texts.items()
         }
     )
-
 
 # %% ../../nbs/00_core.ipynb #86767f71
 def default_device(

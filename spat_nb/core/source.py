@@ -16,7 +16,7 @@ import types
 from .digest import short_hash
 
 # %% auto #0
-__all__ = ["plain_tree", "all_codes", "source"]
+__all__ = ['plain_tree', 'all_codes', 'source']
 
 # %% ../../nbs/00_identity.ipynb #6783cf6c
 _FUTURE = functools.reduce(

@@ -17,8 +17,7 @@ from .checks import MASKED, no_logits
 from .modes import networks
 
 # %% auto #0
-__all__ = ["bview", "full_range", "own", "alike", "logits", "kept_layout"]
-
+__all__ = ['bview', 'full_range', 'own', 'alike', 'logits', 'kept_layout']
 
 # %% ../../nbs/00_core.ipynb #858867a3
 def bview(
@@ -40,7 +39,6 @@ def bview(
         (b,1,...,1)
     """
     return v.view(-1, *[1] * (x.ndim - 1))
-
 
 # %% ../../nbs/00_core.ipynb #55505bce
 def full_range(z):
@@ -154,7 +152,6 @@ def logits(
     ):
         return z
     return z.nan_to_num(nan=math.nan, posinf=math.inf, neginf=MASKED)
-
 
 # %% ../../nbs/00_core.ipynb #a41c3f85
 @contextmanager

@@ -49,8 +49,7 @@ from spat_nb.core.parts import (
 from .source import plain_tree, source
 
 # %% auto #0
-__all__ = ["Things"]
-
+__all__ = ['Things']
 
 # %% ../../nbs/00_identity.ipynb #7d1a9c01
 class Things:

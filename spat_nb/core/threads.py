@@ -20,8 +20,7 @@ from .modes import networks
 from .settings import settings
 
 # %% auto #0
-__all__ = ["use_threads", "multiplications", "fitting_threads", "keep_memory"]
-
+__all__ = ['use_threads', 'multiplications', 'fitting_threads', 'keep_memory']
 
 # %% ../../nbs/00_core.ipynb #ffb8493d
 def use_threads(
@@ -104,7 +103,6 @@ def fitting_threads(
     finally:
         if fewer:
             torch.set_num_threads(n)
-
 
 # %% ../../nbs/00_core.ipynb #e8a72b92
 def keep_memory() -> bool:  # was there anything to set?

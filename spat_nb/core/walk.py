@@ -50,8 +50,7 @@ from .source import plain_tree, source
 from .things import Things
 
 # %% auto #0
-__all__ = ["Walk"]
-
+__all__ = ['Walk']
 
 # %% ../../nbs/00_identity.ipynb #ada28246
 class Walk(Things):

@@ -26,7 +26,7 @@ from ..core.files import write_aside
 from ..core.settings import settings
 
 # %% auto #0
-__all__ = ['Verdict', 'show_verdict', 'Guess', 'predict', 'judge']
+__all__ = ['Verdict', 'progress_file', 'read_progress', 'show_verdict', 'Guess', 'predict', 'judge']
 
 # %% ../../nbs/04_exercise.ipynb #80ab1b35
 def _number(v):
@@ -96,7 +96,7 @@ def _show(v):
     return text if len(text) < 80 else text[:76] + " ..."
 
 # %% ../../nbs/04_exercise.ipynb #c551c7bd
-def _reader():
+def progress_file():
     "Is somebody at work in Jupyter? Tests, builds and scripts leave no trace"
     if os.environ.get("IN_TEST") or os.environ.get("TQDM_DISABLE"):
         return False
@@ -115,10 +115,14 @@ def _alone(path):
         yield
 
 
-def _read(path):
+def read_progress(path):
     """What is kept: exercise -> 'attempted' or 'right'.
 
     A damaged file is laid aside, with a sentence
+
+    Parameters
+    ----------
+    path
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -148,7 +152,7 @@ def _keep(name, right, once=False):
     try:
         path = settings().progress
         with _alone(path), write_aside(path) as part:
-            kept = _read(path)
+            kept = read_progress(path)
             if name not in kept or right and not once:
                 kept[name] = "right" if right else "attempted"
             part.write_text(json.dumps(kept, indent=1, sort_keys=True), encoding="utf-8")
@@ -175,7 +179,7 @@ def show_verdict(verdict, text, name=None, hints=(), once=False):
         default: False
     """
     print(f"{verdict}: {text}")
-    if name and verdict != "not attempted" and _reader():
+    if name and verdict != "not attempted" and progress_file():
         _keep(name, verdict == "right", once)
     if verdict in ("wrong", "error") and hints:
         _failed[key] = n = _failed.get(key := name or tuple(hints), 0) + 1

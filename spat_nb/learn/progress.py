@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ..core.settings import settings
-from .exercise import _read, _reader
+from .exercise import read_progress, progress_file
 
 # %% auto #0
 __all__ = ['Progress', 'progress']
@@ -83,7 +83,7 @@ def progress(
     FileNotFoundError
         where there are no notebooks
     """
-    kept = _read(settings().progress) if _reader() else {}
+    kept = read_progress(settings().progress) if progress_file() else {}
 
     def mark(name):
         return {"right": "●", "attempted": "◐"}.get(kept.get(name), "○")

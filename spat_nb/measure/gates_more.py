@@ -188,7 +188,7 @@ def distil(
     """
     with torch.no_grad():
         y = torch.cat([logits(model, b) for b in x.split(256)])
-    with _stream(x.device, seed, "distil"), torch.enable_grad():
+    with stream_for(x.device, seed, "distil"), torch.enable_grad():
         net = SmallCNN(y.shape[1], channels=x.shape[1], size=min(x.shape[2:])).to(x.device)
         opt = torch.optim.Adam(net.parameters(), 5e-3)
         for _ in range(epochs):

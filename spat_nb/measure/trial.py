@@ -178,7 +178,7 @@ class Trial:
         model
         """
         try:
-            with _stream(self.x.device, self.seed, name):
+            with stream_for(self.x.device, self.seed, name):
                 return torch.cat(
                     [
                         attack(model, x.clone(), y.clone())

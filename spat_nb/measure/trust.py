@@ -78,7 +78,7 @@ def borrowed(model, device, seed):
     seed
     """
     kept = [(b, b.clone()) for n in networks(model) for b in n.buffers()]
-    with _stream(device, seed, "trust"), eval_mode(model):
+    with stream_for(device, seed, "trust"), eval_mode(model):
         try:
             yield
         finally:

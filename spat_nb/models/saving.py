@@ -174,7 +174,7 @@ def _read(path):
         isinstance(tree.get(k), dict) for k in ("model", "weights", "info")
     ):
         return tree
-    raise ValueError(f"{path} holds no network; give a file that spat_nb.models.save wrote.")
+    raise ValueError(f"{path} holds no network; give a file that spat_nb.save wrote.")
 
 
 def model_info(

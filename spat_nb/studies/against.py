@@ -26,7 +26,7 @@ def _apart(pairs, attack, level):
         for a, b in pairs
     ]
     if len(shares) > 2:
-        m, half = _mean(shares, level)
+        m, half = mean_interval(shares, level)
         return m, m - half, m + half, "seeds"
     # as many are the same ones
     both = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .claims import Claim, _acc, _follow, _last, _points, gain
+from .claims import Claim, accuracy_of, follow_up, last_of, points_of, gain
 from .results import results
 
 # %% auto #0
@@ -63,7 +63,7 @@ def _spat(paper="SPAT (our reading)", S="SPAT a=.1", B="PGD-AT"):
         "pgd20 less aa: PGD-AT - SPAT, points",
         "spat",
         (S, B),
-        lambda s, b: _acc(b, "pgd20") - _acc(b, "aa") - _acc(s, "pgd20") + _acc(s, "aa"),
+        lambda s, b: accuracy_of(b, "pgd20") - accuracy_of(b, "aa") - accuracy_of(s, "pgd20") + accuracy_of(s, "aa"),
     )
     yield Claim(
         paper,
@@ -71,7 +71,7 @@ def _spat(paper="SPAT (our reading)", S="SPAT a=.1", B="PGD-AT"):
         "correlation over classes, flip rate and change under aa, not 0",
         "spat",
         (S, B),
-        _follow,
+        follow_up,
         either=True,
     )
 
@@ -95,7 +95,7 @@ def _sphere(paper="Hypersphere embedding", H="+FN+WN+AM (HE)"):
         "HE: ce at scale 1 - lower of margin and dlr, points",
         "hypersphere",
         (H,),
-        lambda d: _acc(d, "ce x0.1") - min(_acc(d, "cw20"), _acc(d, "dlr")),
+        lambda d: accuracy_of(d, "ce x0.1") - min(accuracy_of(d, "cw20"), accuracy_of(d, "dlr")),
     )
     yield Claim(
         paper,
@@ -123,7 +123,7 @@ def _sparta(paper="Sparta (our reconstruction)", V="Sparta (V2)", T="sparta_tran
         f"validation, PGD-10, after the last epoch: {V} - ReLU > 1, points",
         "sparta",
         (V, "ReLU"),
-        lambda a, b: _last(a) - _last(b),
+        lambda a, b: last_of(a) - last_of(b),
         1.0,
     )
     for k in ("SiLU", "Sparta 1x1"):
@@ -151,7 +151,7 @@ def _sparta(paper="Sparta (our reconstruction)", V="Sparta (V2)", T="sparta_tran
         "1 - the most that cut or held gates find beyond the margin, in any Sparta, points",
         "sparta",
         gated,
-        lambda *ds: 1 - max(_acc(d, "cw20") - min(_acc(d, "cut"), _acc(d, "held")) for d in ds),
+        lambda *ds: 1 - max(accuracy_of(d, "cw20") - min(accuracy_of(d, "cut"), accuracy_of(d, "held")) for d in ds),
     )
     yield Claim(
         paper,
@@ -178,7 +178,7 @@ def _sparta(paper="Sparta (our reconstruction)", V="Sparta (V2)", T="sparta_tran
     )
 
 
-CLAIMS = (*_spat(), *_sphere(), *_points(), *_sparta())
+CLAIMS = (*_spat(), *_sphere(), *points_of(), *_sparta())
 
 
 def judged(
@@ -204,7 +204,7 @@ def judged(
         s for a, s in runs if a == claim.arms[0] and all((b, s) in runs for b in claim.arms)
     )
     v = [claim.value(*(runs[a, s] for a in claim.arms)) for s in seeds]
-    m, half = _mean(v) if v else (math.nan, math.nan)
+    m, half = mean_interval(v) if v else (math.nan, math.nan)
     verdict = (
         "open"
         if len(v) < 3

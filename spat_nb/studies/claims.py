@@ -12,7 +12,7 @@ from functools import partial
 from statistics import correlation
 
 # %% auto #0
-__all__ = ['Claim', 'gain']
+__all__ = ['Claim', 'accuracy_of', 'gain', 'follow_up', 'points_of', 'last_of']
 
 # %% ../../nbs/90_compare.ipynb #0a8276f9
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Claim:
     either: bool = False  # is a number below the mark as good, as long as it is not at it?
 
 
-def _acc(d, attack):
+def accuracy_of(d, attack):
     return 100 * d["attacks"][attack]["correct"] / d["attacks"][attack]["n"]
 
 
 def _minus(attack, a, b):
-    return _acc(a, attack) - _acc(b, attack)
+    return accuracy_of(a, attack) - accuracy_of(b, attack)
 
 
 def gain(
@@ -97,9 +97,14 @@ def gain(
     )
 
 # %% ../../nbs/90_compare.ipynb #f5467adb
-def _follow(s, b):
+def follow_up(s, b):
     """Over the classes: correlation of the share of steps in which p_y rose with the gain in
     accuracy under AutoAttack; 0 where one of them does not vary
+
+    Parameters
+    ----------
+    s
+    b
     """
     rate = [s["extra"]["flips"]["0.1"][c]["p_y rose"] for c in s["classes"]]
 
@@ -113,7 +118,7 @@ def _follow(s, b):
     return correlation(rate, more) if min(len({*rate}), len({*more})) > 1 else 0.0
 
 # %% ../../nbs/90_compare.ipynb #2de5517e
-def _points(paper="Repulsive prototypes", P="prototypes"):
+def points_of(paper="Repulsive prototypes", P="prototypes"):
     def far(kind, e, d):
         return 100 * d["extra"][kind][e]
 
@@ -123,7 +128,7 @@ def _points(paper="Repulsive prototypes", P="prototypes"):
         "aa: prototypes - 50, points",
         "prototypes",
         (P,),
-        lambda d: _acc(d, "aa") - 50,
+        lambda d: accuracy_of(d, "aa") - 50,
     )
     yield gain(paper, "repulsion matters", "prototypes", P, "random prototypes")
     yield gain(
@@ -146,9 +151,9 @@ def _points(paper="Repulsive prototypes", P="prototypes"):
         (P,),
         lambda d: (
             2
-            - _acc(d, "training loss")
+            - accuracy_of(d, "training loss")
             + min(
-                _acc(d, k)
+                accuracy_of(d, k)
                 for k in ("cw20", "each class", "surrogate", "features")
                 if k in d["attacks"]
             )
@@ -168,5 +173,5 @@ def _points(paper="Repulsive prototypes", P="prototypes"):
     )
 
 
-def _last(d):
+def last_of(d):
     return 100 * [r["robust"] for r in d["history"] if "robust" in r][-1]

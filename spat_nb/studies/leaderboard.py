@@ -141,7 +141,7 @@ def gather(
 def _range(counts, level):
     "Mean share and an interval, from [(right, n)] of the seeds"
     v = [k / n for k, n in counts]
-    m, half = _mean(v, level)
+    m, half = mean_interval(v, level)
     n = min(n for _, n in counts)
     return (m, m - half, m + half) if len(v) > 2 else (m, *wilson(round(m * n), n, level))
 

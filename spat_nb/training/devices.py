@@ -318,7 +318,7 @@ class Devices(Callback):
             ) from None
 
     def evaluate(self, model, data, precision=None, **kw) -> Record:
-        """`spat_nb.evaluate.evaluate`, each process on its share of the images; all get the whole
+        """`spat_nb.evaluate`, each process on its share of the images; all get the whole
         record
 
         Parameters

@@ -159,7 +159,7 @@ class Learner:
         if not all(hasattr(train, k) for k in ("n", "epoch", "__len__")):
             raise TypeError(
                 f"train is a {type(train).__name__}, whose epochs cannot be repeated after a kill;"
-                " give Batches, which spat_nb.data.in_memory(train) makes of a DataLoader or a"
+                " give Batches, which spat_nb.in_memory(train) makes of a DataLoader or a"
                 " Dataset."
             )
         if not (epochs >= 0 and epochs % 1 == 0):

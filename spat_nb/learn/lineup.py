@@ -25,7 +25,7 @@ from ..core.evalmode import eval_mode
 from ..core.rng import generator
 from ..core.tensors import logits
 from ..data.sources import get_data
-from ..learn.exercise import Verdict
+from .exercise import Verdict
 from spat_nb.measure.faults import (
     Awake,
     Decoy,
@@ -107,7 +107,7 @@ def planted(
 def _classroom():
     "A digits network, trained in a second or two, and 64 test images"
     data = get_data("digits", device="cpu", batch_size=64)
-    with _stream(torch.device("cpu"), 0, "classroom"), torch.enable_grad():
+    with stream_for(torch.device("cpu"), 0, "classroom"), torch.enable_grad():
         net = SmallCNN(10, channels=1)
         opt = torch.optim.Adam(net.parameters(), 3e-3)
         for e in range(4):
@@ -154,13 +154,13 @@ def _asked(fn, model, x, y, ball, seed):
             for k, v in (("ball", ball), ("generator", generator(seed, x.device)))
             if k in inspect.signature(fn).parameters
         }
-    with _stream(x.device, seed if "generator" not in wants else time.time_ns()):
+    with stream_for(x.device, seed if "generator" not in wants else time.time_ns()):
         return fn(model, x, y, **wants)
 
 
 def _breach(fn, model, x, y, ball):
     "(x_adv, what is wrong with it): the first rule that `fn` breaks, or ''"
-    before, x_, y_ = _state(model), x.clone(), y.clone()
+    before, x_, y_ = state_of(model), x.clone(), y.clone()
     z = _asked(fn, model, x_, y_, ball, 0)
     if z is None or z is ...:
         return None, ""
@@ -182,7 +182,7 @@ def _breach(fn, model, x, y, ball):
         return z, f"it leaves the ball: displacement {far:.4g}, eps {ball.eps:.4g}"
     if not torch.equal(x_, x) or not torch.equal(y_, y):
         return z, "it changes the clean images or labels; work on a copy"
-    if what := _changed(before, _state(model)):
+    if what := what_changed(before, state_of(model)):
         return z, f"it changes the model: {', '.join(what)}"
     if not torch.equal(z, _asked(fn, model, x.clone(), y.clone(), ball, 0)):
         return (
@@ -249,7 +249,7 @@ def check_attack(
     ValueError
         where a model comes without data
     """
-    say = partial(_say, name=name, hints=hints)
+    say = partial(show_verdict, name=name, hints=hints)
     if (model is None) != (data is None):
         raise ValueError("a model needs its data and data their model; give both or none.")
     if fn is ...:
@@ -266,7 +266,7 @@ def check_attack(
             return (f(logits(m, v), y).mean()).item()
 
         try:
-            with _borrowed(m, x.device, 0):
+            with borrowed(m, x.device, 0):
                 z, wrong = _breach(fn, m, x, y, ball)
         except NotImplementedError:
             z, wrong = None, ""
