@@ -1,0 +1,104 @@
+"""What a spec leaves open is filled in by the run: the ball of an attack, the classes of a network, the data of an objective"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import is_dataclass, replace
+from functools import partial
+
+from .balls import Ball
+from .minimal import cw, deepfool, fab, within
+
+__all__ = ["open_names", "filled", "attack_in", "objective_in"]
+
+ROLES = (
+    ("model", "x", "y"),
+    ("z", "y"),
+)  # first parameters of what is a function of the field already
+
+
+def open_names(
+    factory: Callable,  # class, function or partial
+) -> dict:  # name -> inspect.Parameter of what is not bound yet
+    "The arguments that `factory` can still be given"
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # builtins may have no signature
+        return {}
+    bound = factory.keywords if isinstance(factory, partial) else {}
+    return {k: p for k, p in parameters.items() if k not in bound}
+
+
+def filled(
+    factory: Callable,  # class, function or partial
+    **known,  # what the run knows, by the name of the parameter
+):  # what `factory` makes
+    "Call `factory` with those of the known values that it asks for and that its spec left open"
+    wanted = open_names(factory)
+    return factory(**{k: v for k, v in known.items() if k in wanted})
+
+
+def _is_class(thing):
+    return isinstance(thing.func if isinstance(thing, partial) else thing, type)
+
+
+def _is_open(thing):
+    "Is `thing` a class, function or partial that still wants to be called to make the real thing?"
+    if _is_class(thing):
+        return True
+    if not (inspect.isfunction(thing) or isinstance(thing, partial)):
+        return False
+    names = list(open_names(thing))
+    return not any(tuple(names[: len(role)]) == role for role in ROLES)
+
+
+def attack_in(
+    attack,  # an attack, or what makes one in a ball: `pgd`, partial(pgd, steps=20), ball -> attack
+    ball: Ball,  # threat model
+    told: str = "",  # what the attack is called in sentences; default: its repr
+) -> Callable:  # (model, x, y) -> x_adv
+    "The attack in this ball; a smallest-change attack is kept `within` it. ValueError in one sentence where it does not fit the ball"
+    told = told or getattr(attack, "__name__", repr(attack))
+    try:
+        return _inside(_made(attack, ball), ball)
+    except (TypeError, ValueError) as e:
+        why = " ".join(str(e).split()).rstrip(".")
+        raise ValueError(f"{told} cannot be run in {ball}: {why}.") from None
+
+
+def _made(attack, ball):
+    "What `attack` makes in this ball; itself where it is made already"
+    if not _is_open(attack):
+        return attack
+    if isinstance(attack, partial) and _is_open(attack.keywords.get("attack")):
+        attack = partial(attack, attack=attack_in(attack.keywords["attack"], ball))
+    wanted = open_names(attack)
+    if "ball" in wanted or "norm" in wanted or _is_class(attack):
+        return filled(attack, ball=ball, norm=type(ball))
+    return (
+        attack(ball) if wanted else attack()
+    )  # a function of a reader's, who calls the ball otherwise
+
+
+def _inside(attack, ball):
+    "`attack` kept in the ball. ValueError where it was made for another one, TypeError where it is no attack"
+    if not callable(attack):
+        raise TypeError(f"{attack!r} is no attack; give a name such as pgd, or attack(model, x, y)")
+    inner = getattr(attack, "attack", None)
+    if is_dataclass(attack) and _is_open(inner):
+        attack = replace(attack, attack=attack_in(inner, ball))
+    own = getattr(attack, "ball", None)
+    if own is None and isinstance(attack, (deepfool, cw, fab)):
+        return within(attack, ball)  # they look for the smallest change, wherever it lies
+    if own is not None and type(own) is not type(ball):
+        raise ValueError(f"it was made for {own}")
+    return attack
+
+
+def objective_in(
+    objective,  # (model, x, y, attack) -> loss, or a class of such: `Free`, `T1`
+    **known,  # what the run knows: ball, train, valid, c, epochs
+) -> Callable:
+    "The objective of a run; a class is made anew for each run, since it remembers what it has seen"
+    return filled(objective, **known) if _is_class(objective) else objective

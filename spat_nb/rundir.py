@@ -1,0 +1,215 @@
+"""A finished training, in memory and in its folder"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import __version__
+from .building import new_model, open_data
+from .core import check_compiler
+from .data import Data
+from .files import load_tree, save_tree, write_aside
+from .judge import device_name, judge
+from .models import load, save
+from .paths import check_writable, what_is
+from .recipe import Recipe, difference
+from .verdict import Report
+
+__all__ = ["SCHEMA", "FILES", "Run", "stands", "begin", "write", "open_run", "weights_info"]
+
+SCHEMA = 2  # of what is kept beside weights and in result.json
+FILES = ("checkpoint.safetensors", "weights.safetensors", "recipe.json", "result.json")
+
+
+@dataclass
+class Run:
+    "A training that is done: the network that validation chose, and how it came about"
+
+    recipe: Recipe
+    model: nn.Module  # in eval mode
+    history: list = field(default_factory=list)  # a row for each look at validation images
+    best: int | None = None  # step at which the chosen weights stood
+    steps: int = 0  # of the optimiser
+    seconds: float = 0.0  # of training in this process
+    passes: dict | None = None  # forward and backward passes for each training image
+    folder: Path | None = None  # where it lies; None: nowhere
+    opened: Data | None = field(default=None, repr=False)  # its data, where they are open
+
+    @cached_property
+    def data(self) -> Data:  # train, valid, test
+        "Its data, opened when they are asked for"
+        where = next((p.device for p in self.model.parameters()), None)
+        return self.opened or open_data(self.recipe, where)
+
+    def judge(self, *args, **kwargs) -> Report:
+        "`judge` on its test images, in the ball it was trained for: run.judge('fgsm, autoattack', trust=True)"
+        ball = kwargs.pop("ball", self.recipe.made("ball"))
+        kwargs = {
+            "precision": self.recipe.precision,
+            "source": f"{self.recipe.data}, test",
+            **kwargs,
+        }
+        report = judge(self.model, self.data.test, ball, *args, **kwargs)
+        report.made["recipe"] = self.recipe.as_dict()
+        return report
+
+    def __str__(self):
+        chosen = (
+            f"weights of step {self.best} of {self.steps}"
+            if self.best is not None
+            else f"{self.steps} steps"
+        )
+        where = f"; in {self.folder}" if self.folder else ""
+        return f"{self.recipe}\n{self.model}\n{chosen}, {self.seconds:.0f} s{where}"
+
+
+def _read(path):
+    "JSON values of a file, or None where it is not there. ValueError where it is damaged"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(
+            f"{path} is {what_is(path)} and no whole result; move it away and train again."
+        ) from None
+
+
+def stands(
+    folder: Path,  # of a run
+    told: dict,  # `identity` of the recipe that is asked for
+) -> bool:
+    "Is this very run finished there? ValueError where another one lies in the folder, with what differs slot by slot"
+    was = _read(folder / "result.json") or _read(folder / "recipe.json")
+    if was is None:
+        return False
+    mend = "give another out, or resume=False to train anew in it"
+    if not isinstance(was, dict) or not isinstance(was.get("recipe"), dict):
+        raise ValueError(f"{folder} holds a run of an earlier version of spat_nb; {mend}.")
+    slots = difference(was["recipe"], told["recipe"])
+    if slots:
+        raise ValueError(f"{folder} holds a run with {slots.said()}; {mend}.")
+    edited = [
+        k
+        for k in {**was.get("code", {}), **told["code"]}
+        if was.get("code", {}).get(k) != told["code"].get(k)
+    ]
+    if edited:
+        raise ValueError(
+            f"{folder} holds a run whose {' and '.join(edited)} had another source than today; {mend}."
+        )
+    return (folder / "result.json").is_file() and (folder / "weights.safetensors").is_file()
+
+
+def begin(
+    folder: Path,  # of a run; made where it is missing
+    told: dict,  # `identity` of the recipe
+    resume: bool,  # go on from what lies there
+    compiling=None,  # device to compile for
+):
+    "Before any work: refuse what cannot be written or compiled, clear away what is not gone on with, and say which run this is"
+    check_writable(folder, folder=True)
+    for name in FILES:
+        check_writable(folder / name)
+    if compiling is not None:
+        try:
+            check_compiler(compiling, "compile")
+        except RuntimeError as e:
+            raise ValueError(str(e)) from None
+    if not resume:
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    with write_aside(folder / "recipe.json") as part:
+        part.write_text(json.dumps({"schema": SCHEMA, **told}, indent=1), encoding="utf-8")
+
+
+def write(
+    run: Run,  # finished, with its folder and its data open
+    told: dict,  # `identity` of its recipe
+    devices=None,  # of one process in many
+):
+    "Weights, then result.json, which says that the run is finished; the checkpoint goes"
+    train = run.opened.train
+    about = {
+        "spat_nb": __version__,
+        **told,
+        "shape": list(train.shape),
+        "classes": [*map(str, train.classes)],
+    }
+    path = run.folder / "weights.safetensors"
+    if isinstance(getattr(run.model, "config", None), dict):
+        save(run.model, path, schema=SCHEMA, **about)
+    else:  # a network of the reader's own: only its recipe can build it
+        info = {"schema": SCHEMA, **about}
+        save_tree(path, {"model": {"name": None}, "weights": run.model.state_dict(), "info": info})
+    where = next((p.device for p in run.model.parameters()), None)
+    result = {
+        "schema": SCHEMA,
+        "kind": "run",
+        **about,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "device": device_name(where),
+        "processes": devices.of if devices is not None else 1,
+        "seconds": run.seconds,
+        "steps": run.steps,
+        "best": run.best,
+        "passes": run.passes,
+        "history": run.history,
+    }
+    with write_aside(run.folder / "result.json") as part:
+        part.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def weights_info(
+    path,  # weights.safetensors of a run
+) -> dict:  # schema, spat_nb, recipe, code, shape, classes
+    "What a weights file says of its run. ValueError where it was not written by `train`"
+    tree = load_tree(path)
+    info = tree.get("info") if isinstance(tree, dict) else None
+    if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} does not say of which run it is; give the weights that train wrote."
+        )
+    return info
+
+
+def open_run(
+    folder,  # with weights.safetensors and result.json
+    device=None,  # where the network goes; default: the CPU
+    recipe: Recipe
+    | None = None,  # as it was typed; needed where it names functions outside of the package
+) -> Run:
+    "Read a finished run. FileNotFoundError where there is none, ValueError where it names what a file may not name"
+    folder = Path(folder)
+    result = _read(folder / "result.json")
+    if result is None:
+        raise FileNotFoundError(f"no finished run in {folder}; check the path, or train first.")
+    path = folder / "weights.safetensors"
+    info = weights_info(path)
+    recipe = recipe or Recipe.from_dict(info["recipe"])
+    tree = load_tree(path)
+    if tree["model"].get("name") and all(tree["model"].get(k) is not None for k in ("act", "head")):
+        model = load(path)
+    else:
+        model = new_model(recipe, len(info["classes"]), tuple(info["shape"]))
+        model.load_state_dict(tree["weights"])
+    return Run(
+        recipe=recipe,
+        model=model.to(device or "cpu").eval(),
+        history=result["history"],
+        best=result["best"],
+        steps=result["steps"],
+        seconds=result["seconds"],
+        passes=result["passes"],
+        folder=folder,
+    )
