@@ -1,110 +1,142 @@
-"""The slots of a spec, as text: which function it names, what it is given, and the same with other slots"""
+"""Do the arguments of a call in a spec fit, and is the call made at once or kept for later?
+
+Written by hand: no notebook makes it.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
-from functools import partial
+import typing
+from dataclasses import fields, is_dataclass
 
-from . import spec
+from . import public
 
-__all__ = ["split_specs", "call_parts", "call_text", "with_slots", "opened", "normal"]
-
-
-def split_specs(
-    text: str,  # 'fgsm, pgd(steps=20)'
-) -> list:  # of texts
-    "The specs of a text, which stand between commas outside of all brackets and quotes. ValueError where brackets do not close"
-    parts = [""]
-    depth = 0
-    quote = ""
-    for char in text:
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-        if char == "," and depth == 0 and not quote:
-            parts.append("")
-        else:
-            parts[-1] += char
-        if depth < 0:
-            break
-    if depth or quote:
-        raise ValueError(f"{text[:80]!r} has a bracket or a quote without its partner; close it.")
-    return [p.strip() for p in parts if p.strip()]
+MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def call_parts(
-    text: str,  # 'pgd(steps=20)'
-) -> tuple:  # name, positional specs, {keyword: spec}; None in place of the latter two where nothing is called
-    "What a spec names, and what it is given"
-    m = re.fullmatch(r"([^()\[\]{}'\"]*[\w])\s*\((.*)\)", text.strip(), re.DOTALL)
-    if not m:
-        return text.strip(), None, None
-    positional = []
-    named = {}
-    for part in split_specs(m[2]):
-        key = re.match(r"([A-Za-z_]\w*)\s*=(?!=)\s*", part)
-        if key:
-            named[key[1]] = part[key.end() :]
-        else:
-            positional.append(part)
-    return m[1].strip(), positional, named
-
-
-def call_text(
-    name: str,  # of the function
-    positional=(),  # specs
-    named: dict | None = None,  # keyword -> spec
-) -> str:
-    "The spec of a call"
-    given = [*positional, *(f"{k}={v}" for k, v in (named or {}).items())]
-    return f"{name}({', '.join(given)})" if given else name
-
-
-def with_slots(
-    text: str,  # 'SmallCNN(width=16)'
-    **slots: str | None,  # keyword -> spec; None takes the keyword away
-) -> str:
-    "The same call with other keyword arguments"
-    name, positional, named = call_parts(text)
-    named = {**(named or {}), **slots}
-    return call_text(name, positional or (), {k: v for k, v in named.items() if v is not None})
-
-
-def opened(
-    text: str,  # 'SmallCNN(width=16)'
-    outside: bool = False,  # may it name what is not ours? Only where a person typed it
-):  # the class or function, or a partial of it
-    "What a spec names, not called yet even where all its arguments are there: a run makes its own network and its own listeners"
-    name, positional, named = call_parts(text)
-    f = spec.make(name, outside=outside)
-    if not positional and not named:
-        return f
-    args = [spec.make(v, outside=outside) for v in positional]
-    kwargs = {k: spec.make(v, outside=outside) for k, v in named.items()}
+def parameters(
+    f,  # function, class or partial
+    name: str,  # what it is called in a sentence
+) -> dict:  # name -> inspect.Parameter
+    "The arguments that `f` takes. ValueError where it tells none"
     try:
-        inspect.signature(f).bind_partial(*args, **kwargs)
+        return dict(inspect.signature(f).parameters)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} takes no arguments in a spec; write its name alone.") from None
+
+
+def required(
+    told: dict,  # of `parameters`
+) -> list:  # of names
+    "The arguments without which a call fails"
+    return [k for k, p in told.items() if p.default is p.empty and p.kind not in MANY]
+
+
+def _own(name):
+    "The kind of a public name; None for one from outside the package"
+    return None if ":" in name else public.KIND[name]
+
+
+def _slots(f, told):
+    "Names that `f` knows: its own, and the fields of what it returns, to which **kw goes"
+    names = [k for k, p in told.items() if p.kind not in MANY]
+    if not any(p.kind == p.VAR_KEYWORD for p in told.values()):
+        return names
+    given = _returned(f)
+    more = [v.name for v in fields(given) if v.init] if is_dataclass(given) else []
+    return list(dict.fromkeys([*names, *more]))
+
+
+def _returned(f):
+    "The class of what `f` returns, by its annotation; None where it has none that can be read"
+    try:
+        return typing.get_type_hints(f).get("return")
+    except Exception:
+        return None
+
+
+def _unknown(name, k, known):
+    end = public.nearest(k, known) or "."
+    listed = f" It knows {', '.join(known)}." if known else " It takes none."
+    return f"{name} has no argument {k!r}{end}{listed}"
+
+
+def bind(
+    f,  # function, class or partial
+    name: str,  # its name in the spec
+    args,  # by position
+    keywords: dict,  # by name
+) -> dict:  # argument -> value, in the order of the signature
+    "Which argument gets which value? ValueError, one sentence with the mend, where they do not fit"
+    kind, told = _own(name), parameters(f, name)
+    if kind == "works" and (args or keywords):
+        raise ValueError(f"{name} works or measures; a spec may name it, but only Python calls it.")
+    needed, known = required(told), _slots(f, told)
+    later = needed if kind == "" else []
+    _check_names(name, keywords, told, known, later)
+    try:
+        bound = inspect.signature(f).bind_partial(*args, **keywords).arguments
     except TypeError as e:
-        raise ValueError(
-            f"{text}: {e}; the arguments of {name} are {', '.join(inspect.signature(f).parameters)}."
-        ) from None
-    return partial(f, *args, **kwargs)
+        raise ValueError(f"{name} cannot take this: {e}. It knows {', '.join(known)}.") from None
+    missing = [k for k in needed if k not in bound]
+    starred = any(told[k].kind == inspect.Parameter.VAR_POSITIONAL for k in bound)
+    if args and (kind == "" or missing or starred):
+        raise ValueError(_by_name(name, later or missing, [k for k in known if k not in later]))
+    more = next((k for k, p in told.items() if p.kind == p.VAR_KEYWORD), "")
+    values = {**bound, **dict(sorted(bound.get(more, {}).items()))}
+    values.pop(more, None)
+    if kind == "made" and values and missing == ["ball"]:
+        call(f, name, [], {**values, "ball": public.resolve("Linf")(8 / 255)})  # a trial
+    return values
 
 
-def normal(
-    text: str,  # "pgd( steps = 5,lr=.1 )"
-    outside: bool = False,  # as in `opened`
-) -> str:  # 'pgd(steps=5, lr=0.1)'
-    "The same spec in the one way in which it is kept: spaces and numbers as Python writes them"
-    name, positional, named = call_parts(text)
-    if positional is None:
-        value = spec.make(name, outside=outside)
-        plain = value is None or isinstance(value, (bool, int, float, str, tuple, list, dict))
-        return spec.text(value) if plain else name
-    args = [normal(v, outside) for v in positional]
-    return call_text(name, args, {k: normal(v, outside) for k, v in named.items()})
+def _check_names(name, keywords, told, known, later):
+    loose = any(p.kind == p.VAR_KEYWORD for p in told.values())
+    for k in keywords:
+        if k in later:
+            raise ValueError(f"{name} gets {k} from whoever calls it; leave it out.")
+        if k not in known and not loose:
+            raise ValueError(_unknown(name, k, [k for k in known if k not in later]))
+
+
+def _by_name(name, later, free):
+    why = f"gets {', '.join(later)} later, so" if later else "is called later, so"
+    mend = f"write {free[0]}=..., say" if free else "write its name alone"
+    return f"{name} {why} nothing can be given to it by position; {mend}."
+
+
+def is_made(
+    f,  # function, class or partial
+    name: str,  # its name in the spec
+    values: dict,  # of `bind`
+) -> bool:
+    "Is a call of `f` made at once? Where nothing is missing, and the result is no layer or network"
+    if any(k not in values for k in required(parameters(f, name))):
+        return False
+    return _own(name) == "made" or _own(name) is None and not _makes_layers(f)
+
+
+def _makes_layers(f):
+    "Is it a factory of layers or networks? These are made later, anew for each network"
+    from torch import nn
+
+    made = f if isinstance(f, type) else _returned(f)
+    return isinstance(made, type) and issubclass(made, nn.Module)
+
+
+def call(
+    f,  # function, class or partial
+    name: str,  # its name in the spec
+    args,  # by position
+    keywords: dict,  # by name
+):
+    "The call itself. ValueError, in one sentence, whatever goes wrong in it"
+    try:
+        return f(*args, **keywords)
+    except Exception as e:
+        odd = re.search(r"unexpected keyword argument '(\w+)'", str(e))
+        if odd and odd[1] in keywords:
+            raise ValueError(_unknown(name, odd[1], _slots(f, parameters(f, name)))) from None
+        why = " ".join(str(e).split()) or type(e).__name__
+        raise ValueError(f"{name}(...) cannot be made: {why}") from e
