@@ -1,4 +1,7 @@
-"""From a recipe to what a run is made of: its data, its network, what it minimises, and who listens"""
+"""From a recipe to what a run is made of
+
+Its data, its network, what it minimises, and who listens
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ def open_data(
         return data
     if recipe.n_test > data.test.n:
         raise ValueError(
-            f"n_test is {recipe.n_test}, but there are {data.test.n} test images; leave it out to take all."
+            f"n_test is {recipe.n_test}, but there are {data.test.n} test images; "
+            "leave it out to take all."
         )
     return data._replace(test=data.test.subset(recipe.n_test))
 
@@ -53,7 +57,8 @@ def new_model(
     model = filled(recipe.made("model"), classes=classes, channels=channels, size=height)
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"model is {recipe.model}, which makes a {type(model).__name__}; give what makes an nn.Module."
+            f"model is {recipe.model}, which makes a {type(model).__name__}; "
+            "give what makes an nn.Module."
         )
     return model
 
@@ -116,7 +121,10 @@ def listeners(
     data: Data,  # its data
     parts: dict,  # what `training_parts` gave
 ) -> list:  # of Callbacks, in the order of the recipe
-    "The listeners of a recipe, each with what it asks for: an average of weights looks at validation images by itself"
+    """The listeners of a recipe, each with what it asks for
+
+    An average of weights looks at validation images by itself
+    """
     known = {
         "look": parts["validate"],
         "data": data.valid,

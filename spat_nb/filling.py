@@ -1,4 +1,7 @@
-"""What a spec leaves open is filled in by the run: the ball of an attack, the classes of a network, the data of an objective"""
+"""What a spec leaves open is filled in by the run
+
+The ball of an attack, the classes of a network, the data of an objective
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,10 @@ def attack_in(
     ball: Ball,  # threat model
     told: str = "",  # what the attack is called in sentences; default: its repr
 ) -> Callable:  # (model, x, y) -> x_adv
-    "The attack in this ball; a smallest-change attack is kept `within` it. ValueError in one sentence where it does not fit the ball"
+    """The attack in this ball; a smallest-change attack is kept `within` it
+
+    ValueError in one sentence where it does not fit the ball
+    """
     told = told or getattr(attack, "__name__", repr(attack))
     try:
         return _inside(_made(attack, ball), ball)
@@ -82,7 +88,10 @@ def _made(attack, ball):
 
 
 def _inside(attack, ball):
-    "`attack` kept in the ball. ValueError where it was made for another one, TypeError where it is no attack"
+    """`attack` kept in the ball
+
+    ValueError where it was made for another one, TypeError where it is no attack
+    """
     if not callable(attack):
         raise TypeError(f"{attack!r} is no attack; give a name such as pgd, or attack(model, x, y)")
     inner = getattr(attack, "attack", None)

@@ -1,4 +1,7 @@
-"""The one place where a Learner is made: the network that validation chose, and what its training took"""
+"""The one place where a Learner is made
+
+The network that validation chose, and what its training took
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,39 @@ __all__ = ["Passes", "Fitted", "fit", "looks_by_itself"]
 
 
 class Passes(Callback):
-    "Counts the passes that training steps take; those of validation are not counted, nor those of a compiled network"
+    """Counts the passes of training steps, and the seconds, over all parts of a run
+
+    Those of validation are not counted, nor those of a compiled network
+    """
 
     order = -1  # before all others: no pass of theirs is counted, and no checkpoint sees the hook
     onlooker = True
 
-    def __init__(self):
+    def __init__(
+        self,
+        counts: bool = True,  # False for a compiled network, which a hook would compile anew
+    ):
+        self.counts = counts
         self.meter = Meter()
         self.hook = None
+        self.before = 0.0  # seconds of the parts before a kill
+        self.start = time.monotonic()
 
     def _count(self, module, args, z):
         self.meter.note(z, len(args[0]))
 
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.start
+
     def before_step(self, l):
+        if not self.counts:
+            return
         self.meter.images += len(l.x)
         self.hook = l.model.register_forward_hook(self._count)
 
     def after_step(self, l):
-        self.hook.remove()
-        self.hook = None
+        self.stop()
 
     def stop(self):
         "Leave no hook behind, also where a step has failed"
@@ -43,10 +60,11 @@ class Passes(Callback):
             self.hook = None
 
     def state(self):
-        return self.meter.as_state()
+        return {**self.meter.as_state(), "seconds": self.seconds}
 
     def load(self, state):
-        self.meter = Meter(**state)
+        self.before = state["seconds"]
+        self.meter = Meter(**{k: v for k, v in state.items() if k != "seconds"})
 
 
 @dataclass
@@ -57,7 +75,7 @@ class Fitted:
     history: list = field(default_factory=list)  # a row for each look
     step: int | None = None  # at which the chosen weights stood; None: nothing was chosen
     steps: int = 0  # of the optimiser, in all
-    seconds: float = 0.0  # of this process; a run that went on took longer
+    seconds: float = 0.0  # all parts of the run together
     passes: dict | None = (
         None  # forward and backward passes for each training image; None where not counted
     )
@@ -94,7 +112,8 @@ def fit(
 ) -> Fitted:
     """Train, or go on from the checkpoint.
 
-    ValueError where `best` is asked for but nothing looks, FloatingPointError where the loss is not finite
+    ValueError where `best` is asked for but nothing looks, FloatingPointError where the loss is
+    not finite
     """
     callbacks = list(callbacks)
     if isinstance(objective, Callback) and objective not in callbacks:
@@ -102,10 +121,11 @@ def fit(
     looking = validate is not None or looks_by_itself(callbacks)
     if best and not looking:
         raise ValueError(
-            f"best is {best!r}, but nobody looks at held-out images; give validate=, or best=None for the last weights."
+            f"best is {best!r}, but nobody looks at held-out images; "
+            "give validate=, or best=None for the last weights."
         )
     chosen = Best(best) if best else None
-    passes = None if compile else Passes()
+    passes = Passes(counts=not compile)
     listeners = []
     if validate is not None and not looks_by_itself(callbacks):
         listeners.append(validate)
@@ -116,9 +136,7 @@ def fit(
         listeners.append(Progress())
     if checkpoint is not None:
         listeners.append(Checkpoint(Path(checkpoint), every, config))
-    if passes is not None:
-        listeners.append(passes)
-    start = time.monotonic()
+    listeners.append(passes)
     run = learner(
         model,
         train,
@@ -137,8 +155,7 @@ def fit(
     try:
         run.fit()
     finally:
-        if passes is not None:
-            passes.stop()
+        passes.stop()
     if chosen is not None:
         chosen.restore(run.model)
     return Fitted(
@@ -146,6 +163,6 @@ def fit(
         history=run.history,
         step=chosen.step if chosen is not None else None,
         steps=run.done,
-        seconds=time.monotonic() - start,
-        passes=passes.meter.each() if passes is not None else None,
+        seconds=passes.seconds,
+        passes=passes.meter.each() if passes.counts else None,
     )

@@ -9,17 +9,17 @@ from functools import partial
 import torch
 from torch import nn
 
-from . import spec
+from . import __version__, spec
 from .attack import pgd
 from .autoattack import Cascade
 from .balls import Ball, a_ball
-from .calls import call_parts, normal, opened, split_specs
 from .core import default_device, device_of
 from .evaluate import evaluate
 from .filling import attack_in
 from .identity import describe
 from .metering import metered
 from .models import count
+from .slots import argument, name_of, normal, split_specs
 from .trust import trust as trust_card
 from .verdict import Report
 
@@ -32,7 +32,7 @@ NAMES = {"autoattack": "aa", "pgd(steps=20, loss=margin)": "cw20"}
 
 
 def quarter_steps(ball: Ball, **slots) -> Callable:
-    "PGD as it is judged by: without an `lr` of its own a step is a quarter of the radius, 2/255 for 8/255"
+    "PGD as it is judged by: where nobody says `lr`, a step is a quarter of the radius"
     return pgd(ball, **{"lr": ball.eps / 4, **slots})
 
 
@@ -44,9 +44,9 @@ def standard_battery(
 
 
 def _name(text, taken):
-    "The row of the table: 'pgd20' for pgd(steps=20), 'aa' for AutoAttack; a number where it would come twice"
-    name, _, named = call_parts(text)
-    base = NAMES.get(text) or name.split(":")[-1] + (named or {}).get("steps", "")
+    "The row of the table: 'pgd20' for pgd(steps=20); with a number where it would come twice"
+    steps = argument(text, "steps") if text not in NAMES else None
+    base = NAMES.get(text) or f"{name_of(text)}{steps or ''}"
     same = [k for k in taken if k == base or k.startswith(f"{base} ")]
     return f"{base} {len(same) + 1}" if same else base
 
@@ -56,7 +56,7 @@ def _of_text(text, ball, outside):
     out = {}
     for part in split_specs(text):
         written = normal(part, outside)
-        maker = opened(written, outside)
+        maker = spec.make(written, outside, now=False)
         if maker is pgd or (isinstance(maker, partial) and maker.func is pgd):
             maker = partial(quarter_steps, **getattr(maker, "keywords", {}))
         out[_name(written, out)] = (attack_in(maker, ball, written), written)
@@ -64,11 +64,14 @@ def _of_text(text, ball, outside):
 
 
 def named_attacks(
-    attacks,  # 'fgsm, pgd(steps=20)', a list of specs or attacks, or a dict name -> attack, ball -> attack, or spec
+    attacks,  # 'fgsm, pgd(steps=20)', a list of specs or attacks, or a dict name -> one of these
     ball: Ball,  # threat model
     outside: bool = False,  # may a text name what is not ours? Only where a person typed it
 ) -> dict:  # name -> attack(model, x, y)
-    "The attacks, each in the ball. ValueError in one sentence for one that does not fit it, or that nobody knows"
+    """The attacks, each in the ball
+
+    ValueError in one sentence for one that does not fit it, or that nobody knows
+    """
     return {k: attack for k, (attack, _) in _chosen(attacks, a_ball(ball), outside).items()}
 
 
@@ -167,7 +170,10 @@ def judge(
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
     if trust and ball.eps == 0:
         raise ValueError(
-            "trust asks whether a robust accuracy is real, which needs a radius above 0; give another ball."
+            """trust asks whether a robust accuracy is real, which needs a radius above 0
+
+            Give another ball.
+            """
         )
     if device is not None and isinstance(model, nn.Module):
         model = model.to(default_device(device))
@@ -176,6 +182,7 @@ def judge(
     counted, meters = metered(made)
     data = _part(data, n)
     run = devices.evaluate if devices is not None else evaluate
+    progress = progress and (devices is None or devices.first)
     options = {"seed": seed, "progress": progress, "resume": resume}
     record = run(model, data, precision, **options, **counted)
     card = None
@@ -192,12 +199,20 @@ def judge(
         attacks={k: told for k, (_, told) in chosen.items()},
         card=card,
         passes=_passes(made, meters),
-        made={"torch": torch.__version__, "python": platform.python_version(), "seed": seed},
+        made={
+            "spat_nb": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "seed": seed,
+        },
     )
 
 
 def _passes(attacks, meters):
-    "attack -> passes for each image it was run on; of a cascade the members'. What a journal gave back was not counted"
+    """attack -> passes for each image it was run on; of a cascade the members'
+
+    What a journal gave back was not counted
+    """
     out = {k: m.each() for k, m in meters.items() if m.images}
     for name, attack in attacks.items():
         if not isinstance(attack, Cascade):

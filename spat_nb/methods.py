@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 
 from . import spec
-from .calls import call_parts, with_slots
 from .recipe import Recipe
+from .slots import name_of, with_slots
 
 __all__ = ["Method", "METHODS", "SHORT", "changed", "method", "method_table"]
 
@@ -154,17 +154,19 @@ def _with_word(recipe, word, value):
         eps = spec.make(value) if isinstance(value, str) else value
         return recipe.but(ball=replace(recipe.made("ball"), eps=eps))
     text = getattr(recipe, slot)
-    if word == "width" and call_parts(text)[0] == "WideResNet":
+    if word == "width" and name_of(text) == "WideResNet":
         argument = "widen"
-    written = value if isinstance(value, str) else spec.text(value)
-    return recipe.but(**{slot: with_slots(text, **{argument: written})})
+    return recipe.but(**{slot: with_slots(text, True, **{argument: value})})
 
 
 def method(
     name: str,  # a row of `METHODS`
     **changes,  # `data`, and whatever else shall differ, as in `changed`; these win over the row
 ) -> Recipe:
-    "The recipe of a method: method('trades', data='cifar10', eps='8/255', width=16). ValueError for an unknown one"
+    """The recipe of a method: method('trades', data='cifar10', eps='8/255', width=16)
+
+    ValueError for an unknown one
+    """
     if name not in METHODS:
         raise ValueError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")
     row = METHODS[name].fields

@@ -1,4 +1,7 @@
-"""Read what was done, from files alone: a study, a training, a judgement. Nothing is run, and no trainer is loaded"""
+"""Read what was done, from files alone: a study, a training, a judgement
+
+Nothing is run, and no trainer is loaded
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,8 @@ class Training:
     def __repr__(self):
         slots = ", ".join(f"{k}={v!r}" for k, v in self.recipe.items() if v not in (None, []))
         told = self.told
-        head = f"{self.place}: step {told['best']} of {told['steps']}, {told['seconds']} s on {told['device']}"
+        steps = f"step {told['best']} of {told['steps']}"
+        head = f"{self.place}: {steps}, {told['seconds']} s on {told['device']}"
         return f"{head}\n{slots}\n{self.table().to_string()}"
 
 
@@ -84,10 +88,13 @@ def _keys(path):
 
 
 def read(
-    path,  # folder of a study or of a training; file of a report, a record, a trust card or a result
+    path,  # folder of a study or a training; file of a report, a record, a card or a result
     order=(),  # of a study: its rows from top to bottom
 ) -> Results | Training | Report | Record | Card:
-    "What lies there. FileNotFoundError where nothing does, ValueError where it is nothing that we wrote, or damaged"
+    """What lies there
+
+    FileNotFoundError where nothing does, ValueError where it is nothing that we wrote, or damaged
+    """
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; check the path.")
@@ -106,5 +113,6 @@ def read(
     if {"study", "arm"} <= {*keys}:
         return Results((keys,), str(path), tuple(order))
     raise ValueError(
-        f"{path} is {what_is(path)}; give a folder of results, or the file of a report, a record or a trust card."
+        f"{path} is {what_is(path)}; "
+        "give a folder of results, or the file of a report, a record or a trust card."
     )

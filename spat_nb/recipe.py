@@ -1,19 +1,21 @@
-"""A recipe says everything that a run depends on, in words that can be typed, kept in a file, compared and read"""
+"""A recipe says everything that a run depends on
+
+In words that can be typed, kept in a file, compared with others and read by a person.
+"""
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from . import spec
 from .balls import Ball
-from .calls import call_parts, call_text, normal, opened, split_specs
 from .core import PRECISIONS
-from .identity import fingerprint, made_of
+from .grammar import Call, Named, parse
+from .slots import normal, split_specs
 
-__all__ = ["PRESETS", "SLOTS", "Recipe", "Difference", "difference", "identity"]
+__all__ = ["PRESETS", "SLOTS", "Recipe"]
 
 # what a data set is usually trained with; augmentation is the data's own
 PRESETS = {
@@ -42,8 +44,9 @@ BEST = ("robust", "clean")
 def _as_spec(name, value):
     "The text of a slot's spec. TypeError or ValueError in one sentence that names the slot"
     try:
-        written = value if isinstance(value, str) else spec.text(value)
-        return normal(written, outside=True)
+        if name == "ball":  # made already: it waits for nothing
+            return spec.text(spec.make(value, outside=True) if isinstance(value, str) else value)
+        return normal(value, outside=True)
     except (TypeError, ValueError) as e:
         raise type(e)(f"{name}: {e}") from None
 
@@ -63,10 +66,11 @@ def _number(name, value, least=-math.inf, whole=False, above=False):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a run depends on. What is None is filled in by what the data set is usually trained with.
+    """Everything that a run depends on. What is None is what the data set is usually trained with.
 
-    A slot (model, ball, objective, attack, optimiser, schedule, callbacks) takes a spec, 'pgd(steps=5)', or the
-    function, class or partial itself, and keeps the spec. ValueError or TypeError in one sentence for what does not fit
+    A slot (model, ball, objective, attack, optimiser, schedule, callbacks) takes a spec,
+    'pgd(steps=5)', or the function, class or partial itself, and keeps the spec. ValueError or
+    TypeError in one sentence for what does not fit
     """
 
     data: str = "digits"  # data set, as in `get_data`
@@ -150,14 +154,14 @@ class Recipe:
         "What numbers alone do not say. ValueError or TypeError in one sentence"
         if not isinstance(self.data, str) or not self.data:
             raise TypeError(
-                f"data is {self.data!r}; give the name of a data set, 'digits' say, or an .npz file."
+                f"data is {self.data!r}; give the name of a data set, 'digits', or an .npz file."
             )
         if self.data.lower().endswith(".npz") and Path(self.data).expanduser().is_file():
             self._set(
                 "data", str(Path(self.data).expanduser().absolute())
             )  # to be found again from elsewhere
         if self.root is not None:
-            self._set("root", str(self.root))
+            self._set("root", str(Path(self.root).expanduser().absolute()))
         if self.best not in BEST:
             raise ValueError(
                 f"best is {self.best!r}; the checkpoint is chosen by {' or '.join(BEST)}."
@@ -177,17 +181,17 @@ class Recipe:
     # ---- what it names
 
     def made(self, name: str):
-        "What the slot `name` names: the ball itself; else a function, class or partial that a run calls"
+        "What a slot names: of `ball` the ball itself, else a function, class or partial to call"
         value = getattr(self, name)
         if name == "ball":
-            return spec.make(value, outside=True)
+            return spec.make(value, True)
         if name == "callbacks":
-            return [opened(c, outside=True) for c in value]
+            return [spec.make(c, True, now=False) for c in value]
         if name == "augment" and value in (None, "usual"):
             return value == "usual" or None
         if name == "augment":
-            return spec.make(value, outside=True)
-        return opened(value, outside=True)
+            return spec.make(value, True)
+        return spec.make(value, True, now=False)
 
     def but(self, **changes) -> Recipe:
         "The same recipe with other fields"
@@ -204,7 +208,7 @@ class Recipe:
         "One call that makes this recipe again; what the data set's defaults say is left out"
         usual = Recipe(data=self.data).as_dict()
         told = {k: v for k, v in self.as_dict().items() if k == "data" or v != usual[k]}
-        return call_text("Recipe", named={k: repr(v) for k, v in told.items()})
+        return f"Recipe({', '.join(f'{k}={v!r}' for k, v in told.items())})"
 
     def __str__(self):
         return self.text()
@@ -215,7 +219,7 @@ class Recipe:
         values: dict,  # what `as_dict` gave
         outside: bool = False,  # may slots name what is not ours? Only where a person typed them
     ) -> Recipe:
-        "ValueError where a field is unknown, or where a file names what lies outside of the package"
+        "ValueError where a field is unknown, or names what a file may not name"
         if not isinstance(values, dict):
             raise TypeError(f"a recipe is a {type(values).__name__}; give a dict of its fields.")
         known = {f.name for f in fields(cls)}
@@ -238,47 +242,14 @@ class Recipe:
         outside: bool = False,  # as in `from_dict`
     ) -> Recipe:
         "ValueError where it is no recipe"
-        name, positional, named = call_parts(text)
-        if name != "Recipe" or positional:
+        call = parse(text)
+        if not isinstance(call, Call) or call.what.name != "Recipe" or call.args:
             raise ValueError(f"{text[:80]!r} is no recipe; write Recipe(data='digits', ...).")
-        return cls.from_dict({k: spec.make(v) for k, v in (named or {}).items()}, outside)
+        return cls.from_dict({k: _typed(v) for k, v in call.keywords.items()}, outside)
 
 
-class Difference(dict):
-    "slot -> (value in the one, value in the other); prints a line for each"
-
-    def __str__(self):
-        return "\n".join(f"{k}: {a} -> {b}" for k, (a, b) in self.items()) or "no difference"
-
-    def said(self) -> str:
-        "In one line"
-        return " and ".join(f"{k} {a}, not {b}" for k, (a, b) in self.items())
-
-
-def difference(
-    a: Recipe | dict,  # the one, or its dict
-    b: Recipe | dict,  # the other
-) -> Difference:
-    "In which slots two recipes differ"
-    one, other = (r.as_dict() if isinstance(r, Recipe) else r for r in (a, b))
-    keys = [*one, *(k for k in other if k not in one)]
-    return Difference({k: (one.get(k), other.get(k)) for k in keys if one.get(k) != other.get(k)})
-
-
-def _is_own(key):
-    "Does this part of an identity hold the source of a function or class?"
-    return re.match(r"(function|class) ", key) is not None
-
-
-def identity(
-    recipe: Recipe,
-) -> (
-    dict
-):  # recipe: specs; code: slot -> hash of the source of what is not ours, where there is any
-    "What names a run: two runs are the same where this is equal. ValueError where a slot holds a lambda"
-    code = {}
-    for name in (*SLOTS, "callbacks", "augment"):
-        parts = made_of(recipe.made(name), ours=False)
-        if any(_is_own(k) for k in parts):
-            code[name] = fingerprint(parts)
-    return {"recipe": recipe.as_dict(), "code": code}
+def _typed(node):
+    "A value of a recipe's text; a quoted 'file.py:name' is a text here"
+    if isinstance(node, Named):
+        return node.name
+    return [_typed(v) for v in node] if isinstance(node, (list, tuple)) else node

@@ -1,4 +1,7 @@
-"""The results of a study, from its files alone: frame, table, figure, comparison of rows, verdict on a claim"""
+"""The results of a study, from its files alone
+
+Frame, table, figure, comparison of rows, verdict on a claim
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import torch
 from .evaluate import paired, wilson
 from .paths import what_is
 
-__all__ = ["STUDY_SCHEMA", "Results", "read_results", "mean_interval", "unpacked", "plot_arms"]
+__all__ = ["STUDY_SCHEMA", "Results", "read_results", "mean_interval", "unpacked"]
 
 STUDY_SCHEMA = 1  # of a study's results
 NBSP = "\u00a0"  # narrow columns break nowhere in a number with its interval
@@ -83,7 +86,8 @@ class Results:
         runs = tuple(d for d in self.runs if d["size"] == size)
         if not runs:
             raise ValueError(
-                f"there are no results at size {size!r} in {self.place}; there are {', '.join(self.sizes)}."
+                f"there are no results at size {size!r} in {self.place}; "
+                f"there are {', '.join(self.sizes)}."
             )
         return Results(runs, self.place, self.order)
 
@@ -91,11 +95,15 @@ class Results:
         if len(self.sizes) == 1:
             return self
         raise ValueError(
-            f"{self.place} holds results of the sizes {', '.join(self.sizes)}; choose one: .at({self.sizes[0]!r})."
+            f"{self.place} holds results of the sizes {', '.join(self.sizes)}; "
+            f"choose one: .at({self.sizes[0]!r})."
         )
 
     def frame(self):  # pandas.DataFrame, a row per run and attack
-        "size, arm, seed, attack, n, accuracy, lo, hi (Wilson), weakest_class, weakest, flags, seconds, parameters, extra"
+        """size, arm, seed, attack, n, accuracy, lo, hi (Wilson), weakest_class, weakest, flags
+
+        Seconds, parameters, extra
+        """
         import pandas as pd
 
         rows = []
@@ -131,7 +139,7 @@ class Results:
     ):  # pandas.DataFrame of texts, a row per arm; per size and arm where there are several sizes
         """Percent, mean over seeds ± half of Student's 95% interval.
 
-        Of one seed [Wilson's 95% interval over its images]; the number of seeds, the flags of the trust cards
+        Of one seed [Wilson's 95% interval over its images]; seeds, flags of the trust cards
         """
         import pandas as pd
 
@@ -156,7 +164,10 @@ class Results:
         return pd.DataFrame(rows).T.rename_axis("arm")
 
     def solved(self, arm: str, seed: int, attack: str = "aa"):  # (n,) bool, or None
-        "Which images the network of a run answers right under an attack; None where that was not kept"
+        """Which images the network of a run answers right under an attack
+
+        None where that was not kept
+        """
         for d in self._one_size().runs:
             value = d["attacks"].get(attack, {})
             if (d["arm"], d["seed"]) == (arm, seed) and "right" in value:
@@ -164,14 +175,15 @@ class Results:
         return None
 
     def compare(self, a: str, b: str, attack: str = "aa", column: str = "accuracy") -> tuple:
-        """Mean of a - b over the seeds that both have, lowest and highest plausible value, number of seeds.
+        """Mean of a - b over common seeds, lowest and highest plausible value, number of seeds.
 
-        Over seeds Student's 95% interval; of one seed the one over its images: that holds for these two networks,
-        not for two more trainings. ValueError where the rows share no seed
+        Over seeds Student's 95% interval; of one seed the one over its images: that holds for
+        these two networks, not for two more trainings. ValueError where the rows share no seed
         """
         frame = self._one_size().frame()
         first, second = (
-            frame[(frame.arm == k) & (frame.attack == attack)].set_index("seed")[column] for k in (a, b)
+            frame[(frame.arm == k) & (frame.attack == attack)].set_index("seed")[column]
+            for k in (a, b)
         )
         both = sorted({*first.index} & {*second.index})
         if not both:
@@ -187,21 +199,33 @@ class Results:
         self,
         claim,  # a `Claim`: arms, value, least, either
     ) -> dict:  # mean, lo, hi (NaN with one seed), seeds, verdict
-        "A claim's number over the seeds that all its rows have, and whether it is supported, refuted, unproven or open"
+        """A claim's number over the seeds that all its rows have, and whether it is supported
+
+        Refuted, unproven or open
+        """
         runs = {(d["arm"], d["seed"]): d for d in self._one_size().runs}
         seeds = sorted(s for a, s in runs if a == claim.arms[0])
         seeds = [s for s in seeds if all((b, s) in runs for b in claim.arms)]
         values = [claim.value(*(runs[a, s] for a in claim.arms)) for s in seeds]
         mean, half = mean_interval(values) if values else (math.nan, math.nan)
         verdict = _verdict(mean, half, len(values), claim)
-        return {"mean": mean, "lo": mean - half, "hi": mean + half, "seeds": len(values), "verdict": verdict}
+        return {
+            "mean": mean,
+            "lo": mean - half,
+            "hi": mean + half,
+            "seeds": len(values),
+            "verdict": verdict,
+        }
 
     def plot(self, attacks=("clean", "pgd20", "aa"), ax=None):  # the axes
         "Every run a dot, every arm's mean with Student's 95% interval; arms from top to bottom"
+        from .results_plot import plot_arms
+
         return plot_arms(self._one_size().frame(), self.arms, attacks, ax)
 
     def __repr__(self):
-        return f"{len(self.runs)} runs in {self.place}: {', '.join(self.arms)}\n{self.table().to_string()}"
+        head = f"{len(self.runs)} runs in {self.place}: {', '.join(self.arms)}"
+        return f"{head}\n{self.table().to_string()}"
 
     def _repr_html_(self):
         return self.table().to_html()
@@ -229,54 +253,14 @@ def _verdict(mean, half, n, claim):
     return "unproven"
 
 
-def plot_arms(
-    frame,  # of one size, as `Results.frame` gives it
-    arms,  # rows from top to bottom
-    attacks=("clean", "pgd20", "aa"),  # a colour each
-    ax=None,  # default: new axes
-):  # the axes
-    "Every run a dot, every arm's mean with Student's 95% interval"
-    import matplotlib.pyplot as plt
-
-    from .plot import PALETTE, plain
-
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 0.8 + 0.42 * len(arms)), layout="constrained")[1]
-    for k, attack in enumerate(attacks):
-        named = False
-        for i, arm in enumerate(arms):
-            values = list(100 * frame[(frame.arm == arm) & (frame.attack == attack)].accuracy)
-            if not values:
-                continue
-            at = i + (k - (len(attacks) - 1) / 2) * 0.22
-            mean, half = mean_interval(values)
-            ax.plot(values, [at] * len(values), ".", color=PALETTE[k], alpha=0.35, ms=6)
-            ax.errorbar(
-                mean,
-                at,
-                xerr=None if math.isnan(half) else half,
-                fmt="osD^v"[k % 5],
-                color=PALETTE[k],
-                ms=5,
-                capsize=2,
-                lw=1,
-                label=None if named else plain(attack),
-            )
-            named = True
-    ax.set_yticks(range(len(arms)), [plain(a) for a in arms])
-    ax.invert_yaxis()
-    ax.grid(axis="x", alpha=0.3)
-    size = frame["size"].iloc[0]
-    ax.set(xlabel=f"accuracy, % of test images ({size}); dots: seeds, bars: 95% intervals of the mean")
-    ax.legend(fontsize=8)
-    return ax
-
-
 def read_results(
     folder,  # of a study, or of one of its sizes
     order=(),  # rows from top to bottom
 ) -> Results:
-    "The results that lie in a folder. FileNotFoundError where there are none, ValueError where a file is damaged"
+    """The results that lie in a folder
+
+    FileNotFoundError where there are none, ValueError where a file is damaged
+    """
     folder = Path(folder)
     files = sorted(folder.glob("*.json")) or sorted(folder.glob("*/*.json"))
     runs = []
@@ -285,15 +269,19 @@ def read_results(
             d = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise ValueError(
-                f"{path} is {what_is(path)} and no whole result; move it away and run the study again."
+                f"{path} is {what_is(path)} and no whole result; "
+                "move it away and run the study again."
             ) from None
         if not isinstance(d, dict) or "arm" not in d:
             continue
         if d.get("schema") != STUDY_SCHEMA:
             raise ValueError(
-                f"{path} has schema {d.get('schema')!r}, this version reads {STUDY_SCHEMA}; run the study again."
+                f"{path} has schema {d.get('schema')!r}, this version reads {STUDY_SCHEMA}; "
+                "run the study again."
             )
         runs.append(d)
     if not runs:
-        raise FileNotFoundError(f"there are no results of a study in {folder}; check the path, or run it first.")
+        raise FileNotFoundError(
+            f"there are no results of a study in {folder}; check the path, or run it first."
+        )
     return Results(tuple(runs), str(folder), tuple(order))

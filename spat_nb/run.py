@@ -1,4 +1,7 @@
-"""Train by a recipe: one folder, one run, which goes on after a kill and is never mixed up with another"""
+"""Train by a recipe
+
+One folder, one run, which goes on after a kill and is never mixed up with another
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from .building import build_model, listeners, open_data, training_parts
 from .core import default_device
 from .data import Data
 from .fit import fit
-from .recipe import Recipe, identity
-from .rundir import Run, begin, open_run, stands, write
+from .recipe import Recipe
+from .rundir import Run, begin, kept_identity, open_run, stands, write
+from .sameness import identity
 
 __all__ = ["train"]
 
@@ -47,6 +51,7 @@ def train(
         if _is_first(devices):
             begin(folder, told, resume, device if compile else None)
         _wait(devices)
+        told = kept_identity(folder, told)
     data = data or open_data(recipe, device, workers)
     parts = training_parts(recipe, data)
     fitted = fit(

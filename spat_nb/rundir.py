@@ -19,10 +19,21 @@ from .files import load_tree, save_tree, write_aside
 from .judge import device_name, judge
 from .models import load, save
 from .paths import check_writable, what_is
-from .recipe import Recipe, difference
+from .recipe import Recipe
+from .sameness import difference
 from .verdict import Report
 
-__all__ = ["SCHEMA", "FILES", "Run", "stands", "begin", "write", "open_run", "weights_info"]
+__all__ = [
+    "SCHEMA",
+    "FILES",
+    "Run",
+    "stands",
+    "begin",
+    "kept_identity",
+    "write",
+    "open_run",
+    "weights_info",
+]
 
 SCHEMA = 2  # of what is kept beside weights and in result.json
 FILES = ("checkpoint.safetensors", "weights.safetensors", "recipe.json", "result.json")
@@ -49,7 +60,10 @@ class Run:
         return self.opened or open_data(self.recipe, where)
 
     def judge(self, *args, **kwargs) -> Report:
-        "`judge` on its test images, in the ball it was trained for: run.judge('fgsm, autoattack', trust=True)"
+        """`judge` on its test images, in the ball it was trained for
+
+        Run.judge('fgsm, autoattack', trust=True)
+        """
         ball = kwargs.pop("ball", self.recipe.made("ball"))
         kwargs = {
             "precision": self.recipe.precision,
@@ -86,7 +100,10 @@ def stands(
     folder: Path,  # of a run
     told: dict,  # `identity` of the recipe that is asked for
 ) -> bool:
-    "Is this very run finished there? ValueError where another one lies in the folder, with what differs slot by slot"
+    """Is this very run finished there?
+
+    ValueError where another one lies in the folder: it says what differs, slot by slot
+    """
     was = _read(folder / "result.json") or _read(folder / "recipe.json")
     if was is None:
         return False
@@ -103,9 +120,18 @@ def stands(
     ]
     if edited:
         raise ValueError(
-            f"{folder} holds a run whose {' and '.join(edited)} had another source than today; {mend}."
+            f"{folder} holds a run whose {' and '.join(edited)} had another source; {mend}."
         )
     return (folder / "result.json").is_file() and (folder / "weights.safetensors").is_file()
+
+
+def kept_identity(
+    folder: Path,  # of a run
+    told: dict,  # `identity` of its recipe, as it is written today
+) -> dict:
+    "The same as it was written when the run began, which is how its checkpoint has it"
+    was = _read(folder / "recipe.json") or told
+    return {k: was[k] for k in told}
 
 
 def begin(
@@ -114,7 +140,11 @@ def begin(
     resume: bool,  # go on from what lies there
     compiling=None,  # device to compile for
 ):
-    "Before any work: refuse what cannot be written or compiled, clear away what is not gone on with, and say which run this is"
+    """What is done before any work
+
+    Refuse what cannot be written or compiled, clear away what is not gone on with, and say which
+    run this is
+    """
     check_writable(folder, folder=True)
     for name in FILES:
         check_writable(folder / name)
@@ -126,8 +156,9 @@ def begin(
     if not resume:
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
-    with write_aside(folder / "recipe.json") as part:
-        part.write_text(json.dumps({"schema": SCHEMA, **told}, indent=1), encoding="utf-8")
+    if not (folder / "recipe.json").is_file():
+        with write_aside(folder / "recipe.json") as part:
+            part.write_text(json.dumps({"schema": SCHEMA, **told}, indent=1), encoding="utf-8")
 
 
 def write(
@@ -189,7 +220,10 @@ def open_run(
     recipe: Recipe
     | None = None,  # as it was typed; needed where it names functions outside of the package
 ) -> Run:
-    "Read a finished run. FileNotFoundError where there is none, ValueError where it names what a file may not name"
+    """Read a finished run
+
+    FileNotFoundError where there is none, ValueError where it names what a file may not name
+    """
     folder = Path(folder)
     result = _read(folder / "result.json")
     if result is None:

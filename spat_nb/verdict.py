@@ -1,4 +1,7 @@
-"""What a judgement says: the answers, the gates, the work it took, and one verdict over all of it"""
+"""What a judgement says
+
+The answers, the gates, the work it took, and one verdict over all of it
+"""
 
 from __future__ import annotations
 
@@ -96,21 +99,26 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        "One sentence: flagged or not, by whom, and what is left of the accuracy under everything that was tried"
+        "Flagged or not, by whom, and what is left of the accuracy under all that was tried"
         n = len(self.record.y)
         left = (
             f"{_percent(self.record.accuracy(self.hardest))} of {n} images stand under all attacks"
         )
         if self.card is not None:
-            left += f", {_percent(self.card.accuracy['everything'])} of {self.card.n} under the gates' attacks too"
+            share = _percent(self.card.accuracy["everything"])
+            left += f", {share} of {self.card.n} under the gates' attacks too"
         if self.flags:
-            return f"flagged by {', '.join(self.flags)}: {left}; do not trust the number before you know why."
+            who = ", ".join(self.flags)
+            return f"flagged by {who}: {left}; do not trust the number before you know why."
         if self.card is None:
             return f"not asked whether the number is real (trust=True asks): {left}."
         return f"no flag: {left}."
 
     def table(self):  # pandas.DataFrame, a row per attack
-        "n, accuracy, lo, hi (Wilson, 95%), weakest class and its accuracy, passes for each image, seconds"
+        """n, accuracy, lo, hi (Wilson, 95%), weakest class and its accuracy
+
+        Passes for each image, seconds
+        """
         table = self.record.table()
         for way in ("forward", "backward"):
             table[way] = [self.passes.get(k, {}).get(way) for k in table.index]
@@ -176,7 +184,10 @@ class Report:
 
     @classmethod
     def load(cls, path) -> Report:
-        "Read what `save` wrote. FileNotFoundError, or ValueError where the file is damaged or no report"
+        """Read what `save` wrote
+
+        FileNotFoundError, or ValueError where the file is damaged or no report
+        """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no report {path}; check the path, or judge first.")
@@ -191,7 +202,8 @@ class Report:
             )
         if values.get("schema") != SCHEMA:
             raise ValueError(
-                f"{path} has schema {values.get('schema')!r}, this version reads {SCHEMA}; judge again."
+                f"{path} has schema {values.get('schema')!r}, this version reads {SCHEMA}; "
+                "judge again."
             )
         try:
             fields = {
