@@ -43,24 +43,24 @@ def standard_battery(
     return named_attacks(STANDARD, ball)
 
 
-def _name(text, taken):
-    "The row of the table: 'pgd20' for pgd(steps=20); with a number where it would come twice"
-    steps = argument(text, "steps") if text not in NAMES else None
-    base = NAMES.get(text) or f"{name_of(text)}{steps or ''}"
-    same = [k for k in taken if k == base or k.startswith(f"{base} ")]
-    return f"{base} {len(same) + 1}" if same else base
+def _name(text):
+    "The row of the table: 'pgd20' for pgd(steps=20), 'aa' for autoattack"
+    return NAMES.get(text) or f"{name_of(text)}{argument(text, 'steps') or ''}"
 
 
-def _of_text(text, ball, outside):
-    "name -> (attack, its spec), of specs between commas"
-    out = {}
-    for part in split_specs(text):
-        written = normal(part, outside)
-        maker = spec.make(written, outside, now=False)
-        if maker is pgd or (isinstance(maker, partial) and maker.func is pgd):
-            maker = partial(quarter_steps, **getattr(maker, "keywords", {}))
-        out[_name(written, out)] = (attack_in(maker, ball, written), written)
-    return out
+def _free(name, taken):
+    "`name`, with a number where it would come twice"
+    same = [k for k in taken if k == name or k.startswith(f"{name} ")]
+    return f"{name} {len(same) + 1}" if same else name
+
+
+def _of_spec(text, ball, outside):
+    "(attack, its spec) of one spec. ValueError where it names nothing"
+    name_of(text)
+    maker = spec.make(text, outside, now=False)
+    if maker is pgd or (isinstance(maker, partial) and maker.func is pgd):
+        maker = partial(quarter_steps, **getattr(maker, "keywords", {}))
+    return attack_in(maker, ball, text), text
 
 
 def named_attacks(
@@ -81,21 +81,20 @@ def _chosen(attacks, ball, outside):
         return {k: _one(k, v, ball, outside) for k, v in attacks.items()}
     out = {}
     for attack in attacks if isinstance(attacks, (list, tuple)) else [attacks]:
-        if isinstance(attack, str):
-            new = _of_text(attack, ball, outside)
-        else:
+        if not isinstance(attack, str):
             name = getattr(attack, "__name__", type(attack).__name__.lower())
-            new = {name: _one(name, attack, ball, outside)}
-        for name, made in new.items():
-            out[_name(name, out)] = made
+            out[_free(name, out)] = _one(name, attack, ball, outside)
+            continue
+        for text in split_specs(attack):
+            written = normal(text, outside)
+            out[_free(_name(written), out)] = _of_spec(written, ball, outside)
     return out
 
 
 def _one(name, attack, ball, outside):
     "(attack, what tells it) of one that has a name already"
     if isinstance(attack, str):
-        (made,) = _of_text(attack, ball, outside).values()
-        return made
+        return _of_spec(normal(attack, outside), ball, outside)
     made = attack_in(attack, ball, name)
     try:
         return made, spec.text(attack)
