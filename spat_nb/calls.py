@@ -74,7 +74,10 @@ def bind(
         raise ValueError(f"{name} works or measures; a spec may name it, but only Python calls it.")
     needed, known = required(told), _slots(f, told)
     later = needed if kind == "" else []
-    _check_names(name, keywords, told, known, later)
+    passed_on = any(p.kind == p.VAR_KEYWORD for p in told.values())
+    if passed_on and kind is not None and not is_dataclass(_returned(f)):
+        passed_on = False  # PyTorch's layers without arguments say that they take any
+    _check_names(name, keywords, known, later, passed_on)
     try:
         bound = inspect.signature(f).bind_partial(*args, **keywords).arguments
     except TypeError as e:
@@ -91,12 +94,11 @@ def bind(
     return values
 
 
-def _check_names(name, keywords, told, known, later):
-    loose = any(p.kind == p.VAR_KEYWORD for p in told.values())
+def _check_names(name, keywords, known, later, passed_on):
     for k in keywords:
         if k in later:
             raise ValueError(f"{name} gets {k} from whoever calls it; leave it out.")
-        if k not in known and not loose:
+        if k not in known and not passed_on:
             raise ValueError(_unknown(name, k, [k for k in known if k not in later]))
 
 

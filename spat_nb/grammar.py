@@ -9,6 +9,7 @@ import ast
 import math
 import operator
 import re
+import warnings
 from dataclasses import dataclass
 
 LONGEST, DEEPEST = 10_000, 30  # characters of a spec; calls, lists and sums inside each other
@@ -90,7 +91,9 @@ def parse(
     if MARK in text:
         raise ValueError("a spec cannot hold the character with number 0; take it out.")
     try:
-        tree = ast.parse(TOKENS.sub(_quoted, text.strip()), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's remarks about its own texts: r'\d', 1or 2
+            tree = ast.parse(TOKENS.sub(_quoted, text.strip()), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as e:
         why = getattr(e, "msg", None) or "too many brackets or signs"
         raise ValueError(
@@ -215,7 +218,9 @@ def render(
         return f"[{', '.join(map(render, node))}]"
     if isinstance(node, dict):
         return f"{{{', '.join(f'{render(k)}: {render(v)}' for k, v in node.items())}}}"
-    if isinstance(node, str) and (MARK in node or is_outside(node)):
+    if isinstance(node, str) and MARK in node:
+        raise ValueError(f"{short(node)!r} holds the character with number 0; take it out.")
+    if isinstance(node, str) and is_outside(node):
         raise ValueError(f"the text {short(node)!r} would be read as a name of a file; change it.")
     if node is None or isinstance(node, (bool, str)):
         return repr(node)

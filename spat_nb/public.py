@@ -15,52 +15,49 @@ import importlib
 FLOORS = {
     "core": {
         "spat_nb": "spec.",
-        "spat_nb.core": "settings! default_device! use_threads! seed_everything! eval_mode! fast!",
+        "spat_nb.core": "settings! default_device! seed_everything! eval_mode!",
         "spat_nb.protocols": "LossFunction! AttackFunction! ObjectiveFunction! ModelFunction!",
     },
     "data": {
-        "spat_nb.data": "get_data! in_memory! Data! Batches! Stream! crop_flip() resized_crop()",
+        "spat_nb.data": "get_data! Data! Batches! crop_flip() resized_crop()",
     },
     "models": {
         "spat_nb.models": "SmallCNN PreActResNet10 PreActResNet18 PreActResNet34 WideResNet "
-        "Net Normalize save! load! model_info!",
+        "Normalize save! load! model_info!",
     },
     "attacks": {
         "spat_nb.balls": "Ball! Linf() L2() L1()",
-        "spat_nb.losses": "ce margin dlr dlr_or_margin kl missed targeted() tempered() smoothed() "
+        "spat_nb.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() "
         "dlr_targeted margin_targeted",
-        "spat_nb.attack": "Attack() fgsm() pgd() at_x uniform gaussian() steepest Recorder! "
-        "NoGradient!",
+        "spat_nb.attack": "Attack() fgsm() pgd() at_x uniform gaussian() steepest Recorder!",
         "spat_nb.steps": "mim() apgd() apgd_t() Targeted() momentum adaptive rim",
         "spat_nb.minimal": "deepfool() cw() fab() within() norms! robust_curve!",
         "spat_nb.queries": "BlackBox() square() spsa() rays()",
         "spat_nb.autoattack": "autoattack() Cascade()",
     },
     "measure": {
-        "spat_nb.evaluate": "evaluate! Record! sweep! plot_sweep! wilson! paired!",
+        "spat_nb.evaluate": "evaluate! Record! sweep! wilson! paired!",
         "spat_nb.trust": "trust! Card!",
-        "spat_nb.lineup": "check_attack! planted!",
+        "spat_nb.lineup": "check_attack!",
     },
     "training": {
         "spat_nb.learner": "Learner! Callback! Validate Best() EarlyStop() Checkpoint! Progress() "
         "sgd one_cycle",
-        "spat_nb.objectives": "standard pgd_at trades alp mart boosted probs Replay! Free() "
+        "spat_nb.objectives": "standard pgd_at trades alp mart boosted Replay! Free() "
         "fgsm_rs() Sentry",
-        "spat_nb.tricks": "awp() EMA() in_train() flatness!",
+        "spat_nb.tricks": "awp() EMA() in_train()",
         "spat_nb.devices": "many!",
     },
     "classwise": {
-        "spat_nb.classwise": "disparity! diagnose! Diagnosis! PerClass! homing!",
-        "spat_nb.temperature": "temperature_pgd() log_odds safe_ce m_tau() tau_sweep! best_tau! "
-        "zero_gradients!",
-        "spat_nb.fairness": "rho! FAWA CFA() CFATrades() WAT DAFA() FRL CFOL",
+        "spat_nb.classwise": "diagnose! Diagnosis!",
+        "spat_nb.temperature": "temperature_pgd() safe_ce",
+        "spat_nb.fairness": "FAWA CFA() CFATrades() WAT DAFA() FRL CFOL",
     },
     "papers": {
-        "spat_nb.spat": "spat preserving() blurred() spat_shared at_strength flips!",
-        "spat_nb.hypersphere": "Hypersphere margin_ce() gradient_ratio!",
-        "spat_nb.prototypes": "Prototypes simplex repulsive hyperspherical drawn separation! "
-        "pull pull_cos Through() Aimed() refutation!",
-        "spat_nb.sparta": "Sparta PooledSparta SmoothReLU PSSiLU FReLU DYReLU overhead!",
+        "spat_nb.spat": "spat preserving() blurred() spat_shared at_strength",
+        "spat_nb.hypersphere": "Hypersphere margin_ce()",
+        "spat_nb.prototypes": "Prototypes simplex repulsive hyperspherical pull pull_cos",
+        "spat_nb.sparta": "Sparta PooledSparta SmoothReLU PSSiLU FReLU DYReLU",
     },
     "studies": {
         "spat_nb.study": "Study! Arm!",
@@ -68,9 +65,8 @@ FLOORS = {
     },
     "app": {
         "spat_nb": "zoo.",
-        "spat_nb.plot": "show_images! show_attack! class_bars!",
+        "spat_nb.plot": "show_images! show_attack!",
         "spat_nb.playground": "Playground!",
-        "spat_nb.lab": "doctor!",
     },
     "learn": {
         "spat_nb.exercise": "predict!",
