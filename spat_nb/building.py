@@ -110,7 +110,7 @@ def training_parts(
         "epochs": epochs,
         "lr": recipe.lr,
         "validate": look,
-        "best": recipe.best if look is not None and epochs else None,
+        "best": recipe.best if look is not None and epochs and recipe.best != "last" else None,
         "opt": recipe.made("optimiser"),
         "schedule": recipe.made("schedule"),
     }

@@ -38,7 +38,8 @@ PRESETS = {
 }
 # fields that hold specs, as text; what they name is made when a run begins
 SLOTS = ("model", "ball", "objective", "attack", "optimiser", "schedule")
-BEST = ("robust", "clean")
+# whose weights are kept: best under PGD-10, best on clean validation images, or the last ones
+BEST = ("robust", "clean", "last")
 
 
 def _as_spec(name, value):
@@ -83,28 +84,18 @@ class Recipe:
     batch: int | None = None  # images in a step
     replays: int = 1  # times that each batch is shown in a row (Free-AT)
     n: int | None = None  # train on so many images, balanced by class; None: all
-    valid: int | None = (
-        None  # held-out images that choose the checkpoint; None: the data set's own number
-    )
+    valid: int | None = None  # held-out images; None: as many as are usual for the data set
     n_test: int | None = None  # judge on so many test images; None: all
     root: str | None = None  # folder of the data; None: the reader's setting
     size: int = 224  # of an image folder: height and width in pixels
-    augment: str | None = (
-        "usual"  # of the training images: 'usual', None, or a spec such as crop_flip(4)
-    )
-    best: str = (
-        "robust"  # validation accuracy that chooses the checkpoint: 'robust' (PGD-10) or 'clean'
-    )
-    look: float | None = (
-        None  # epochs between two validations; None: 1, or a half where there are few epochs
-    )
+    augment: str | None = "usual"  # 'usual' for the data, None, or a spec: crop_flip(4)
+    best: str = "robust"  # weights that are kept: of the best look, or 'last'; see `BEST`
+    look: float | None = None  # epochs between two looks at them; None: 1, of a few epochs 0.5
     optimiser: str = "sgd"  # (parameters, lr) -> optimiser
     schedule: str = "one_cycle"  # share of the run done -> factor of lr
     callbacks: tuple = ()  # specs of more listeners: ('EMA(decay=0.999)',)
     seed: int = 0  # of weights, order, augmentation and random starts
-    precision: str = (
-        "float32"  # or 'channels_last', 'bfloat16': how the network runs while it is trained
-    )
+    precision: str = "float32"  # of the network in training; see `PRECISIONS`
 
     def __post_init__(self):
         preset = PRESETS.get(self.data, PRESETS["default"])
@@ -164,7 +155,7 @@ class Recipe:
             self._set("root", str(Path(self.root).expanduser().absolute()))
         if self.best not in BEST:
             raise ValueError(
-                f"best is {self.best!r}; the checkpoint is chosen by {' or '.join(BEST)}."
+                f"best is {self.best!r}; the weights that are kept are {' or '.join(BEST)}."
             )
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; write {', '.join(PRECISIONS)}.")

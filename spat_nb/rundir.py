@@ -214,36 +214,41 @@ def weights_info(
     return info
 
 
+def _weights_of(path):
+    "The weights file of a run's folder, or the file itself. FileNotFoundError where there is none"
+    path = Path(path)
+    file = path / "weights.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no finished run in {path}; check the path, or train first.")
+    return file
+
+
 def open_run(
-    folder,  # with weights.safetensors and result.json
+    path,  # folder of a run, or its weights file, which may stand alone
     device=None,  # where the network goes; default: the CPU
-    recipe: Recipe
-    | None = None,  # as it was typed; needed where it names functions outside of the package
+    recipe: Recipe | None = None,  # as it was typed; needed where it names what is not ours
 ) -> Run:
     """Read a finished run
 
     FileNotFoundError where there is none, ValueError where it names what a file may not name
     """
-    folder = Path(folder)
-    result = _read(folder / "result.json")
-    if result is None:
-        raise FileNotFoundError(f"no finished run in {folder}; check the path, or train first.")
-    path = folder / "weights.safetensors"
-    info = weights_info(path)
+    file = _weights_of(path)
+    info = weights_info(file)
     recipe = recipe or Recipe.from_dict(info["recipe"])
-    tree = load_tree(path)
-    if tree["model"].get("name") and all(tree["model"].get(k) is not None for k in ("act", "head")):
-        model = load(path)
-    else:
-        model = new_model(recipe, len(info["classes"]), tuple(info["shape"]))
-        model.load_state_dict(tree["weights"])
-    return Run(
-        recipe=recipe,
-        model=model.to(device or "cpu").eval(),
-        history=result["history"],
-        best=result["best"],
-        steps=result["steps"],
-        seconds=result["seconds"],
-        passes=result["passes"],
-        folder=folder,
+    result = _read(file.parent / "result.json") if Path(path).is_dir() else None
+    told = (
+        {k: result[k] for k in ("history", "best", "steps", "seconds", "passes")} if result else {}
     )
+    model = _model_of(file, info, recipe)
+    return Run(recipe, model.to(device or "cpu").eval(), folder=file.parent, **told)
+
+
+def _model_of(file, info, recipe):
+    "The network of a weights file; one of the reader's own is built by its recipe"
+    tree = load_tree(file)
+    made = tree["model"]
+    if made.get("name") and made.get("act") is not None and made.get("head") is not None:
+        return load(file)
+    model = new_model(recipe, len(info["classes"]), tuple(info["shape"]))
+    model.load_state_dict(tree["weights"])
+    return model

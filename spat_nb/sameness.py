@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from pathlib import Path
 
 from . import spec
 from .identity import fingerprint, made_of
 from .recipe import SLOTS, Recipe
+from .slots import name_of
 
-__all__ = ["Difference", "difference", "identity"]
+__all__ = ["Difference", "difference", "identity", "run_name"]
 
 
 class Difference(dict):
@@ -67,3 +71,13 @@ def identity(
         if any(_is_own(k) for k in parts):
             code[name] = fingerprint(parts)
     return {"recipe": recipe.as_dict(), "code": code}
+
+
+def run_name(
+    recipe: Recipe,
+) -> str:  # 'digits-pgd_at-SmallCNN-s0-1a2b3c'
+    "A name for the folder of a run: what a person looks for, and a few letters of its identity"
+    data = Path(recipe.data).stem if recipe.data.lower().endswith(".npz") else recipe.data
+    told = [data, name_of(recipe.objective), name_of(recipe.model), f"s{recipe.seed}"]
+    mark = hashlib.sha1(json.dumps(identity(recipe), sort_keys=True).encode()).hexdigest()[:6]
+    return re.sub("[^A-Za-z0-9_.+=-]+", "_", "-".join([*told, mark]))

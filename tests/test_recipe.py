@@ -19,7 +19,7 @@ from spat_nb.objectives import pgd_at, trades
 from spat_nb.recipe import PRESETS, Recipe
 from spat_nb.run import train
 from spat_nb.rundir import FILES, open_run, weights_info
-from spat_nb.sameness import difference, identity
+from spat_nb.sameness import difference, identity, run_name
 
 SMALL = {"data": "digits", "epochs": 1, "n": 60, "valid": 40, "n_test": 40, "batch": 30}
 MINE = """
@@ -148,7 +148,7 @@ def test_what_is_only_written_otherwise_is_no_difference():
         ({"seed": "x"}, "seed"),
         ({"n": True}, "n is True"),
         ({"look": 0}, "look"),
-        ({"best": "last"}, "robust or clean"),
+        ({"best": "first"}, "robust or clean or last"),
         ({"precision": "half"}, "bfloat16"),
         ({"data": None}, "data"),
         ({"callbacks": "EMA(decay=0.9"}, "EMA"),
@@ -261,6 +261,8 @@ def test_every_method_trains_is_kept_and_judged(name, tmp_path):
     assert (run.passes["forward"], run.passes["backward"]) == PASSES[name]
     kept = open_run(tmp_path)
     assert kept.recipe == recipe
+    alone = open_run(tmp_path / "weights.safetensors")
+    assert (alone.recipe, alone.history, kept.history) == (recipe, [], run.history)
     assert torch.equal(answers(kept), answers(run))
     report, again = run.judge("fgsm", progress=False), kept.judge("fgsm", progress=False)
     assert torch.equal(report.record.preds["fgsm"], again.record.preds["fgsm"])
@@ -309,6 +311,22 @@ def test_last_weights_where_nothing_is_held_out():
     run = train(small(valid=0), quiet=True)
     assert run.best is None
     assert run.steps == 2
+
+
+def test_the_last_weights_may_be_kept():
+    whole, last = (
+        train(small(epochs=3), quiet=True),
+        train(small(epochs=3, best="last"), quiet=True),
+    )
+    assert last.best is None
+    assert last.history == whole.history  # looked at all the same
+
+
+def test_a_name_tells_what_a_person_looks_for():
+    recipe = small(objective="trades(beta=6)", seed=3)
+    assert run_name(recipe).startswith("digits-trades-SmallCNN-s3-")
+    assert run_name(recipe) != run_name(recipe.but(lr=0.3))
+    assert run_name(recipe) == run_name(Recipe.from_text(recipe.text()))
 
 
 def test_an_average_of_weights_is_what_is_looked_at():
