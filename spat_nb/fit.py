@@ -76,9 +76,7 @@ class Fitted:
     step: int | None = None  # at which the chosen weights stood; None: nothing was chosen
     steps: int = 0  # of the optimiser, in all
     seconds: float = 0.0  # all parts of the run together
-    passes: dict | None = (
-        None  # forward and backward passes for each training image; None where not counted
-    )
+    passes: dict | None = None  # forward and backward passes for each image; None: not counted
 
 
 def looks_by_itself(
