@@ -5,6 +5,7 @@ Written by hand: no notebook makes it.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import typing
@@ -48,6 +49,7 @@ def _slots(f, told):
     return list(dict.fromkeys([*names, *more]))
 
 
+@functools.lru_cache(maxsize=512)
 def _returned(f):
     "The class of what `f` returns, by its annotation; None where it has none that can be read"
     try:

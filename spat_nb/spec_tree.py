@@ -43,17 +43,18 @@ def remember(
     f,  # what was called
     values: dict,  # argument -> value
 ):
-    "Keep the spec of a made object that could not tell it"
+    "Keep the spec of a made object that could not tell it, as long as the object lives"
     try:
         _Writer().tree(made)
+        return
     except ValueError:
         writer, key = _Writer(), id(made)
+    try:
         node = writer.finished(f, values, 0)
-        try:
-            gone = weakref.ref(made, lambda _: _made.pop(key, None))
-        except TypeError:
-            return
-        _made[key] = gone, node, writer.outsiders
+        gone = weakref.ref(made, lambda _: _made.pop(key, None))
+    except (TypeError, ValueError):  # nothing can be kept beside it: it stays without a spec
+        return
+    _made[key] = gone, node, writer.outsiders
 
 
 class _Writer:
@@ -151,7 +152,7 @@ class _Writer:
     def finished(self, f, values, depth):
         "A call with all its arguments: the required ones by position, others where they differ"
         told, head = parameters(f, _called(f)), self._head(f)
-        needed = required(told)
+        needed = [k for k in required(told) if told[k].kind is not inspect.Parameter.KEYWORD_ONLY]
         nodes = {k: self.tree(v, depth + 1) for k, v in values.items()}
         args = tuple(nodes.pop(k) for k in needed)
         more = {k: v for k, v in nodes.items() if not _is_default(told, k, values[k])}
