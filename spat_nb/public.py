@@ -39,6 +39,9 @@ FLOORS = {
         "spat_nb.evaluate": "evaluate! Record! sweep! wilson! paired!",
         "spat_nb.trust": "trust! Card!",
         "spat_nb.lineup": "check_attack!",
+        "spat_nb.judge": "judge!",
+        "spat_nb.verdict": "Report!",
+        "spat_nb.reading": "read!",
     },
     "training": {
         "spat_nb.learner": "Learner! Callback! Validate Best() EarlyStop() Checkpoint! Progress() "
@@ -47,11 +50,15 @@ FLOORS = {
         "fgsm_rs() Sentry",
         "spat_nb.tricks": "awp() EMA() in_train()",
         "spat_nb.devices": "many!",
+        "spat_nb.recipe": "Recipe!",
+        "spat_nb.methods": "method!",
+        "spat_nb.run": "train!",
+        "spat_nb.rundir": "open_run!",
     },
     "classwise": {
         "spat_nb.classwise": "diagnose! Diagnosis!",
         "spat_nb.temperature": "temperature_pgd() safe_ce",
-        "spat_nb.fairness": "FAWA CFA() CFATrades() WAT DAFA() FRL CFOL",
+        "spat_nb.fairness": "T1 FAWA CFA() CFATrades() WAT DAFA() FRL CFOL",
     },
     "papers": {
         "spat_nb.spat": "spat preserving() blurred() spat_shared at_strength",

@@ -167,6 +167,16 @@ class Report:
             gates = self._gates().to_html(float_format="{:.3g}".format, na_rep="")
         return f"<p>{head}</p>{table}{said}{gates}"
 
+    def plot(self, row: str = "", ax=None):  # the axes
+        "Every class by itself under a row of the table, with 95% intervals; default: the hardest"
+        from .plot import class_bars
+
+        row = row or self.hardest
+        each = self.record.per_class(row)
+        label = f"accuracy under {row}"
+        names = list(each.index)
+        return class_bars(names, each.accuracy, each.lo, each.hi, xlabel=label, ax=ax)
+
     # ---- files
 
     def save(self, path):

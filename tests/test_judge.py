@@ -254,6 +254,17 @@ def test_a_report_begins_with_what_was_judged(net, digits):
     assert accuracy == report.per_class[row].min()
 
 
+def test_a_report_is_drawn(net, digits):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    report = look(net, digits)
+    axes = report.plot("pgd20")
+    assert axes.get_xlabel() == "accuracy under pgd20"
+    assert len(axes.get_yticks()) == 10
+    assert report.plot().get_xlabel() == "accuracy under worst"
+
+
 def test_a_report_is_kept(net, digits, tmp_path):
     report = look(net, digits, trust={"n": 20, "cost": 0.05})
     report.save(tmp_path / "a.json")
