@@ -14,6 +14,7 @@ from .attack import pgd
 from .autoattack import Cascade
 from .balls import Ball, a_ball
 from .core import default_device, device_of
+from .data import pick
 from .evaluate import evaluate
 from .filling import attack_in
 from .identity import describe
@@ -102,6 +103,25 @@ def _one(name, attack, ball, outside):
         return made, describe(made)
 
 
+def _is_pair(data):
+    "Are these tensors (x, y)?"
+    return isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape")
+
+
+def _check_trust(data, ball):
+    "Refuse what the trust gates cannot look at, before anything has run"
+    if ball.eps == 0:
+        raise ValueError(
+            "trust asks whether a robust accuracy is real, which needs a radius above 0; "
+            "give another ball."
+        )
+    if not hasattr(data, "subset") and not _is_pair(data):
+        raise TypeError(
+            f"data is a {type(data).__name__}, of which trust can take no part; "
+            "give Batches, which in_memory(data) makes of it, or tensors (x, y)."
+        )
+
+
 def _part(data, n):
     "`n` images of the data, as many of each class as can be; all where `n` is None"
     if n is None:
@@ -110,8 +130,12 @@ def _part(data, n):
         if n > data.n:
             raise ValueError(f"n is {n}, but there are {data.n} images; leave it out to take all.")
         return data.subset(n)
-    if isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape"):
-        return data[0][:n], data[1][:n]
+    if _is_pair(data):
+        x, y = data
+        if n > len(y):
+            raise ValueError(f"n is {n}, but there are {len(y)} images; leave it out to take all.")
+        chosen = pick(y, n).to(x.device)
+        return x[chosen], y[chosen]
     raise TypeError(f"data is a {type(data).__name__}, of which no part can be taken; leave out n.")
 
 
@@ -137,7 +161,7 @@ def device_name(
 def _images(data, record):
     "What was judged, in words"
     shape = getattr(data, "shape", None)
-    if shape is None and isinstance(data, (tuple, list)) and hasattr(data[0], "shape"):
+    if shape is None and _is_pair(data):
         shape = tuple(data[0].shape[1:])
     size = f" of {'x'.join(map(str, shape))}" if shape is not None else ""
     return f"{len(record.y):,} images{size}, {len(record.classes)} classes"
@@ -167,13 +191,8 @@ def judge(
     ValueError or TypeError in one sentence where network, data, ball and attacks do not fit
     """
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
-    if trust and ball.eps == 0:
-        raise ValueError(
-            """trust asks whether a robust accuracy is real, which needs a radius above 0
-
-            Give another ball.
-            """
-        )
+    if trust:
+        _check_trust(data, ball)
     if device is not None and isinstance(model, nn.Module):
         model = model.to(default_device(device))
     chosen = _chosen(attacks, ball, outside)

@@ -42,7 +42,7 @@ def _says_the_same(name, a, b):
     if a == b or name not in (*SLOTS, "callbacks", "augment"):
         return a == b
     if name == "callbacks":
-        a, b = (f"[{', '.join(v or ())}]" for v in (a, b))
+        a, b = (f"[{', '.join(map(str, v))}]" if isinstance(v, list) else v for v in (a, b))
     if not isinstance(a, str) or not isinstance(b, str) or "usual" in (a, b):
         return False
     try:

@@ -176,8 +176,14 @@ def test_a_part_of_the_images(net, digits):
     assert len(look(net, digits.tensors(), n=20).record.y) == 20
     with pytest.raises(ValueError, match="n is 1000, but there are 60"):
         look(net, digits, n=1000)
+    with pytest.raises(ValueError, match="n is 1000, but there are 60"):
+        look(net, digits.tensors(), n=1000)
+    balanced = look(net, digits.tensors(), n=20).record
+    assert balanced.y.bincount().tolist() == [2] * 10
     with pytest.raises(TypeError, match="list"):
         look(net, [digits.tensors()], n=3)
+    with pytest.raises(TypeError, match="in_memory"):
+        look(net, [digits.tensors()], trust=True)
     with pytest.raises(ValueError, match="radius above 0"):
         look(net, digits, ball=Linf(0.0), trust=True)
 

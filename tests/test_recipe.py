@@ -11,6 +11,7 @@ from spat_nb.attack import pgd
 from spat_nb.balls import L2, Linf
 from spat_nb.building import build_model, open_data
 from spat_nb.evaluate import evaluate
+from spat_nb.files import load_tree, save_tree
 from spat_nb.fit import fit
 from spat_nb.learner import Best, Callback, Learner, Validate
 from spat_nb.methods import METHODS, changed, method, method_table
@@ -208,6 +209,24 @@ def test_a_function_of_ones_own_is_hashed_and_an_edit_outdates(tmp_path):
         train(recipe, tmp_path / "run", quiet=True)
     with pytest.raises(ValueError, match="Flat"):
         open_run(tmp_path / "run")  # the file alone may not name it
+
+
+def test_a_weights_file_that_names_what_it_may_not_is_refused(tmp_path):
+    train(small(), tmp_path, quiet=True)
+    file = tmp_path / "weights.safetensors"
+    tree = load_tree(file)
+    sys.modules.pop("antigravity", None)
+    for slot, said in {"model": "antigravity:fly", "callbacks": ["antigravity:fly"]}.items():
+        info = {**tree["info"], "recipe": {**tree["info"]["recipe"], slot: said}}
+        save_tree(file, {**tree, "info": info})
+        with pytest.raises(ValueError, match="antigravity"):
+            open_run(file)
+    assert "antigravity" not in sys.modules
+    save_tree(file, {**tree, "info": {}})
+    with pytest.raises(ValueError, match="of which run"):
+        open_run(file)
+    with pytest.raises(FileNotFoundError):
+        open_run(tmp_path / "none")
 
 
 # ---- methods
