@@ -54,7 +54,14 @@ def new_model(
 ) -> nn.Module:
     "A network of this make for such images. TypeError where the slot makes no network"
     channels, height, _ = shape
-    model = filled(recipe.made("model"), classes=classes, channels=channels, size=height)
+    known = {"classes": classes, "channels": channels, "size": height}
+    elsewhere = {
+        "c": classes,
+        "num_classes": classes,
+        "in_channels": channels,
+        "in_chans": channels,
+    }
+    model = filled(recipe.made("model"), **known, **elsewhere)
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model is {recipe.model}, which makes a {type(model).__name__}; "

@@ -15,11 +15,6 @@ from .minimal import cw, deepfool, fab, within
 
 __all__ = ["open_names", "filled", "attack_in", "objective_in"]
 
-ROLES = (
-    ("model", "x", "y"),
-    ("z", "y"),
-)  # first parameters of what is a function of the field already
-
 
 def open_names(
     factory: Callable,  # class, function or partial
@@ -33,12 +28,28 @@ def open_names(
     return {k: p for k, p in parameters.items() if k not in bound}
 
 
+def _required(names):
+    "Of the parameters those that a call must give"
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p for p in names.values() if p.default is p.empty and p.kind not in many]
+
+
 def filled(
     factory: Callable,  # class, function or partial
     **known,  # what the run knows, by the name of the parameter
 ):  # what `factory` makes
-    "Call `factory` with those of the known values that it asks for and that its spec left open"
+    """Call `factory` with those of the known values that it asks for and that its spec left open
+
+    ValueError where it asks for more
+    """
     wanted = open_names(factory)
+    missing = [p.name for p in _required(wanted) if p.name not in known]
+    if missing:
+        name = getattr(getattr(factory, "func", factory), "__name__", repr(factory))
+        raise ValueError(
+            f"{name} asks for {', '.join(missing)}, which a run does not know: it knows "
+            f"{', '.join(known)}. Write {name}({missing[0]}=...)."
+        )
     return factory(**{k: v for k, v in known.items() if k in wanted})
 
 
@@ -52,8 +63,12 @@ def _is_open(thing):
         return True
     if not (inspect.isfunction(thing) or isinstance(thing, partial)):
         return False
-    names = list(open_names(thing))
-    return not any(tuple(names[: len(role)]) == role for role in ROLES)
+    names = open_names(thing)
+    if "ball" in names or "norm" in names:
+        return True
+    if any(p.kind == p.VAR_POSITIONAL for p in names.values()):
+        return False
+    return len(_required(names)) <= 1  # an attack takes network, images and labels
 
 
 def attack_in(

@@ -121,7 +121,13 @@ def test_lists_dicts_makers_and_attacks_are_taken(net, digits):
     def bare(model, x, y):
         return x
 
+    def otherwise(net, images, labels):
+        return images
+
     assert named_attacks(bare, BALL) == {"bare": bare}
+    assert named_attacks({"a": otherwise}, BALL) == {"a": otherwise}
+    assert named_attacks({"a": lambda *given: given[1]}, BALL)["a"](0, 1, 2) == 1
+    assert named_attacks({"a": lambda b: fgsm(b)}, BALL)["a"] == fgsm(BALL)
     report = look(net, digits, {"it": bare})
     assert report.record.accuracy("it") == report.record.accuracy("clean")
 

@@ -229,6 +229,18 @@ def test_a_weights_file_that_names_what_it_may_not_is_refused(tmp_path):
         open_run(tmp_path / "none")
 
 
+def test_a_network_of_ones_own_may_ask_for_what_a_run_knows(tmp_path):
+    mine = tmp_path / "net.py"
+    mine.write_text("from torch import nn\ndef net(num_classes, depth):\n    return nn.Flatten()\n")
+    recipe = small(model=f"{mine}:net")
+    with pytest.raises(ValueError, match=r"net asks for depth.*Write net\(depth=...\)"):
+        train(recipe, quiet=True)
+    odd = tmp_path / "odd.py"
+    odd.write_text("def net(num_classes):\n    return num_classes\n")
+    with pytest.raises(TypeError, match="makes a int"):
+        train(small(model=f"{odd}:net"), quiet=True)
+
+
 # ---- methods
 
 
