@@ -11,7 +11,6 @@ from dataclasses import is_dataclass, replace
 from functools import partial
 
 from .balls import Ball
-from .minimal import cw, deepfool, fab, within
 
 __all__ = ["open_names", "filled", "attack_in", "objective_in"]
 
@@ -113,11 +112,22 @@ def _inside(attack, ball):
     if is_dataclass(attack) and _is_open(inner):
         attack = replace(attack, attack=attack_in(inner, ball))
     own = getattr(attack, "ball", None)
-    if own is None and isinstance(attack, (deepfool, cw, fab)):
-        return within(attack, ball)  # they look for the smallest change, wherever it lies
+    if own is None and _looks_anywhere(attack):
+        from .minimal import within
+
+        return within(attack, ball)
     if own is not None and type(own) is not type(ball):
         raise ValueError(f"it was made for {own}")
     return attack
+
+
+def _looks_anywhere(attack):
+    "Does it look for the smallest change, wherever that lies?"
+    if not is_dataclass(attack) or hasattr(attack, "attack"):
+        return False
+    from .minimal import cw, deepfool, fab
+
+    return isinstance(attack, (cw, deepfool, fab))
 
 
 def objective_in(

@@ -11,13 +11,13 @@ from torch import nn
 
 from . import __version__, spec
 from .attack import pgd
-from .autoattack import Cascade
 from .balls import Ball, a_ball
 from .core import default_device, device_of
 from .data import pick
 from .evaluate import evaluate
 from .filling import attack_in
 from .identity import describe
+from .machine import device_name
 from .metering import metered
 from .models import count
 from .slots import argument, name_of, normal, split_specs
@@ -148,16 +148,6 @@ def _network(model):
     return f"{type(model).__name__}: {count(model):,} parameters"
 
 
-def device_name(
-    device,  # torch.device; None: the CPU
-) -> str:
-    "What stands in a report: the GPU's name, or 'cpu, x86_64'"
-    if device is not None and device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    kind = device.type if device is not None else "cpu"
-    return f"{kind}, {platform.machine()}"
-
-
 def _images(data, record):
     "What was judged, in words"
     shape = getattr(data, "shape", None)
@@ -233,7 +223,7 @@ def _passes(attacks, meters):
     """
     out = {k: m.each() for k, m in meters.items() if m.images}
     for name, attack in attacks.items():
-        if not isinstance(attack, Cascade):
+        if name in meters:
             continue
         members = [meters[f"{name}/{m}"] for m in attack.members]
         first = members[0].images

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from .autoattack import Cascade
 from .identity import describe
 
 __all__ = ["Meter", "watching", "Metered", "metered"]
@@ -119,7 +118,7 @@ def metered(
     "Let every attack, and every member of a cascade, count its passes"
     out, meters = {}, {}
     for name, attack in attacks.items():
-        if isinstance(attack, Cascade):
+        if isinstance(getattr(attack, "members", None), dict):
             members = {}
             for member, inner in attack.members.items():
                 meters[f"{name}/{member}"] = Meter()

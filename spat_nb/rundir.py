@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,12 +17,14 @@ from .building import new_model, open_data
 from .core import check_compiler
 from .data import Data
 from .files import load_tree, save_tree, write_aside
-from .judge import device_name, judge
+from .machine import device_name
 from .models import load, save
 from .paths import check_writable, what_is
 from .recipe import Recipe
 from .sameness import difference
-from .verdict import Report
+
+if TYPE_CHECKING:
+    from .verdict import Report
 
 __all__ = [
     "SCHEMA",
@@ -64,6 +67,8 @@ class Run:
 
         Run.judge('fgsm, autoattack', trust=True)
         """
+        from .judge import judge  # a training alone needs none of its attacks
+
         ball = kwargs.pop("ball", self.recipe.made("ball"))
         kwargs = {
             "precision": self.recipe.precision,
