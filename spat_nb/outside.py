@@ -1,8 +1,9 @@
-"""Names from outside: `package.module:name` and `file.py:name`, where a person typed them
+"""Names from outside, package.module:name and file.py:name
 
-Whoever calls `find` imports, so it is called for nothing that was read from a file. Written by
-hand: no notebook makes it.
+Written by hand: no notebook makes it.
 """
+
+# `find` imports: it is called for what a person typed, never for what was read from a file.
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""The four kinds of function that the package is made of, for editors and type checkers
+"""The four kinds of function that the package is made of, as types
 
-Nothing has to inherit from them: a function of this shape is one. The names of the arguments are
-free, since they are passed by position. Written by hand: no notebook makes it.
+Written by hand: no notebook makes it.
 """
+
+# Nothing has to inherit from them: a function of this shape is one. The names of its arguments are
+# free, since they are passed by position. They exist for editors and type checkers.
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""A spec is a call written down: `make` reads it, `text` writes it, `difference` compares two
+"""A spec is a call written down: `make` reads, `text` writes, `difference` compares
 
-`spat(a=0.1, objective=trades(beta=6))` is such a text: Python's own syntax, literal arguments,
-names of spat_nb's public namespace. A name gives the function or class. A call that has all its
-arguments is made where the table of public names says so (`L2(0.5)`); any other gives a
-`functools.partial`, for whoever uses it to call: `pgd(steps=20)` waits for its ball, a network for
-the classes of the data, an objective for model, x, y and attack. A function of one's own stands as
-`package.module:name` or `file.py:name`, only where a person typed it. Written by hand: no notebook
-makes it.
+Written by hand: no notebook makes it.
 """
+
+# `spat(a=0.1, objective=trades(beta=6))` is such a text: Python's own syntax, literal arguments,
+# names of spat_nb's public namespace. A name gives the function or class. A call that has all its
+# arguments is made where the table of public names says so (`L2(0.5)`); any other gives a
+# `functools.partial`, for whoever uses it to call: `pgd(steps=20)` waits for its ball, a network
+# for the classes of the data, an objective for model, x, y and attack. A function of one's own
+# stands as `package.module:name` or `file.py:name`, only where a person typed it.
 
 from __future__ import annotations
 
