@@ -2,9 +2,7 @@
 
 Modules:
 
-- `spat_nb.core.outside`: Names from outside: `package.module:name` and `file.py:name`, where a person typed them
-- `spat_nb.core.protocols`: The four kinds of function that the package is made of, for editors and type checkers
-- `spat_nb.core.spec`: A spec is a call written down: `make` reads it, `text` writes it, `difference` compares two"""
+- `spat_nb.core.pages`: Pages that need no other file: templates filled in, with everything escaped"""
 
 from . import public as _public
 

@@ -48,6 +48,8 @@ FLOORS = {
     },
     "measure": {
         "spat_nb.measure.evaluate": "evaluate!",
+        "spat_nb.measure.judge": "judge!",
+        "spat_nb.measure.report": "Report!",
         "spat_nb.measure.record": "Record!",
         "spat_nb.measure.sweep": "sweep!",
         "spat_nb.measure.intervals": "wilson! paired!",
@@ -62,12 +64,16 @@ FLOORS = {
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
         "spat_nb.training.tricks": "awp() EMA() in_train()",
         "spat_nb.training.devices": "many!",
+        "spat_nb.training.recipe": "Recipe!",
+        "spat_nb.training.methods": "method!",
+        "spat_nb.training.run": "train! open_run!",
     },
     "classwise": {
         "spat_nb.classwise.diagnosis": "diagnose! Diagnosis!",
         "spat_nb.classwise.temperature": "temperature_pgd() safe_ce",
         "spat_nb.classwise.fairness": "FAWA CFA() CFATrades() WAT DAFA()",
         "spat_nb.classwise.minmax": "FRL CFOL",
+        "spat_nb.classwise.radii": "T1",
     },
     "papers": {
         "spat_nb.papers.spat": "spat preserving() blurred()",
@@ -80,6 +86,7 @@ FLOORS = {
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",
         "spat_nb.studies.leaderboard": "leaderboard!",
+        "spat_nb.studies.reading": "read!",
     },
     "app": {
         "spat_nb.app": "zoo.",

@@ -503,7 +503,9 @@ def chosen(word):
 def main(word=""):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    for module in (core, data_, study_, zoo):
+    for name, module in [*sys.modules.items()]:
+        if not name.startswith("spat_nb.") or not hasattr(module, "default_device"):
+            continue
         module.default_device = lambda name=None: (
             torch.device(name) if name and str(name) != DEVICE.type else DEVICE
         )

@@ -566,15 +566,17 @@ def test_no_compiler_is_noticed_before_the_work(tmp_path, capsys, monkeypatch):
 def idle(monkeypatch):
     "Every command fails loudly where it begins to work"
     from spat_nb.app import cli, tour
+    from spat_nb.data import sources
+    from spat_nb.studies import frames, runner
 
     def works(*_, **__):
         raise AssertionError("the work was begun")
 
     for home, name in (
-        (data, "get_data"),
+        (sources, "get_data"),
         (cli, "opened"),
-        (S, "run"),
-        (S, "plot"),
+        (runner, "run"),
+        (frames, "plot"),
         (tour, "tour"),
     ):
         monkeypatch.setattr(home, name, works)

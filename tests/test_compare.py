@@ -8,7 +8,7 @@ import pytest
 
 from spat_nb.measure import intervals
 from spat_nb.studies import against, boards, cards, claims, leaderboard
-from spat_nb.studies import results as results_room
+from spat_nb.studies import frames as results_room
 
 
 def result(

@@ -41,9 +41,11 @@ def traced(monkeypatch):
 
 
 def losses(name, folder, monkeypatch, compiled):
+    from spat_nb.studies import study as study_room
+
     study, arm = name.split(": ", 1)
     module = importlib.import_module(f"spat_nb.studies.{study}")
-    for m in (S, module):
+    for m in (study_room, module):
         if hasattr(m, "get_data"):
             monkeypatch.setattr(m, "get_data", few)
     monkeypatch.setattr(

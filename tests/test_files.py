@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from spat_nb.core.files import load_tree, save_tree, write_aside
 from spat_nb.core.paths import check_writable, shell, what_is
+from spat_nb.measure.journal import Journal
 from spat_nb.measure.record import Record
 from spat_nb.models.networks import SmallCNN
 from spat_nb.models.saving import load, save

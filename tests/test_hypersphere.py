@@ -22,7 +22,7 @@ from spat_nb.data.sources import Data, get_data
 from spat_nb.models.networks import PreActResNet18, SmallCNN
 from spat_nb.models.saving import load, model_info, save
 from spat_nb.papers.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce, rescaled
-from spat_nb.studies import results, runner, study, work
+from spat_nb.studies import frames, runner, study, work
 from spat_nb.studies import sizes as sizes_room
 from spat_nb.training.objectives import pgd_at
 
@@ -270,7 +270,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
     )
     monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(results, "SIZES", dict(sizes_room.SIZES, laptop=tiny))
+    monkeypatch.setattr(frames, "SIZES", dict(sizes_room.SIZES, laptop=tiny))
     # the same for all arms, and tested elsewhere
     monkeypatch.setattr(work, "trust", lambda *_, **kw: SimpleNamespace(checks=[], n=4))
     assert (
@@ -285,7 +285,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = results.results("hypersphere")
+    (d,) = frames.results("hypersphere")
     assert (
         {"clean", "pgd20", "cw20", "ce x0.1", "dlr", "apgd_ce x0.1", "aa"} <= {*d["attacks"]}
         and 0 <= d["extra"]["transfer"] <= 1

@@ -15,8 +15,8 @@ from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.square import square
 from spat_nb.core.evalmode import eval_mode
 from spat_nb.data.sources import get_data
-from spat_nb.measure.faults import Fault, Rounded, Straight
 from spat_nb.learn.lineup import ATTACKS, MODELS, check_attack, planted
+from spat_nb.measure.faults import Fault, Rounded, Straight
 from spat_nb.measure.rules import RULES
 from spat_nb.measure.trial import Trial
 from spat_nb.measure.trust import GATES

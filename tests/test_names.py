@@ -167,7 +167,7 @@ def test_plots(kind, tmp_path):  # noqa: C901
 
 
 def test_study_rows(tmp_path, monkeypatch):
-    from spat_nb.studies import results, study
+    from spat_nb.studies import frames, study
 
     rows = {a: study.Arm() for a in NAMES}
     runs = [
@@ -177,9 +177,9 @@ def test_study_rows(tmp_path, monkeypatch):
     ]
     import pandas as pd
 
-    monkeypatch.setattr(results, "frame", lambda *_: pd.DataFrame(runs))
-    monkeypatch.setattr(results, "find_study", lambda s: study.Study("s", "", rows))
-    assert all(not math for _, math in texts(results.plot("s")))
+    monkeypatch.setattr(frames, "frame", lambda *_: pd.DataFrame(runs))
+    monkeypatch.setattr(frames, "find_study", lambda s: study.Study("s", "", rows))
+    assert all(not math for _, math in texts(frames.plot("s")))
 
 
 def test_a_training_with_such_names(tmp_path, capsys):

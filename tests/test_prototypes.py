@@ -39,7 +39,7 @@ from spat_nb.papers.points import (
 )
 from spat_nb.papers.prototype_attacks import Aimed, Through, refutation
 from spat_nb.papers.prototypes import Prototypes, pull, pull_cos, ruled
-from spat_nb.studies import results, runner, sizes, study, work
+from spat_nb.studies import frames, runner, sizes, study, work
 from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 
 
@@ -380,7 +380,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
     )
     monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(results, "SIZES", dict(sizes.SIZES, laptop=tiny))
+    monkeypatch.setattr(frames, "SIZES", dict(sizes.SIZES, laptop=tiny))
     monkeypatch.setattr(P, "refutation", lambda *a: refutation(*a, steps=1, queries=5, draws=2))
     monkeypatch.setattr(P, "RADII", (8, 128))
     monkeypatch.setattr(P, "DRAWS", 2)
@@ -397,7 +397,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = results.results("prototypes")
+    (d,) = frames.results("prototypes")
     has = arm not in ("standard", "PGD-AT")
     assert {"clean", "pgd20", "cw20", "each class", "square", "noise", "aa"} <= {
         *d["attacks"]

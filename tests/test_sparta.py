@@ -50,7 +50,7 @@ from spat_nb.papers.sparta import (
     Sparta,
     elsewhere,
 )
-from spat_nb.studies import results, runner, sizes, study, work
+from spat_nb.studies import frames, runner, sizes, study, work
 from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 
@@ -489,7 +489,7 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
         )
     )
     monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(results, "SIZES", dict(sizes.SIZES, laptop=tiny))
+    monkeypatch.setattr(frames, "SIZES", dict(sizes.SIZES, laptop=tiny))
     monkeypatch.setattr(
         T,
         "get_data",
@@ -507,7 +507,7 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = results.results(name)
+    (d,) = frames.results(name)
     assert {"clean", "pgd20", "cw20", "aa"} <= {*d["attacks"]} and all(
         0 <= v <= 1 for k in ("saturated", "off_centre") for v in d["extra"].get(k, {}).values()
     )

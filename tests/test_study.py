@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from spat_nb.attacks.autoattack import autoattack
-from spat_nb.studies import budget, results, runner, sizes, study, work
+from spat_nb.studies import budget, frames, runner, sizes, study, work
 from spat_nb.training.objectives import pgd_at, standard
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ TOY = study.Study(
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    monkeypatch.setattr(results, "find_study", lambda name: TOY if name == "toy" else name)
+    monkeypatch.setattr(frames, "find_study", lambda name: TOY if name == "toy" else name)
     return tmp_path / "results"
 
 
@@ -71,23 +71,23 @@ def test_run_writes_what_is_read(folder):
             assert [sum(r) for r in v["confusion"]] == v["class_n"] and [
                 r[i] for i, r in enumerate(v["confusion"])
             ] == v["class_correct"]
-    f = results.frame("toy")
-    assert results.whole("toy")
+    f = frames.frame("toy")
+    assert frames.whole("toy")
     assert len(f) == 4 * 6 and set(f.attack) == {"clean", "fgsm", "pgd20", "cw20", "aa", "worst"}
-    t = results.table("toy")
+    t = frames.table("toy")
     assert (
         list(t.index) == ["standard", "PGD-AT / x"]
         and list(t.seeds) == [2, 2]
         and all("±" in v for v in t.clean)
     )
-    m, lo, hi, n = results.compare("toy", "standard", "PGD-AT / x", "clean")
+    m, lo, hi, n = frames.compare("toy", "standard", "PGD-AT / x", "clean")
     v = {(r.arm, r.seed): r.accuracy for r in f[f.attack == "clean"].itertuples()}
     assert (
         n == 2
         and lo <= m <= hi
         and m == pytest.approx(sum(v["standard", s] - v["PGD-AT / x", s] for s in (0, 1)) / 2)
     )
-    s = results.status("toy")
+    s = frames.status("toy")
     assert (
         tuple(s.loc[("toy", "laptop")][["done", "of", "outdated"]]) == (4, 4, 0)
         and s.loc[("toy", "small")].done == 0
@@ -95,7 +95,7 @@ def test_run_writes_what_is_read(folder):
     import matplotlib
 
     matplotlib.use("agg")
-    assert len(results.plot("toy").get_yticks()) == 2
+    assert len(frames.plot("toy").get_yticks()) == 2
 
 
 def test_weights_are_kept_and_give_the_counts(folder):
@@ -103,15 +103,15 @@ def test_weights_are_kept_and_give_the_counts(folder):
     from spat_nb.models.saving import load
 
     go(seeds=[0], arms=["standard"])
-    assert not results.whole("toy")
+    assert not frames.whole("toy")
     # one seed: the interval is over images
-    r = results.frame("toy").set_index("attack").loc["clean"]
+    r = frames.frame("toy").set_index("attack").loc["clean"]
     assert (
-        results.table("toy").clean["standard"]
+        frames.table("toy").clean["standard"]
         == f"{100 * r.accuracy:.1f} [{100 * r.lo:.1f},\u00a0{100 * r.hi:.1f}]"
         and r.hi - r.lo > 0.01
     )
-    d = results.results("toy")[0]
+    d = frames.results("toy")[0]
     r = evaluate(
         load(folder / "toy" / "laptop" / "weights" / "standard-s0.safetensors"),
         study.Job(TOY, "standard", "laptop", 0, CPU).open().test,
@@ -132,9 +132,9 @@ def test_fewer_images_where_attacks_are_many(folder, monkeypatch):
         study.Job(some, "standard", "laptop", 0).config["size"]["tested"] == "40"
         and "tested" not in study.Job(TOY, "standard", "laptop", 0).config["size"]
     )
-    monkeypatch.setattr(results, "find_study", lambda name: some)
+    monkeypatch.setattr(frames, "find_study", lambda name: some)
     go(seeds=[0])
-    n = {k: v["n"] for k, v in results.results("toy")[0]["attacks"].items()}
+    n = {k: v["n"] for k, v in frames.results("toy")[0]["attacks"].items()}
     assert n["clean"] == n["cw20"] == 40 and n["aa"] == 10
 
 
@@ -146,7 +146,7 @@ def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
         k: study.Arm(standard, best=k, change=dict(epochs=4, lr=0.3)) for k in ("clean", "robust")
     }
     monkeypatch.setattr(
-        results, "find_study", lambda _: study.Study("toy", "", arms, {"laptop": TINY})
+        frames, "find_study", lambda _: study.Study("toy", "", arms, {"laptop": TINY})
     )
     runner.run("toy", device="cpu", quiet=True, say=lambda *_: None, seeds=[0])
     for k in arms:
@@ -173,12 +173,12 @@ def test_a_changed_arm_is_run_again(folder, monkeypatch):
     changed = study.Study(
         "toy", "?", {**TOY.arms, "standard": study.Arm(standard, change=dict(lr=0.05))}, TOY.sizes
     )
-    monkeypatch.setattr(results, "find_study", lambda name: changed)
+    monkeypatch.setattr(frames, "find_study", lambda name: changed)
     assert (
-        results.status("toy").loc[("toy", "laptop")].outdated == 1
+        frames.status("toy").loc[("toy", "laptop")].outdated == 1
         and go(seeds=[0], arms=["standard"]) == 1
     )
-    assert results.status("toy").loc[("toy", "laptop")].outdated == 0
+    assert frames.status("toy").loc[("toy", "laptop")].outdated == 0
 
 
 def test_a_budget_loses_nothing(folder):
@@ -288,7 +288,7 @@ def test_ten_kills_leave_no_broken_file(folder, tmp_path):
         (lambda: runner.run("nothing"), "no study 'nothing'"),
         (lambda: runner.run("baseline", "huge"), "size is 'huge'"),
         (lambda: runner.run("baseline", arms=["x"]), "no arm 'x'"),
-        (lambda: results.frame("baseline", "paper"), "spat_nb study run baseline --size paper"),
+        (lambda: frames.frame("baseline", "paper"), "spat_nb study run baseline --size paper"),
     ],
 )
 def test_bad_calls(call, word, tmp_path, monkeypatch):
@@ -303,7 +303,7 @@ def test_damaged_files_are_named(folder):
     for text in (path.read_text()[:-9], '{"schema": 99}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="standard-s0.json"):
-            results.results("toy")
+            frames.results("toy")
     assert not study.Job(TOY, "standard", "laptop", 0).done()
 
 
@@ -338,7 +338,7 @@ def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
     import importlib
 
     module = importlib.import_module(f"spat_nb.studies.{name}")
-    for m in (S, module):
+    for m in (study, module):
         if hasattr(m, "get_data"):
             monkeypatch.setattr(m, "get_data", few)
     for arm in study.studies()[name].arms:
@@ -390,9 +390,9 @@ def test_answers_come_back_image_by_image():
     torch.manual_seed(0)
     for n in (1, 7, 8, 9, 180):
         right = torch.rand(n) < 0.4
-        assert torch.equal(results.unbits(work.bits(right), n), right)
+        assert torch.equal(frames.unbits(work.bits(right), n), right)
     with pytest.raises(ValueError, match="1 bytes hold the answers, not those to 9 images"):
-        results.unbits(work.bits(torch.ones(8, dtype=bool)), 9)
+        frames.unbits(work.bits(torch.ones(8, dtype=bool)), 9)
 
 
 def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsys):
@@ -439,17 +439,17 @@ def test_one_seed_is_compared_image_by_image(folder):
     from spat_nb.measure.intervals import paired
 
     go(seeds=[0])
-    a, b = (next(d for d in results.results("toy") if d["arm"] == k) for k in TOY.arms)
+    a, b = (next(d for d in frames.results("toy") if d["arm"] == k) for k in TOY.arms)
     assert (
-        results.solved(a, "worst") is None
-        and int(results.solved(a, "cw20").sum()) == a["attacks"]["cw20"]["correct"]
+        frames.solved(a, "worst") is None
+        and int(frames.solved(a, "cw20").sum()) == a["attacks"]["cw20"]["correct"]
     )
-    assert results.compare("toy", *TOY.arms, "cw20") == (
-        *paired(results.solved(a, "cw20"), results.solved(b, "cw20")),
+    assert frames.compare("toy", *TOY.arms, "cw20") == (
+        *paired(frames.solved(a, "cw20"), frames.solved(b, "cw20")),
         1,
     )
     # of one seed's weakest class there is no such interval
-    assert math.isnan(results.compare("toy", *TOY.arms, "cw20", column="weakest")[1])
+    assert math.isnan(frames.compare("toy", *TOY.arms, "cw20", column="weakest")[1])
 
 
 # ---- a machine that is not Unix
@@ -540,7 +540,7 @@ def test_progress_is_kept_where_there_is_no_unix(tmp_path):
 def test_nothing_asks_for_unix():
     from pathlib import Path
 
-    for f in Path(S.__file__).parent.rglob("*.py"):
+    for f in Path(study.__file__).parents[1].rglob("*.py"):
         text = f.read_text(encoding="utf-8")
         for word in (
             "import fcntl",

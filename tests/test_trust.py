@@ -40,7 +40,8 @@ from spat_nb.measure.faults import (
     detached,
     rescaled,
 )
-from spat_nb.measure.gates_more import _unsaid, distil
+from spat_nb.measure.gates import g5
+from spat_nb.measure.gates_more import _unsaid, distil, g6, g7, g8
 from spat_nb.measure.rules import RULES
 from spat_nb.measure.trial import Trial
 from spat_nb.measure.trust import trust

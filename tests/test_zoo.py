@@ -20,7 +20,7 @@ from spat_nb.measure.evaluate import evaluate
 from spat_nb.papers.hypersphere import Hypersphere, margin_ce
 from spat_nb.papers.prototypes import Prototypes
 from spat_nb.papers.sparta import Sparta
-from spat_nb.studies import results, runner, study
+from spat_nb.studies import frames, runner, study
 from spat_nb.training.objectives import pgd_at, standard
 
 
@@ -142,7 +142,7 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setenv("SPAT_NB_RESULTS", str(top / "results"))
         m.setenv("TQDM_DISABLE", "1")
-        m.setattr(results, "find_study", lambda name: TOY)
+        m.setattr(frames, "find_study", lambda name: TOY)
         assert runner.run("toy", device="cpu", quiet=True, say=lambda *_: None) == len(HEADS)
     return top
 

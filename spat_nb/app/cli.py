@@ -192,7 +192,7 @@ def made(c):
         else (
             networks.WideResNet
             if name.startswith("wrn")
-            else getattr(models, f"PreActResNet{name[6:]}")
+            else getattr(networks, f"PreActResNet{name[6:]}")
         )
     )
     return {
@@ -658,7 +658,7 @@ def study(a):
     plots
     """
     from spat_nb.core.settings import default_device
-    from spat_nb.studies import results, runner
+    from spat_nb.studies import frames, runner
     from spat_nb.studies import study as study_room
 
     if a.what == "list":
@@ -666,13 +666,13 @@ def study(a):
             print(f"{name:12} {s.question}  ({len(s.arms)} rows: {', '.join(s.arms)})")
         return
     if a.what == "status":
-        return print(results.status(a.name).to_string())
+        return print(frames.status(a.name).to_string())
     if not a.name:
         raise ValueError(
             f"which study? spat_nb study {a.what} NAME; they are {', '.join(study_room.studies())}."
         )
     if a.what == "table":
-        return print(results.table(a.name, a.size).to_string())
+        return print(frames.table(a.name, a.size).to_string())
     if a.what == "plot":
         from spat_nb.core.files import write_aside
         from spat_nb.core.paths import check_writable
@@ -681,7 +681,7 @@ def study(a):
         out = Path(a.out or f"{a.name}-{a.size}.png")
         check_writable(out, ending=".png")
         with write_aside(out) as part:
-            part.write_bytes(png(results.plot(a.name, a.size)))
+            part.write_bytes(png(frames.plot(a.name, a.size)))
         return print(f"written: {out}")
     from spat_nb.core.paths import check_writable
     from spat_nb.core.settings import settings
@@ -712,9 +712,9 @@ def study(a):
     )
     if a.quiet:
         return
-    print(f"{n} runs finished\n\n{results.status(a.name).to_string()}")
-    if results.results(a.name, a.size):
-        print(f"\n{results.table(a.name, a.size).to_string()}")
+    print(f"{n} runs finished\n\n{frames.status(a.name).to_string()}")
+    if frames.results(a.name, a.size):
+        print(f"\n{frames.table(a.name, a.size).to_string()}")
 
 
 def zoo(a):

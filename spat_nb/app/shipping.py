@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from spat_nb.studies.study import find_study
+from spat_nb.studies.work import counts_of
+
 from ..attacks.attack import pgd
 from ..core.files import write_aside
 from ..core.paths import shell

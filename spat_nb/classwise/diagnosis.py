@@ -17,7 +17,6 @@ from ..attacks.losses import margin
 from .confusion import attackers, graph, heat, if_symmetric, symmetry
 from .disparity import measures
 from .families import agreement, families, in_family
-from ..core.files import write_aside
 from ..measure.evaluate import evaluate
 from ..measure.record import Record
 
@@ -219,6 +218,16 @@ class Diagnosis:
             f" where confusions are symmetric and classes of one size).{family}"
         )
 
+    def _facts(self, name=None):
+        "(what, value) of everything that the numbers hang on"
+        info = self.record.info
+        for what in ("network", "data", "ball", "device", "threads", "precision"):
+            if info.get(what) not in (None, ""):
+                yield what, info[what]
+        yield "images", f"{len(self.record.y)}, of {len(self.record.classes)} classes"
+        for k, attack in info.get("attacks", {}).items():
+            yield f"attack {k}", attack
+
     def _html(self, name=None):
         from html import escape
 
@@ -252,30 +261,27 @@ class Diagnosis:
         name : str
             attack of the pictures; default: the strongest
         """
-        from base64 import b64encode
-        from html import escape
+        from spat_nb.core.pages import figure, table, write_page
 
-        from spat_nb.core.plot import png
-
-        shots = "".join(
-            f'<h3>{k}</h3><img alt="{k}" src="data:image/png;base64,{b64encode(png(ax)).decode()}">'
-            for k, ax in self.plot(name).items()
+        alt = {
+            "classes": "Bars: the accuracy of each class, with its interval",
+            "heat": "A grid: rows are labels, columns answers, dark cells many images",
+            "graph": "Classes as dots, arrows to what they are taken for",
+        }
+        captions = {
+            "classes": "Each class by itself, the weakest on top, with intervals.",
+            "heat": "What each class (row) is taken for (column).",
+            "graph": "The commonest confusions, as arrows.",
+        }
+        write_page(
+            path,
+            "diagnosis.html",
+            network=self.record.info.get("network", ""),
+            told=list(self._facts(name)),
+            summary=self._say(name),
+            shots=[figure(ax, captions[k], alt[k]) for k, ax in self.plot(name).items()],
+            tables=[(title, table(t)) for title, t in self._tables(name)],
         )
-        how = "".join(
-            f"<li>{escape(k)}: {escape(v)}</li>"
-            for k, v in self.record.info.get("attacks", {}).items()
-        )
-        page = (
-            '<!doctype html><meta charset="utf-8"><title>Class-wise'
-            " diagnosis</title><style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em"
-            " .6em;text-align:right}img{max-width:100%}</style>"
-        )
-        with write_aside(path) as part:
-            part.write_text(
-                f"{page}<h1>Class-wise diagnosis</h1>{self._html(name)}{shots}<h3>Attacks as they"
-                f" ran</h3><ul>{how}</ul>",
-                encoding="utf-8",
-            )
 
 
 def diagnose(

@@ -17,6 +17,7 @@ from ..core.evalmode import eval_mode
 from ..core.tensors import logits
 from ..measure.intervals import wilson
 from ..measure.record import Record
+from ..measure.stages import stream_for
 
 # %% auto #0
 __all__ = ['without', 'Cut', 'answers_of', 'homing', 'head_norms', 'norm_agreement']

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from base64 import b64encode
-from pathlib import Path
 from typing import NamedTuple
 
 from .files import write_aside

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from . import outside as typed
 from .. import public
+from . import outside as typed
 from .calls import bind, call, is_made, parameters, required
 from .grammar import LONGEST, Call, Named, parse, render, short
 from .spec_tree import outsiders, remember, tree

@@ -13,8 +13,8 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from numbers import Integral, Real
 
-from . import outside as typed
 from .. import public
+from . import outside as typed
 from .calls import bind, is_made, parameters, required
 from .grammar import DEEPEST, Call, Named, is_key, render
 

@@ -25,7 +25,7 @@ from ..core.evalmode import eval_mode
 from ..core.rng import generator
 from ..core.tensors import logits
 from ..data.sources import get_data
-from .exercise import Verdict
+from .exercise import Verdict, show_verdict
 from spat_nb.measure.faults import (
     Awake,
     Decoy,
@@ -43,6 +43,9 @@ from spat_nb.measure.faults import (
     rescaled,
     rude,
 )
+from ..measure.stages import stream_for
+from ..measure.trial import state_of, what_changed
+from ..measure.trust import borrowed
 from ..models.networks import SmallCNN
 
 # %% auto #0

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ..core.settings import settings
-from .exercise import read_progress, progress_file
+from .exercise import progress_file, read_progress
 
 # %% auto #0
 __all__ = ['Progress', 'progress']

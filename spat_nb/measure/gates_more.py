@@ -21,6 +21,7 @@ from ..core.rng import generator
 from ..core.tensors import logits
 from .gates import g4
 from .intervals import wilson
+from .stages import stream_for
 from ..models.networks import SmallCNN
 
 # %% auto #0

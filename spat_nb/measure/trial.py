@@ -20,6 +20,7 @@ from ..core.checks import check_labels, check_logits
 from ..core.modes import networks
 from ..core.tensors import alike, logits
 from .checks import check, gap
+from .stages import stream_for
 
 # %% auto #0
 __all__ = ['state_of', 'what_changed', 'Trial', 'share_off']

@@ -29,6 +29,7 @@ from .checks import skipped
 from .gates import g1, g2, g3, g4, g5
 from .gates_more import g6, g7, g8, g9, g10, g11
 from .rules import RULES, WATCHED
+from .stages import stream_for
 from .trial import Trial
 
 # %% auto #0

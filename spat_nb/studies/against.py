@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ..core.plot import PALETTE, plain
 from ..measure.intervals import paired
+from .frames import mean_interval, solved
 from .htmltable import Table
 from .leaderboard import gather
-from .results import solved
 
 # %% auto #0
 __all__ = ['against', 'show_against', 'plot_against']

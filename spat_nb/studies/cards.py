@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from .claims import Claim, accuracy_of, follow_up, last_of, points_of, gain
-from .results import results
+from .claims import Claim, accuracy_of, follow_up, gain, last_of, points_of
+from .frames import mean_interval, results
 
 # %% auto #0
 __all__ = ['CLAIMS', 'judged', 'card']
@@ -63,7 +63,12 @@ def _spat(paper="SPAT (our reading)", S="SPAT a=.1", B="PGD-AT"):
         "pgd20 less aa: PGD-AT - SPAT, points",
         "spat",
         (S, B),
-        lambda s, b: accuracy_of(b, "pgd20") - accuracy_of(b, "aa") - accuracy_of(s, "pgd20") + accuracy_of(s, "aa"),
+        lambda s, b: (
+            accuracy_of(b, "pgd20")
+            - accuracy_of(b, "aa")
+            - accuracy_of(s, "pgd20")
+            + accuracy_of(s, "aa")
+        ),
     )
     yield Claim(
         paper,
@@ -151,7 +156,13 @@ def _sparta(paper="Sparta (our reconstruction)", V="Sparta (V2)", T="sparta_tran
         "1 - the most that cut or held gates find beyond the margin, in any Sparta, points",
         "sparta",
         gated,
-        lambda *ds: 1 - max(accuracy_of(d, "cw20") - min(accuracy_of(d, "cut"), accuracy_of(d, "held")) for d in ds),
+        lambda *ds: (
+            1
+            - max(
+                accuracy_of(d, "cw20") - min(accuracy_of(d, "cut"), accuracy_of(d, "held"))
+                for d in ds
+            )
+        ),
     )
     yield Claim(
         paper,

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 
 from ..measure.intervals import wilson
-from .results import results
+from .frames import mean_interval, results
 from .sizes import SIZES
 from .study import studies
 

@@ -1,239 +1,287 @@
-"Frames, tables and figures of what lies in results files"
+"""The results of a study, from its files alone
+
+Frame, table, figure, comparison of rows, verdict on a claim
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from ..core.paths import shell, what_is
-from ..core.settings import settings
+from ..core.paths import what_is
 from ..measure.intervals import paired, wilson
-from .sizes import SIZES
-from .study import SCHEMA, find_study, jobs, studies
+
+__all__ = ["STUDY_SCHEMA", "Results", "read_results", "mean_interval", "unpacked"]
+
+STUDY_SCHEMA = 1  # of a study's results
+NBSP = "\u00a0"  # narrow columns break nowhere in a number with its interval
 
 
-def unbits(text, n):
-    "(n,) bool from what `bits` wrote. ValueError where that is not n images"
+def mean_interval(
+    values,  # one for each seed
+    level: float = 0.95,  # confidence, in (0,1)
+) -> tuple:  # mean, half the width of Student's interval: NaN with one value
+    "Mean of independent values and how far it may lie from the true one"
+    from scipy.stats import t
+
+    n = len(values)
+    mean = sum(values) / n
+    if n < 2:
+        return mean, math.nan
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
+    return mean, t.ppf((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
+
+
+def unpacked(
+    text: str,  # eight images to a byte, in base64
+    n: int,  # images
+) -> torch.Tensor:  # (n,) bool
+    "Which images were answered right. ValueError where the text does not hold n answers"
     import numpy as np
 
     raw = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     if len(raw) != -(-n // 8):
         raise ValueError(
-            f"{len(raw)} bytes hold the answers, not those to {n} images; the file is damaged, run"
-            " the study again."
+            f"{len(raw)} bytes hold the answers, not those to {n} images; "
+            "the file is damaged, run the study again."
         )
     return torch.from_numpy(np.unpackbits(raw, count=n).astype(bool))
 
 
-# pandas.DataFrame: a row per study and size; runs done, runs in all, minutes that they took
-def status(name=None):
-    "What is done and what is missing"
-    import pandas as pd
+def _share(value):
+    return value["correct"] / value["n"]
 
-    rows = []
-    for s in [find_study(name)] if name else studies().values():
-        for size in SIZES:
-            all_ = jobs(s, size)
-            there = [j for j in all_ if j.done()]
-            old = sum(j.path.is_file() for j in all_) - len(there)
-            rows.append(
-                dict(
-                    study=s.name,
-                    size=size,
-                    done=len(there),
-                    of=len(all_),
-                    outdated=old,
-                    minutes=round(
-                        sum(sum(d["seconds"].values()) for d in results(s.name, size)) / 60, 1
-                    ),
-                )
+
+def _weakest(value, classes):
+    "(accuracy, class) of the class that is answered worst; the first of equals"
+    shares = zip(value["class_correct"], value["class_n"], classes, strict=True)
+    return min((k / n, name) for k, n, name in shares if n)
+
+
+@dataclass(frozen=True, repr=False)
+class Results:
+    "The results of a study: a dict for each run, as written"
+
+    runs: tuple  # of dicts
+    place: str = ""  # where they lie
+    order: tuple = ()  # rows from top to bottom; those that are not in it come after, by name
+
+    @property
+    def sizes(self) -> list:
+        return list(dict.fromkeys(d["size"] for d in self.runs))
+
+    @property
+    def arms(self) -> list:
+        "The rows, in order"
+        found = sorted({d["arm"] for d in self.runs})
+        return [a for a in self.order if a in found] + [a for a in found if a not in self.order]
+
+    def at(self, size: str) -> Results:
+        "The runs of one size. ValueError where there are none"
+        runs = tuple(d for d in self.runs if d["size"] == size)
+        if not runs:
+            raise ValueError(
+                f"there are no results at size {size!r} in {self.place}; "
+                f"there are {', '.join(self.sizes)}."
             )
-    return pd.DataFrame(rows).set_index(["study", "size"])
+        return Results(runs, self.place, self.order)
+
+    def _one_size(self) -> Results:
+        if len(self.sizes) == 1:
+            return self
+        raise ValueError(
+            f"{self.place} holds results of the sizes {', '.join(self.sizes)}; "
+            f"choose one: .at({self.sizes[0]!r})."
+        )
+
+    def frame(self):  # pandas.DataFrame, a row per run and attack
+        """size, arm, seed, attack, n, accuracy, lo, hi (Wilson), weakest_class, weakest, flags
+
+        Seconds, parameters, extra
+        """
+        import pandas as pd
+
+        rows = []
+        for d in self.runs:
+            about = {k: d[k] for k in ("size", "arm", "seed")}
+            after = {"parameters": d["parameters"], "extra": d["extra"]}
+            for attack, v in d["attacks"].items():
+                if "/" in attack:  # a part of a cascade
+                    continue
+                lo, hi = wilson(v["correct"], v["n"])
+                weakest, name = _weakest(v, d["classes"])
+                rows.append(
+                    {
+                        **about,
+                        "attack": attack,
+                        "n": v["n"],
+                        "accuracy": _share(v),
+                        "lo": lo,
+                        "hi": hi,
+                        "weakest_class": name,
+                        "weakest": weakest,
+                        "flags": ", ".join(d["trust"]["flags"]),
+                        "seconds": sum(d["seconds"].values()),
+                        **after,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def table(
+        self,
+        attacks=("clean", "pgd20", "cw20", "aa"),  # columns
+        weakest="cw20",  # attack under which the weakest class is shown
+    ):  # pandas.DataFrame of texts, a row per arm; per size and arm where there are several sizes
+        """Percent, mean over seeds ± half of Student's 95% interval.
+
+        Of one seed [Wilson's 95% interval over its images]; seeds, flags of the trust cards
+        """
+        import pandas as pd
+
+        if len(self.sizes) > 1:
+            tables = {s: self.at(s).table(attacks, weakest) for s in self.sizes}
+            return pd.concat(tables, names=["size"])
+        frame = self.frame()
+        rows = {}
+        for arm in self.arms:
+            mine = frame[frame.arm == arm]
+            cells = {
+                k: _cell(mine[mine.attack == k], "accuracy") if (mine.attack == k).any() else ""
+                for k in attacks
+                if (frame.attack == k).any()
+            }
+            rows[arm] = {
+                **cells,
+                f"weakest class, {weakest}": _cell(mine[mine.attack == weakest], "weakest"),
+                "seeds": mine.seed.nunique(),
+                "flags": ", ".join(sorted({k for t in mine["flags"] for k in t.split(", ") if k})),
+            }
+        return pd.DataFrame(rows).T.rename_axis("arm")
+
+    def solved(self, arm: str, seed: int, attack: str = "aa"):  # (n,) bool, or None
+        """Which images the network of a run answers right under an attack
+
+        None where that was not kept
+        """
+        for d in self._one_size().runs:
+            value = d["attacks"].get(attack, {})
+            if (d["arm"], d["seed"]) == (arm, seed) and "right" in value:
+                return unpacked(value["right"], value["n"])
+        return None
+
+    def compare(self, a: str, b: str, attack: str = "aa", column: str = "accuracy") -> tuple:
+        """Mean of a - b over common seeds, lowest and highest plausible value, number of seeds.
+
+        Over seeds Student's 95% interval; of one seed the one over its images: that holds for
+        these two networks, not for two more trainings. ValueError where the rows share no seed
+        """
+        frame = self._one_size().frame()
+        first, second = (
+            frame[(frame.arm == k) & (frame.attack == attack)].set_index("seed")[column]
+            for k in (a, b)
+        )
+        both = sorted({*first.index} & {*second.index})
+        if not both:
+            raise ValueError(f"{a!r} and {b!r} share no seed in {self.place} under {attack!r}.")
+        if len(both) == 1 and column == "accuracy":
+            answers = [self.solved(k, both[0], attack) for k in (a, b)]
+            if all(v is not None for v in answers):
+                return (*paired(*answers), 1)
+        mean, half = mean_interval([first[s] - second[s] for s in both])
+        return mean, mean - half, mean + half, len(both)
+
+    def judged(
+        self,
+        claim,  # a `Claim`: arms, value, least, either
+    ) -> dict:  # mean, lo, hi (NaN with one seed), seeds, verdict
+        """A claim's number over the seeds that all its rows have, and whether it is supported
+
+        Refuted, unproven or open
+        """
+        runs = {(d["arm"], d["seed"]): d for d in self._one_size().runs}
+        seeds = sorted(s for a, s in runs if a == claim.arms[0])
+        seeds = [s for s in seeds if all((b, s) in runs for b in claim.arms)]
+        values = [claim.value(*(runs[a, s] for a in claim.arms)) for s in seeds]
+        mean, half = mean_interval(values) if values else (math.nan, math.nan)
+        verdict = _verdict(mean, half, len(values), claim)
+        return {
+            "mean": mean,
+            "lo": mean - half,
+            "hi": mean + half,
+            "seeds": len(values),
+            "verdict": verdict,
+        }
+
+    def plot(self, attacks=("clean", "pgd20", "aa"), ax=None):  # the axes
+        "Every run a dot, every arm's mean with Student's 95% interval; arms from top to bottom"
+        from .results_plot import plot_arms
+
+        return plot_arms(self._one_size().frame(), self.arms, attacks, ax)
+
+    def __repr__(self):
+        head = f"{len(self.runs)} runs in {self.place}: {', '.join(self.arms)}"
+        return f"{head}\n{self.table().to_string()}"
+
+    def _repr_html_(self):
+        return self.table().to_html()
 
 
-# ---- reading
+def _cell(rows, column):
+    "A number of the table with its interval"
+    mean, half = (100 * v for v in mean_interval(list(rows[column])))
+    if len(rows) > 1:
+        return f"{mean:.1f}{NBSP}±{NBSP}{half:.1f}"
+    if column != "accuracy":
+        return f"{mean:.1f}"
+    return f"{mean:.1f} [{100 * rows.lo.item():.1f},{NBSP}{100 * rows.hi.item():.1f}]"
 
 
-def results(study, size="laptop") -> list:  # dicts, as written
-    "All results of a study at a size. ValueError where a file is damaged"
-    out = []
-    for p in sorted((settings().results / study / size).glob("*.json")):
+def _verdict(mean, half, n, claim):
+    "What the seeds say of a claim"
+    if n < 3:
+        return "open"
+    if mean - half > claim.least or (claim.either and mean + half < claim.least):
+        return "supported"
+    at_it = half == 0 and mean <= claim.least
+    if not claim.either and (mean + half < claim.least or at_it):
+        return "refuted"
+    return "unproven"
+
+
+def read_results(
+    folder,  # of a study, or of one of its sizes
+    order=(),  # rows from top to bottom
+) -> Results:
+    """The results that lie in a folder
+
+    FileNotFoundError where there are none, ValueError where a file is damaged
+    """
+    folder = Path(folder)
+    files = sorted(folder.glob("*.json")) or sorted(folder.glob("*/*.json"))
+    runs = []
+    for path in files:
         try:
-            d = json.loads(p.read_text(encoding="utf-8"))
+            d = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise ValueError(
-                f"{p} is {what_is(p)} and no whole result; move it away and run the study again."
+                f"{path} is {what_is(path)} and no whole result; "
+                "move it away and run the study again."
             ) from None
-        if d.get("schema") != SCHEMA:
+        if not isinstance(d, dict) or "arm" not in d:
+            continue
+        if d.get("schema") != STUDY_SCHEMA:
             raise ValueError(
-                f"{p} has schema {d.get('schema')!r}, this version reads {SCHEMA}; run the study"
-                " again."
+                f"{path} has schema {d.get('schema')!r}, this version reads {STUDY_SCHEMA}; "
+                "run the study again."
             )
-        out.append(d)
-    return out
-
-
-def whole(study, size="laptop") -> bool:
-    "Has every arm at least one result?"
-    return {*find_study(study).arms} <= {d["arm"] for d in results(study, size)}
-
-
-def frame(study, size="laptop"):  # pandas.DataFrame, a row per run and attack
-    """arm, seed, attack, n, accuracy, lo, hi (Wilson), weakest_class, weakest, flags, seconds,
-    parameters. ValueError where there are no results
-    """
-    import pandas as pd
-
-    rows = []
-    for d in results(study, size):
-        for k, v in d["attacks"].items():
-            if "/" in k:
-                continue
-            acc = [c / n if n else math.nan for c, n in zip(v["class_correct"], v["class_n"])]
-            weak = min((a, c) for a, c in zip(acc, d["classes"]) if a == a)
-            lo, hi = wilson(v["correct"], v["n"])
-            rows.append(
-                dict(
-                    arm=d["arm"],
-                    seed=d["seed"],
-                    attack=k,
-                    n=v["n"],
-                    accuracy=v["correct"] / v["n"],
-                    lo=lo,
-                    hi=hi,
-                    weakest_class=weak[1],
-                    weakest=weak[0],
-                    flags=", ".join(d["trust"]["flags"]),
-                    seconds=sum(d["seconds"].values()),
-                    parameters=d["parameters"],
-                    extra=d["extra"],
-                )
-            )
-    if not rows:
-        raise ValueError(
-            f"there are no results of {study!r} at size {size!r} in {settings().results}; run:"
-            f" {shell('spat_nb', 'study', 'run', study, '--size', size)}"
+        runs.append(d)
+    if not runs:
+        raise FileNotFoundError(
+            f"there are no results of a study in {folder}; check the path, or run it first."
         )
-    return pd.DataFrame(rows)
-
-
-def mean_interval(v, level=0.95):
-    "Mean of the seeds' values and half the width of Student's interval; NaN with one seed"
-    from scipy.stats import t
-
-    n, m = len(v), sum(v) / len(v)
-    if n < 2:
-        return m, math.nan
-    sd = math.sqrt(sum((a - m) ** 2 for a in v) / (n - 1))
-    return m, t.ppf((1 + level) / 2, n - 1) * sd / math.sqrt(n)
-
-
-# pandas.DataFrame, a row per arm
-def table(study, size="laptop", attacks=("clean", "pgd20", "cw20", "aa"), weakest="cw20"):
-    """Percent, mean over seeds ± half of Student's 95% interval (one seed: [Wilson's 95% interval
-    over its images]): each attack, the weakest class under the attack `weakest`; seeds, flags of
-    the trust cards
-    """
-    import pandas as pd
-
-    f, order = frame(study, size), list(find_study(study).arms)
-
-    def show(g, column="accuracy"):
-        m, half = (100 * v for v in mean_interval(list(g[column])))
-        if len(g) == 1:
-            return f"{m:.1f}" + (
-                f" [{100 * g.lo.item():.1f},\u00a0{100 * g.hi.item():.1f}]"
-                if column == "accuracy"
-                else ""
-            )
-        # narrow columns break nowhere in it
-        return f"{m:.1f}\u00a0±\u00a0{half:.1f}"
-
-    rows = {}
-    for arm in sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order)):
-        g = f[f.arm == arm]
-        flags = sorted({k for t in g["flags"] for k in t.split(", ") if k})
-        rows[arm] = {
-            **{
-                k: show(g[g.attack == k]) if (g.attack == k).any() else ""
-                for k in attacks
-                if (f.attack == k).any()
-            },
-            f"weakest class, {weakest}": show(g[g.attack == weakest], "weakest"),
-            "seeds": g.seed.nunique(),
-            "flags": ", ".join(flags),
-        }
-    return pd.DataFrame(rows).T.rename_axis("arm")
-
-
-def solved(d, attack="aa"):  # (n,) bool, or None
-    "Which images a result's network answers right under an attack; None where that was not kept"
-    v = d["attacks"].get(attack, {})
-    return unbits(v["right"], v["n"]) if "right" in v else None
-
-
-# mean of a-b over the seeds that both have, lowest and highest plausible value, number of seeds
-def compare(study, a, b, attack="aa", size="laptop", column="accuracy") -> tuple:
-    """Paired difference between two arms; shares. Over seeds Student's 95% interval; of one seed
-    the one over its images, where their answers were kept (else NaN): that one holds for these two
-    networks, not for two more trainings. ValueError where the arms share no seed"""
-    f = frame(study, size)
-    va, vb = (f[(f.arm == k) & (f.attack == attack)].set_index("seed")[column] for k in (a, b))
-    both = sorted({*va.index} & {*vb.index})
-    if not both:
-        raise ValueError(
-            f"{a!r} and {b!r} share no seed in {study} at size {size!r} under {attack!r}."
-        )
-    if len(both) == 1 and column == "accuracy":
-        ra, rb = (
-            solved(d, attack)
-            for k in (a, b)
-            for d in results(study, size)
-            if (d["arm"], d["seed"]) == (k, both[0])
-        )
-        if ra is not None and rb is not None:
-            return (*paired(ra, rb), 1)
-    m, half = mean_interval([va[s] - vb[s] for s in both])
-    return m, m - half, m + half, len(both)
-
-
-def plot(study, size="laptop", attacks=("clean", "pgd20", "aa"), ax=None):
-    "Every run a dot, every arm's mean with Student's 95% interval; arms from top to bottom"
-    import matplotlib.pyplot as plt
-
-    from spat_nb.core.plot import PALETTE, plain
-
-    f, order = frame(study, size), list(find_study(study).arms)
-    arms = sorted(f.arm.unique(), key=lambda a: order.index(a) if a in order else len(order))
-    ax = ax or plt.subplots(figsize=(7, 0.8 + 0.42 * len(arms)), layout="constrained")[1]
-    for k, attack in enumerate(attacks):
-        first = True
-        for i, arm in enumerate(arms):
-            v = list(100 * f[(f.arm == arm) & (f.attack == attack)].accuracy)
-            if not v:
-                continue
-            at, (m, half) = i + (k - (len(attacks) - 1) / 2) * 0.22, mean_interval(v)
-            ax.plot(v, [at] * len(v), ".", color=PALETTE[k], alpha=0.35, ms=6)
-            ax.errorbar(
-                m,
-                at,
-                xerr=None if math.isnan(half) else half,
-                fmt="osD^v"[k % 5],
-                color=PALETTE[k],
-                ms=5,
-                capsize=2,
-                lw=1,
-                label=plain(attack) if first else None,
-            )
-            first = False
-    ax.set_yticks(range(len(arms)), [plain(a) for a in arms])
-    ax.invert_yaxis()
-    ax.grid(axis="x", alpha=0.3)
-    ax.set(
-        xlabel=f"accuracy, % of test images ({size}); dots: seeds, bars: 95% intervals of the mean"
-    )
-    ax.legend(fontsize=8)
-    return ax
+    return Results(tuple(runs), str(folder), tuple(order))

@@ -16,7 +16,7 @@ from ..core.precision import compiler
 from ..core.settings import default_device
 from ..models.saving import save
 from .budget import OutOfTime, alone_in, time_limit
-from .results import results
+from .frames import results
 from .study import SCHEMA, find_study, jobs
 from .work import begin, commit_now, judge_run, learn, load_result, trained, write_result
 

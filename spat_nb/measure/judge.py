@@ -1,0 +1,238 @@
+"""Judge a network: one battery of attacks, one report"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+
+from .. import __version__
+from ..attacks.attack import pgd
+from ..attacks.balls import Ball, a_ball
+from ..attacks.filling import attack_in
+from ..core import spec
+from ..core.digest import describe
+from ..core.evalmode import device_of
+from ..core.machine import device_name
+from ..core.settings import default_device
+from ..core.slots import argument, name_of, normal, split_specs
+from ..data.batches import pick
+from ..models.networks import count
+from .evaluate import evaluate
+from .metering import metered
+from .report import Report
+from .trust import trust as trust_card
+
+__all__ = ["STANDARD", "NAMES", "standard_battery", "named_attacks", "judge"]
+
+# what every network is judged by, unless somebody asks for something else
+STANDARD = "fgsm, pgd(steps=20)"
+# names under which results are recorded
+NAMES = {"autoattack": "aa", "pgd(steps=20, loss=margin)": "cw20"}
+
+
+def quarter_steps(ball: Ball, **slots) -> Callable:
+    "PGD as it is judged by: where nobody says `lr`, a step is a quarter of the radius"
+    return pgd(ball, **{"lr": ball.eps / 4, **slots})
+
+
+def standard_battery(
+    ball: Ball,  # threat model
+) -> dict:  # name -> attack
+    "The attacks of `STANDARD`"
+    return named_attacks(STANDARD, ball)
+
+
+def _name(text):
+    "The row of the table: 'pgd20' for pgd(steps=20), 'aa' for autoattack"
+    return NAMES.get(text) or f"{name_of(text)}{argument(text, 'steps') or ''}"
+
+
+def _free(name, taken):
+    "`name`, with a number where it would come twice"
+    same = [k for k in taken if k == name or k.startswith(f"{name} ")]
+    return f"{name} {len(same) + 1}" if same else name
+
+
+def _of_spec(text, ball, outside):
+    "(attack, its spec) of one spec. ValueError where it names nothing"
+    name_of(text)
+    maker = spec.make(text, outside, now=False)
+    if maker is pgd or (isinstance(maker, partial) and maker.func is pgd):
+        maker = partial(quarter_steps, **getattr(maker, "keywords", {}))
+    return attack_in(maker, ball, text), text
+
+
+def named_attacks(
+    attacks,  # 'fgsm, pgd(steps=20)', a list of specs or attacks, or a dict name -> one of these
+    ball: Ball,  # threat model
+    outside: bool = False,  # may a text name what is not ours? Only where a person typed it
+) -> dict:  # name -> attack(model, x, y)
+    """The attacks, each in the ball
+
+    ValueError in one sentence for one that does not fit it, or that nobody knows
+    """
+    return {k: attack for k, (attack, _) in _chosen(attacks, a_ball(ball), outside).items()}
+
+
+def _chosen(attacks, ball, outside):
+    "name -> (attack, its spec or what else tells it)"
+    if isinstance(attacks, dict):
+        return {k: _one(k, v, ball, outside) for k, v in attacks.items()}
+    out = {}
+    for attack in attacks if isinstance(attacks, (list, tuple)) else [attacks]:
+        if not isinstance(attack, str):
+            name = getattr(attack, "__name__", type(attack).__name__.lower())
+            out[_free(name, out)] = _one(name, attack, ball, outside)
+            continue
+        for text in split_specs(attack):
+            written = normal(text, outside)
+            out[_free(_name(written), out)] = _of_spec(written, ball, outside)
+    return out
+
+
+def _one(name, attack, ball, outside):
+    "(attack, what tells it) of one that has a name already"
+    if isinstance(attack, str):
+        return _of_spec(normal(attack, outside), ball, outside)
+    made = attack_in(attack, ball, name)
+    try:
+        return made, spec.text(attack)
+    except (TypeError, ValueError):
+        return made, describe(made)
+
+
+def _is_pair(data):
+    "Are these tensors (x, y)?"
+    return isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape")
+
+
+def _check_trust(data, ball):
+    "Refuse what the trust gates cannot look at, before anything has run"
+    if ball.eps == 0:
+        raise ValueError(
+            "trust asks whether a robust accuracy is real, which needs a radius above 0; "
+            "give another ball."
+        )
+    if not hasattr(data, "subset") and not _is_pair(data):
+        raise TypeError(
+            f"data is a {type(data).__name__}, of which trust can take no part; "
+            "give Batches, which in_memory(data) makes of it, or tensors (x, y)."
+        )
+
+
+def _part(data, n):
+    "`n` images of the data, as many of each class as can be; all where `n` is None"
+    if n is None:
+        return data
+    if hasattr(data, "subset"):
+        if n > data.n:
+            raise ValueError(f"n is {n}, but there are {data.n} images; leave it out to take all.")
+        return data.subset(n)
+    if _is_pair(data):
+        x, y = data
+        if n > len(y):
+            raise ValueError(f"n is {n}, but there are {len(y)} images; leave it out to take all.")
+        chosen = pick(y, n).to(x.device)
+        return x[chosen], y[chosen]
+    raise TypeError(f"data is a {type(data).__name__}, of which no part can be taken; leave out n.")
+
+
+def _network(model):
+    "The make of a network and its number of parameters"
+    if not isinstance(model, nn.Module):
+        return getattr(model, "__name__", type(model).__name__)
+    if isinstance(getattr(model, "config", None), dict):
+        return repr(model)
+    return f"{type(model).__name__}: {count(model):,} parameters"
+
+
+def _images(data, record):
+    "What was judged, in words"
+    shape = getattr(data, "shape", None)
+    if shape is None and _is_pair(data):
+        shape = tuple(data[0].shape[1:])
+    size = f" of {'x'.join(map(str, shape))}" if shape is not None else ""
+    return f"{len(record.y):,} images{size}, {len(record.classes)} classes"
+
+
+def judge(
+    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    data,  # `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
+    ball: Ball | str,  # threat model, or its spec: 'L2(0.5)'
+    attacks=STANDARD,  # see `named_attacks`; pgd without lr= steps by a quarter of the radius
+    trust: bool
+    | dict = False,  # also ask whether the number is real; a dict is more for `trust`: n, cost, ...
+    device=None,  # where the network is judged; default: where it is
+    resume=None,  # file that keeps what is done: a judgement that was killed goes on from it
+    precision: str
+    | None = None,  # how the network runs while it is attacked; default: the reader's setting
+    n: int | None = None,  # so many images, balanced by class; default: all
+    seed: int = 0,  # of random starts
+    progress: bool = True,  # show a bar
+    name: str = "",  # of the network, for the report; default: its make
+    source: str = "",  # of the images, for the report: 'digits, test'
+    devices=None,  # `devices.many()`: this process is one of many, each judges its share
+    outside: bool = False,  # may texts name what is not ours? Only where a person typed them
+) -> Report:
+    """Attack the network, count what stands, and say whether the number can be trusted.
+
+    ValueError or TypeError in one sentence where network, data, ball and attacks do not fit
+    """
+    ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
+    if trust:
+        _check_trust(data, ball)
+    if device is not None and isinstance(model, nn.Module):
+        model = model.to(default_device(device))
+    chosen = _chosen(attacks, ball, outside)
+    made = {k: attack for k, (attack, _) in chosen.items()}
+    counted, meters = metered(made)
+    data = _part(data, n)
+    run = devices.evaluate if devices is not None else evaluate
+    progress = progress and (devices is None or devices.first)
+    options = {"seed": seed, "progress": progress, "resume": resume}
+    record = run(model, data, precision, **options, **counted)
+    card = None
+    if trust:
+        more = trust if isinstance(trust, dict) else {}
+        card = trust_card(model, data, ball, **{"progress": progress, "seed": seed, **more})
+    return Report(
+        record=record,
+        ball=spec.text(ball),
+        network=f"{name}: {_network(model)}" if name else _network(model),
+        data=f"{source}: {_images(data, record)}" if source else _images(data, record),
+        device=device_name(device_of(model)),
+        threads=torch.get_num_threads(),
+        attacks={k: told for k, (_, told) in chosen.items()},
+        card=card,
+        passes=_passes(made, meters),
+        made={
+            "spat_nb": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "seed": seed,
+        },
+    )
+
+
+def _passes(attacks, meters):
+    """attack -> passes for each image it was run on; of a cascade the members'
+
+    What a journal gave back was not counted
+    """
+    out = {k: m.each() for k, m in meters.items() if m.images}
+    for name, attack in attacks.items():
+        if name in meters:
+            continue
+        members = [meters[f"{name}/{m}"] for m in attack.members]
+        first = members[0].images
+        if first:
+            out[name] = {
+                "images": first,
+                "forward": round(sum(m.forward for m in members) / first, 4),
+                "backward": round(sum(m.backward for m in members) / first, 4),
+            }
+    return out

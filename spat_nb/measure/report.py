@@ -1,0 +1,234 @@
+"""What a judgement says
+
+The answers, the gates, the work it took, and one verdict over all of it
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+from ..core.files import write_aside
+from ..core.paths import what_is
+from .card import Card
+from .record import Record
+
+__all__ = ["SCHEMA", "DOUBTS", "Report"]
+
+SCHEMA = 1
+KIND = "report"
+# first words of the notes that say: this number may be too high
+DOUBTS = {
+    "masked": "Square, which needs no gradient, found more than the attacks with gradients",
+    "no slope": "the gradient is zero on some images",
+    "random": "the network answers at random",
+    "dynamic": "the network runs a search before it answers",
+}
+
+
+def _json_of(thing) -> dict:
+    "What `thing.save` writes, as JSON values"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "it.json"
+        thing.save(path)
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _from_json(kind, values):
+    "What `kind.load` reads from JSON values"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "it.json"
+        path.write_text(json.dumps(values), encoding="utf-8")
+        return kind.load(path)
+
+
+def _percent(share):
+    return f"{100 * share:.1f}%"
+
+
+@dataclass(eq=False, repr=False)
+class Report:
+    "A judgement of one network. Print it, show it in a notebook, `save` and `load` it"
+
+    record: Record  # the answer to every image, clean and under every attack
+    ball: str  # threat model, as a spec
+    network: str  # name or make, and number of parameters
+    data: str  # name, number and shape of the images
+    device: str  # on which it was judged
+    threads: int  # of the CPU
+    attacks: dict  # name -> spec, or description, of every attack
+    card: Card | None = None  # of the trust gates; None: not asked
+    passes: dict = field(
+        default_factory=dict
+    )  # attack -> images, forward and backward passes for each
+    made: dict = field(default_factory=dict)  # versions, commit, and whatever a caller adds
+
+    # ---- what it says
+
+    @property
+    def seconds(self) -> dict:
+        "attack -> seconds"
+        return self.record.info.get("seconds", {})
+
+    @property
+    def per_class(self):  # pandas.DataFrame, a row per class, a column per attack
+        "Accuracy of every class under every attack"
+        return self.record.class_table()
+
+    @property
+    def hardest(self) -> str:
+        "The row with the lowest accuracy: 'worst' where several attacks were tried"
+        return self.record.names[-1]
+
+    @property
+    def weakest(self) -> tuple:  # class, its accuracy in [0,1], under which row
+        "The class that falls most, under the hardest row"
+        return (*self.record.weakest(self.hardest), self.hardest)
+
+    @property
+    def flags(self) -> list:  # of names
+        "Whoever doubts the number: gates of the trust card, and AutoAttack's own warnings"
+        gates = self.card.flags if self.card is not None else []
+        return [
+            *gates,
+            *(k for k in DOUBTS if any(n.startswith(f"{k}:") for n in self.record.notes)),
+        ]
+
+    @property
+    def verdict(self) -> str:
+        "Flagged or not, by whom, and what is left of the accuracy under all that was tried"
+        n = len(self.record.y)
+        left = (
+            f"{_percent(self.record.accuracy(self.hardest))} of {n} images stand under all attacks"
+        )
+        if self.card is not None:
+            share = _percent(self.card.accuracy["everything"])
+            left += f", {share} of {self.card.n} under the gates' attacks too"
+        if self.flags:
+            who = ", ".join(self.flags)
+            return f"flagged by {who}: {left}; do not trust the number before you know why."
+        if self.card is None:
+            return f"not asked whether the number is real (trust=True asks): {left}."
+        return f"no flag: {left}."
+
+    def table(self):  # pandas.DataFrame, a row per attack
+        """n, accuracy, lo, hi (Wilson, 95%), weakest class and its accuracy
+
+        Passes for each image, seconds
+        """
+        table = self.record.table()
+        for way in ("forward", "backward"):
+            table[way] = [self.passes.get(k, {}).get(way) for k in table.index]
+        table["seconds"] = [self.seconds.get(k) for k in table.index]
+        return table.astype({"forward": float, "backward": float, "seconds": float})
+
+    def head(self) -> list:  # of lines
+        "What was judged, and where: network, data, ball, device, threads"
+        threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
+        precision = self.record.info.get("precision", "float32")
+        return [
+            f"network  {self.network}",
+            f"data     {self.data}",
+            f"ball     {self.ball}",
+            f"device   {self.device}, {threads}, {precision}",
+        ]
+
+    def _said(self) -> list:
+        "The lines below the table: weakest class, verdict, notes, advice"
+        name, accuracy, row = self.weakest
+        advice = self.card.advice() if self.card is not None else []
+        return [
+            f"weakest class: {name}, {_percent(accuracy)} under {row}",
+            f"verdict: {self.verdict}",
+            *self.record.notes,
+            *advice,
+        ]
+
+    def _gates(self):
+        "The table of the trust card, without its headline: the verdict stands in one place"
+        return self.card.table().drop(columns=["lo", "hi", "note"])
+
+    def __repr__(self):
+        table = self.table().to_string(float_format="{:.4g}".format, na_rep="")
+        lines = [*self.head(), "", table, "", *self._said()]
+        if self.card is not None:
+            lines += ["", self._gates().to_string(float_format="{:.3g}".format, na_rep="")]
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        head = "<br>".join(escape(line) for line in self.head())
+        table = self.table().to_html(float_format="{:.4g}".format, na_rep="")
+        said = "".join(f"<p>{escape(line)}</p>" for line in self._said())
+        gates = ""
+        if self.card is not None:
+            gates = self._gates().to_html(float_format="{:.3g}".format, na_rep="")
+        return f"<p>{head}</p>{table}{said}{gates}"
+
+    def plot(self, row: str = "", ax=None):  # the axes
+        "Every class by itself under a row of the table, with 95% intervals; default: the hardest"
+        from spat_nb.core.plot import class_bars
+
+        row = row or self.hardest
+        each = self.record.per_class(row)
+        label = f"accuracy under {row}"
+        names = list(each.index)
+        return class_bars(names, each.accuracy, each.lo, each.hi, xlabel=label, ax=ax)
+
+    # ---- files
+
+    def save(self, path):
+        "Write to a JSON file"
+        values = {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "record": _json_of(self.record),
+            "card": _json_of(self.card) if self.card is not None else None,
+        }
+        for key in ("ball", "network", "data", "device", "threads", "attacks", "passes", "made"):
+            values[key] = getattr(self, key)
+        with write_aside(path) as part:
+            part.write_text(json.dumps(values), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path) -> Report:
+        """Read what `save` wrote
+
+        FileNotFoundError, or ValueError where the file is damaged or no report
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no report {path}; check the path, or judge first.")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            kind = values["kind"]
+        except (ValueError, KeyError, TypeError):
+            kind = None
+        if kind != KIND:
+            raise ValueError(
+                f"{path} is {what_is(path)} and no report; give the file that report.save wrote."
+            )
+        if values.get("schema") != SCHEMA:
+            raise ValueError(
+                f"{path} has schema {values.get('schema')!r}, this version reads {SCHEMA}; "
+                "judge again."
+            )
+        try:
+            fields = {
+                k: values[k] for k in ("ball", "network", "data", "device", "threads", "attacks")
+            }
+            report = cls(
+                record=_from_json(Record, values["record"]),
+                card=_from_json(Card, values["card"]) if values["card"] else None,
+                passes=values["passes"],
+                made=values["made"],
+                **fields,
+            )
+            repr(report)  # a whole report can say what it says
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise ValueError(
+                f"{path} holds no whole report ({' '.join(str(e).split())}); judge again."
+            ) from None
+        return report

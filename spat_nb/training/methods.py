@@ -1,0 +1,191 @@
+"""The table of slots: every method as the few fields of a recipe that it changes"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+from ..core import spec
+from ..core.slots import name_of, with_slots
+from .recipe import Recipe
+
+__all__ = ["Method", "METHODS", "SHORT", "changed", "method", "method_table"]
+
+# short words: where in a recipe they stand
+SHORT = {
+    "eps": ("ball", "eps"),
+    "steps": ("attack", "steps"),
+    "start": ("attack", "start"),
+    "inner": ("attack", "loss"),
+    "width": ("model", "width"),
+    "act": ("model", "act"),
+    "head": ("model", "head"),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    "A row of the table of slots. An empty slot is as in the row of PGD-AT"
+
+    says: str  # what it does, and whose it is
+    fields: dict = field(default_factory=dict)  # fields of a Recipe, or short words, as specs
+    target: str = ""  # what the training attack moves away from
+    inner: str = ""  # loss that it climbs
+    start: str = ""
+    step: str = ""
+    outer: str = ""  # what the weights descend
+    net: str = ""
+
+
+NEAR = "gaussian(sigma=0.001)"
+HYPERSPHERE = "Hypersphere(scale=15)"
+REPULSIVE = "Prototypes(points='repulsive', rule='dot', metric='linf', width=100)"
+
+METHODS = {
+    "standard": Method(
+        "training on clean images",
+        {"objective": "standard", "best": "clean"},
+        target="-",
+        inner="-",
+        start="-",
+        step="-",
+        outer="ce(x)",
+    ),
+    "pgd_at": Method(
+        "adversarial training (Madry et al. 2018)",
+        {"objective": "pgd_at"},
+        target="label",
+        inner="ce",
+        start="uniform",
+        step="sign",
+        outer="ce(x_adv)",
+        net="as it is",
+    ),
+    "trades": Method(
+        "accuracy plus steadiness (Zhang et al. 2019)",
+        {"objective": "trades(beta=6)", "start": NEAR},
+        target="probs(model, x)",
+        start="gaussian",
+        outer="ce(x) + beta kl",
+    ),
+    "mart": Method(
+        "boosted loss, steadiness where the answer is in doubt (Wang et al. 2020)",
+        {"objective": "mart(beta=5)", "start": NEAR},
+        start="gaussian",
+        outer="boosted(x_adv) + beta (1-p) kl",
+    ),
+    "alp": Method(
+        "adversarial logit pairing (Kannan et al. 2018)",
+        {"objective": "alp(beta=0.5)"},
+        outer="(ce(x) + ce(x_adv))/2 + beta |z-z_adv|^2",
+    ),
+    "free": Method(
+        "the perturbation moves with the gradient of the same pass (Shafahi et al. 2019)",
+        {"objective": "Free", "replays": 4},
+        start="the last one",
+        step="one for each replay",
+    ),
+    "fast": Method(
+        "one step from a random start (Wong et al. 2020), watched for catastrophic overfitting",
+        {"objective": "pgd_at", "attack": "fgsm_rs", "callbacks": ("Sentry",)},
+        step="sign x 1.25 eps, once",
+    ),
+    "awp": Method(
+        "at the worst weights nearby (Wu et al. 2020)",
+        {"objective": "awp(objective=pgd_at, gamma=0.01)"},
+        outer="ce(x_adv) at moved weights",
+    ),
+    "ema": Method(
+        "the average of the weights is what is kept",
+        {"objective": "pgd_at", "callbacks": ("EMA(decay=0.999)",)},
+        net="average of weights",
+    ),
+    "spat": Method(
+        "the label is smoothed where the examples are made (our reading of arXiv 2009.10978)",
+        {"objective": "spat(a=0.1)"},
+        inner="smoothed(ce, a)",
+    ),
+    "hypersphere": Method(
+        "features and weights on a sphere, a margin in the angle (Pang et al. 2020)",
+        {"objective": "pgd_at(loss=margin_ce(m=0.2, scale=15))", "head": HYPERSPHERE},
+        outer="margin_ce",
+        net="Hypersphere head",
+    ),
+    "prototypes": Method(
+        "fixed prototypes that repel each other, no attack in training",
+        {"objective": "standard(loss=pull)", "head": REPULSIVE, "best": "clean"},
+        target="-",
+        inner="-",
+        start="-",
+        step="-",
+        outer="pull(x)",
+        net="Prototypes head",
+    ),
+    "sparta": Method(
+        "activations that look around (our reconstruction from the abstract)",
+        {"objective": "pgd_at", "act": "Sparta"},
+        net="Sparta activation",
+    ),
+}
+
+
+def changed(
+    recipe: Recipe,
+    **changes,  # fields of a Recipe, or short words: eps, steps, start, inner, width, act, head
+) -> Recipe:
+    "The recipe with these changes. ValueError or TypeError in one sentence where one does not fit"
+    names = [f.name for f in fields(Recipe)]
+    if odd := {*changes} - {*names, *SHORT}:
+        raise ValueError(
+            f"a recipe has no field {min(odd)!r}; it has {', '.join(names)}, "
+            f"and the short words {', '.join(SHORT)}."
+        )
+    plain = {k: v for k, v in changes.items() if k in names}
+    new = recipe.but(**plain)
+    for word, value in changes.items():
+        if word in SHORT and word not in names:
+            new = _with_word(new, word, value)
+    return new
+
+
+def _with_word(recipe, word, value):
+    "The recipe with one short word set"
+    slot, argument = SHORT[word]
+    if word == "eps":
+        eps = spec.make(value) if isinstance(value, str) else value
+        return recipe.but(ball=replace(recipe.made("ball"), eps=eps))
+    text = getattr(recipe, slot)
+    if word == "width" and name_of(text) == "WideResNet":
+        argument = "widen"
+    return recipe.but(**{slot: with_slots(text, True, **{argument: value})})
+
+
+def method(
+    name: str,  # a row of `METHODS`
+    **changes,  # `data`, and whatever else shall differ, as in `changed`; these win over the row
+) -> Recipe:
+    """The recipe of a method: method('trades', data='cifar10', eps='8/255', width=16)
+
+    ValueError for an unknown one
+    """
+    if name not in METHODS:
+        raise ValueError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")
+    row = METHODS[name].fields
+    data = changes.pop("data", "digits")
+    asked = {k for k in changes if k in SHORT}
+    first = {k: v for k, v in changes.items() if k not in SHORT}
+    # slots of the reader's come first, so that the row's head goes into the reader's network
+    recipe = changed(Recipe(data=data), **first)
+    recipe = changed(recipe, **{k: v for k, v in row.items() if k not in changes})
+    return changed(recipe, **{k: changes[k] for k in asked})
+
+
+def method_table():  # pandas.DataFrame, a row per method
+    "The slots that each method changes, and the fields of a recipe that set them"
+    import pandas as pd
+
+    rows = {}
+    for name, m in METHODS.items():
+        slots = {k: getattr(m, k) for k in ("target", "inner", "start", "step", "outer", "net")}
+        told = ", ".join(f"{k}={v!r}" for k, v in m.fields.items())
+        rows[name] = {**slots, "recipe": told, "says": m.says}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")

@@ -1,0 +1,246 @@
+"""A recipe says everything that a run depends on
+
+In words that can be typed, kept in a file, compared with others and read by a person.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from ..attacks.balls import Ball
+from ..core import spec
+from ..core.grammar import Call, Named, parse
+from ..core.settings import PRECISIONS
+from ..core.slots import normal, split_specs
+
+__all__ = ["PRESETS", "SLOTS", "Recipe"]
+
+# what a data set is usually trained with; augmentation is the data's own
+PRESETS = {
+    "digits": {"model": "SmallCNN", "ball": "Linf(0.15)", "epochs": 15, "lr": 0.1, "batch": 64},
+    "mnist": {"model": "SmallCNN", "ball": "Linf(0.3)", "epochs": 3, "lr": 0.05, "batch": 128},
+    "imagefolder": {
+        "model": "PreActResNet18",
+        "ball": "Linf(4/255)",
+        "epochs": 8,
+        "lr": 0.1,
+        "batch": 64,
+    },
+    "default": {
+        "model": "PreActResNet18",
+        "ball": "Linf(8/255)",
+        "epochs": 8,
+        "lr": 0.2,
+        "batch": 128,
+    },
+}
+# fields that hold specs, as text; what they name is made when a run begins
+SLOTS = ("model", "ball", "objective", "attack", "optimiser", "schedule")
+# whose weights are kept: best under PGD-10, best on clean validation images, or the last ones
+BEST = ("robust", "clean", "last")
+
+
+def _as_spec(name, value):
+    "The text of a slot's spec. TypeError or ValueError in one sentence that names the slot"
+    try:
+        if name == "ball":  # made already: it waits for nothing
+            return spec.text(spec.make(value, outside=True) if isinstance(value, str) else value)
+        return normal(value, outside=True)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"{name}: {e}") from None
+
+
+def _number(name, value, least=-math.inf, whole=False, above=False):
+    "Check a number. ValueError or TypeError in one sentence"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is {value!r}; give a number.")
+    if whole and value != int(value):
+        raise ValueError(f"{name} is {value!r}; give a whole number.")
+    if not math.isfinite(value) or value < least or (above and value == least):
+        raise ValueError(
+            f"{name} is {value!r}; give a number {'above' if above else 'of at least'} {least:g}."
+        )
+    return int(value) if whole else float(value)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run depends on. What is None is what the data set is usually trained with.
+
+    A slot (model, ball, objective, attack, optimiser, schedule, callbacks) takes a spec,
+    'pgd(steps=5)', or the function, class or partial itself, and keeps the spec. ValueError or
+    TypeError in one sentence for what does not fit
+    """
+
+    data: str = "digits"  # data set, as in `get_data`
+    model: str | None = None  # a network: classes, channels and size are filled in from the data
+    ball: str | None = None  # threat model
+    objective: str = "pgd_at"  # what a step minimises
+    attack: str = "pgd(steps=5)"  # of the training; the ball is filled in
+    epochs: int | None = None  # passes over the training images, replays counted
+    lr: float | None = None  # highest learning rate
+    batch: int | None = None  # images in a step
+    replays: int = 1  # times that each batch is shown in a row (Free-AT)
+    n: int | None = None  # train on so many images, balanced by class; None: all
+    valid: int | None = None  # held-out images; None: as many as are usual for the data set
+    n_test: int | None = None  # judge on so many test images; None: all
+    root: str | None = None  # folder of the data; None: the reader's setting
+    size: int = 224  # of an image folder: height and width in pixels
+    augment: str | None = "usual"  # 'usual' for the data, None, or a spec: crop_flip(4)
+    best: str = "robust"  # weights that are kept: of the best look, or 'last'; see `BEST`
+    look: float | None = None  # epochs between two looks at them; None: 1, of a few epochs 0.5
+    optimiser: str = "sgd"  # (parameters, lr) -> optimiser
+    schedule: str = "one_cycle"  # share of the run done -> factor of lr
+    callbacks: tuple = ()  # specs of more listeners: ('EMA(decay=0.999)',)
+    seed: int = 0  # of weights, order, augmentation and random starts
+    precision: str = "float32"  # of the network in training; see `PRECISIONS`
+
+    def __post_init__(self):
+        preset = PRESETS.get(self.data, PRESETS["default"])
+        for name, value in preset.items():
+            if getattr(self, name) is None:
+                self._set(name, value)
+        self._specs()
+        self._numbers()
+        self.check()
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+    def _specs(self):
+        "Slots as specs in their one way of writing"
+        for name in SLOTS:
+            self._set(name, _as_spec(name, getattr(self, name)))
+        listed = self.callbacks
+        if isinstance(listed, str):
+            listed = split_specs(listed)
+        if not isinstance(listed, (tuple, list)):
+            listed = [listed]
+        self._set("callbacks", tuple(_as_spec("callbacks", c) for c in listed))
+        if self.augment not in (None, "usual"):
+            self._set("augment", _as_spec("augment", self.augment))
+
+    def _numbers(self):
+        "Numbers in their range"
+        for name, least in {
+            "epochs": 0,
+            "batch": 1,
+            "replays": 1,
+            "size": 1,
+            "seed": -math.inf,
+        }.items():
+            self._set(name, _number(name, getattr(self, name), least, whole=True))
+        for name, least in {"n": 1, "valid": 0, "n_test": 1}.items():
+            value = getattr(self, name)
+            if value is not None:
+                self._set(name, _number(name, value, least, whole=True))
+        self._set("lr", _number("lr", self.lr, 0, above=True))
+        if self.look is None:
+            self._set("look", 1.0 if self.epochs > 3 or self.data == "digits" else 0.5)
+        self._set("look", _number("look", self.look, 0, above=True))
+
+    def check(self):
+        "What numbers alone do not say. ValueError or TypeError in one sentence"
+        if not isinstance(self.data, str) or not self.data:
+            raise TypeError(
+                f"data is {self.data!r}; give the name of a data set, 'digits', or an .npz file."
+            )
+        if self.data.lower().endswith(".npz") and Path(self.data).expanduser().is_file():
+            self._set(
+                "data", str(Path(self.data).expanduser().absolute())
+            )  # to be found again from elsewhere
+        if self.root is not None:
+            self._set("root", str(Path(self.root).expanduser().absolute()))
+        if self.best not in BEST:
+            raise ValueError(
+                f"best is {self.best!r}; the weights that are kept are {' or '.join(BEST)}."
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; write {', '.join(PRECISIONS)}.")
+        if not isinstance(self.made("ball"), Ball):
+            raise ValueError(
+                f"ball is {self.ball}; give a threat model with its radius, such as Linf(8/255)."
+            )
+        for name in ("objective", "attack", "optimiser", "schedule", "model"):
+            if not callable(self.made(name)):
+                raise ValueError(
+                    f"{name} is {self.made(name)!r}; give the name of a function or class."
+                )
+
+    # ---- what it names
+
+    def made(self, name: str):
+        "What a slot names: of `ball` the ball itself, else a function, class or partial to call"
+        value = getattr(self, name)
+        if name == "ball":
+            return spec.make(value, True)
+        if name == "callbacks":
+            return [spec.make(c, True, now=False) for c in value]
+        if name == "augment" and value in (None, "usual"):
+            return value == "usual" or None
+        if name == "augment":
+            return spec.make(value, True)
+        return spec.make(value, True, now=False)
+
+    def but(self, **changes) -> Recipe:
+        "The same recipe with other fields"
+        return replace(self, **changes)
+
+    # ---- as text and as a dict
+
+    def as_dict(self) -> dict:
+        "field -> JSON value: texts of specs, numbers, None"
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**values, "callbacks": list(self.callbacks)}
+
+    def text(self) -> str:
+        "One call that makes this recipe again; what the data set's defaults say is left out"
+        usual = Recipe(data=self.data).as_dict()
+        told = {k: v for k, v in self.as_dict().items() if k == "data" or v != usual[k]}
+        return f"Recipe({', '.join(f'{k}={v!r}' for k, v in told.items())})"
+
+    def __str__(self):
+        return self.text()
+
+    @classmethod
+    def from_dict(
+        cls,
+        values: dict,  # what `as_dict` gave
+        outside: bool = False,  # may slots name what is not ours? Only where a person typed them
+    ) -> Recipe:
+        "ValueError where a field is unknown, or names what a file may not name"
+        if not isinstance(values, dict):
+            raise TypeError(f"a recipe is a {type(values).__name__}; give a dict of its fields.")
+        known = {f.name for f in fields(cls)}
+        if odd := {*values} - known:
+            raise ValueError(
+                f"a recipe has no field {min(odd)!r}; it has {', '.join(sorted(known))}."
+            )
+        if not outside:
+            for name in (*SLOTS, "augment"):
+                if isinstance(values.get(name), str) and values[name] != "usual":
+                    normal(values[name])
+            for callback in values.get("callbacks") or ():
+                normal(callback)
+        return cls(**values)
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,  # what `text` gave
+        outside: bool = False,  # as in `from_dict`
+    ) -> Recipe:
+        "ValueError where it is no recipe"
+        call = parse(text)
+        if not isinstance(call, Call) or call.what.name != "Recipe" or call.args:
+            raise ValueError(f"{text[:80]!r} is no recipe; write Recipe(data='digits', ...).")
+        return cls.from_dict({k: _typed(v) for k, v in call.keywords.items()}, outside)
+
+
+def _typed(node):
+    "A value of a recipe's text; a quoted 'file.py:name' is a text here"
+    if isinstance(node, Named):
+        return node.name
+    return [_typed(v) for v in node] if isinstance(node, (list, tuple)) else node
