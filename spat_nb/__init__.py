@@ -1,8 +1,4 @@
-"""Adversarial robustness: learn it, use it, judge it, in literate notebooks
-
-Modules:
-
-- `spat_nb.core.pages`: Pages that need no other file: templates filled in, with everything escaped"""
+"""Adversarial robustness: learn it, use it, judge it, in literate notebooks"""
 
 from . import public as _public
 

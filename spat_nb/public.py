@@ -27,14 +27,15 @@ FLOORS = {
         "spat_nb.data.streams": "resized_crop()",
     },
     "models": {
-        "spat_nb.models.networks": "SmallCNN PreActResNet10 PreActResNet18 PreActResNet34 WideResNet",
+        "spat_nb.models.networks": "SmallCNN PreActResNet10 PreActResNet18 PreActResNet34 "
+        "WideResNet",
         "spat_nb.models.layers": "Normalize",
         "spat_nb.models.saving": "save! load! model_info!",
     },
     "attacks": {
         "spat_nb.attacks.balls": "Ball! Linf() L2() L1()",
-        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() dlr_targeted "
-        "margin_targeted",
+        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() "
+        "dlr_targeted margin_targeted",
         "spat_nb.attacks.attack": "Attack() fgsm() pgd()",
         "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest Recorder!",
         "spat_nb.attacks.steps": "mim() apgd() apgd_t() Targeted() momentum adaptive rim",

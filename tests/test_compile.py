@@ -41,8 +41,6 @@ def traced(monkeypatch):
 
 
 def losses(name, folder, monkeypatch, compiled):
-    from spat_nb.studies import study as study_room
-
     study, arm = name.split(": ", 1)
     module = importlib.import_module(f"spat_nb.studies.{study}")
     for m in (study_room, module):

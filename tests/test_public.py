@@ -13,7 +13,6 @@ ASKED = """Linf L2 L1 fgsm pgd mim apgd fab deepfool cw square autoattack within
 Record trust Learner get_data zoo standard pgd_at trades alp mart spat temperature_pgd Hypersphere
 margin_ce simplex repulsive Prototypes Sparta""".split()
 # Names of functions that are names of modules too: `import spat_nb.trust` lays the module over them
-DOUBLE = [n for n in public.NAMES if f"spat_nb.{n}" in public.HOME.values()]
 
 
 def fresh(code):
@@ -45,8 +44,7 @@ def test_every_name_is_there_and_says_what_it_is(name):
     else:
         assert callable(value) and not inspect.ismodule(value)
         assert getattr(value, "__name__", name) == name
-    if name not in DOUBLE:
-        assert getattr(spat_nb, name) is value
+    assert getattr(spat_nb, name) is value
 
 
 @pytest.mark.parametrize("name", public.NAMES)
@@ -65,12 +63,15 @@ def test_import_brings_nothing_heavy():
 
 
 def test_a_name_brings_its_module_only():
-    code = (
-        "import sys; from spat_nb import Linf; print('spat_nb.balls' in sys.modules, *sys.modules)"
-    )
+    code = "import sys; from spat_nb import Linf; print('spat_nb.attacks.balls' in sys.modules, *sys.modules)"
     there, *modules = fresh(code).split()
     assert there == "True" and "torch" in modules
-    assert not {"spat_nb.attack", "spat_nb.evaluate", "spat_nb.learner", "pandas"} & {*modules}
+    assert not {
+        "spat_nb.attacks.attack",
+        "spat_nb.measure.evaluate",
+        "spat_nb.training.learner",
+        "pandas",
+    } & {*modules}
 
 
 def test_star():
@@ -78,16 +79,9 @@ def test_star():
     assert fresh(code) == "pgd PreActResNet18 Sparta"
 
 
-def test_first_asked_a_double_name_is_the_function():
-    assert "trust" in DOUBLE
-    assert fresh("import spat_nb; print(type(spat_nb.trust).__name__)") == "function"
-
-
-def test_modules_are_still_imported_by_their_names():
-    code = "import spat_nb.evaluate as e; from spat_nb import study; import spat_nb.trust as t"
-    assert fresh(f"{code}; print(e.wilson.__name__, study.__name__, t.Card.__name__)") == (
-        "wilson spat_nb.study Card"
-    )
+def test_a_room_may_be_imported_beside_the_names():
+    code = "import spat_nb.measure.trust as t, spat_nb; print(t.trust is spat_nb.trust)"
+    assert fresh(code) == "True"
 
 
 @pytest.mark.parametrize("name,meant", [("pgdd", "pgd"), ("Linff", "Linf"), ("Lerner", "Learner")])

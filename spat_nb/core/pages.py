@@ -1,7 +1,5 @@
-"""Pages that need no other file: templates filled in, with everything escaped
-
-Templates lie in `spat_nb/templates`; `base.html` is what all pages look like, `parts.html` has a
-figure, a table and a list of facts.
+"""Pages that need no other file: templates of `spat_nb/templates` filled in, everything escaped;
+`base.html` is what all pages look like, `parts.html` has a figure, a table and a list of facts
 """
 
 from __future__ import annotations
