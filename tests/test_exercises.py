@@ -316,7 +316,8 @@ def test_hints_come_one_by_one(capsys, monkeypatch):
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
     "Somebody at work in Jupyter, and the file that remembers"
-    monkeypatch.setattr(exercise, "progress_file", lambda: True)
+    for room_ in (exercise, progress_room):
+        monkeypatch.setattr(room_, "progress_file", lambda: True)
     monkeypatch.setenv("SPAT_NB_PROGRESS", str(tmp_path / "kept.json"))
     return tmp_path / "kept.json"
 

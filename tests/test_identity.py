@@ -855,7 +855,7 @@ def test_our_own_code_is_one_part_a_module(monkeypatch):
 
     monkeypatch.setattr(room, "ascend", ascend)
     assert (
-        "spat_nb.attacks.attack" in difference(was, made_of(a))
+        "spat_nb.attacks.ascent has changed" in difference(was, made_of(a))
         and "ascend" in difference(was, made_of(a), 9)
         and made_of(a, ours=False) == names
     )

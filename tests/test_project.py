@@ -51,7 +51,7 @@ def command(name, cwd):
 
 
 def test_export_would_change_nothing(copy):
-    stale = copy / "spat_nb" / "balls.py"
+    stale = copy / "spat_nb" / "attacks" / "balls.py"
     # that the export works at all
     stale.write_text(stale.read_text() + "# an edit by hand")
     command("nbdev-export", copy)

@@ -18,7 +18,7 @@ __all__ = ['Progress', 'progress']
 
 # %% ../../nbs/04_exercise.ipynb #bf576551
 def _exercises(folder):
-    "Notebook -> names of its exercises, as they stand in its cells"
+    "Notebook -> names of its exercises, as they stand in its cells: 'balls 1' in 10_balls"
 
     def code(p):
         return (
@@ -27,10 +27,11 @@ def _exercises(folder):
             if c["cell_type"] == "code"
         )
 
-    return {
-        p.stem: re.findall(r"\bname=['\"](\w+ \d+)['\"]", "\n".join(code(p)))
-        for p in sorted(Path(folder).glob("[0-9]*.ipynb"))
-    }
+    def own(p):
+        word = re.escape(p.stem.partition("_")[2])
+        return re.findall(rf"\bname=['\"]({word} \d+)['\"]", "\n".join(code(p)))
+
+    return {p.stem: own(p) for p in sorted(Path(folder).glob("[0-9]*.ipynb"))}
 
 
 class Progress(dict):
