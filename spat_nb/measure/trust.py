@@ -183,7 +183,7 @@ def trust(
             for c in (
                 g(t)
                 if len(t.x) or g in (g1, g10, g11)
-                else skipped(g.__name__[1:].upper(), "no image is answered right")
+                else skipped(g.__name__.upper(), "no image is answered right")
             )
         ]
         if not len(t.x):
