@@ -14,7 +14,10 @@ __all__ = ["runs_of", "results_of", "whole", "status"]
 
 
 def _named(study):
-    return study.name if isinstance(study, Study) else find_study(study).name
+    "The folder of a study's results"
+    if isinstance(study, Study):
+        return study.name
+    return find_study(study).name if ".py" in str(study) else str(study)
 
 
 def runs_of(

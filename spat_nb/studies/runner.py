@@ -66,11 +66,11 @@ def _network(job, weights, clock):
     return model, *told
 
 
-def _result(job, model, history, chosen, seen, seconds):
+def _result(job, own, model, history, chosen, seen, seconds):
     "What is written of a run"
     code = {"spat_nb": __version__, "commit": commit_now()}
-    if job.code:
-        code["arm"] = job.code
+    if own:
+        code["arm"] = own
     return {
         "schema": STUDY_SCHEMA,
         "study": job.study.name,
@@ -107,6 +107,7 @@ def one(
         if not mine or job.done():
             return False
         begin(job)
+        code = job.code  # as it is now: a file may be edited while it runs
         weights = job.work / "weights.safetensors"
         if not weights.is_file():
             trained(job)
@@ -125,7 +126,7 @@ def one(
         finally:
             clock.spend()
         history, chosen = (*told, None)[:2]
-        write_result(job, _result(job, model, history, chosen, seen, clock.seconds))
+        write_result(job, _result(job, code, model, history, chosen, seen, clock.seconds))
         # while nobody else may begin: the kept network is that of the result
         if weights.is_file():
             job.kept.parent.mkdir(parents=True, exist_ok=True)
