@@ -64,6 +64,7 @@ FLOORS = {
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
         "spat_nb.training.tricks": "awp() EMA() in_train()",
+        "spat_nb.training.staged": "noisy() n_fgsm() Staged",
         "spat_nb.training.devices": "many!",
         "spat_nb.training.recipe": "Recipe!",
         "spat_nb.training.methods": "method!",

@@ -58,8 +58,9 @@ from spat_nb.models.saving import load, save
 from spat_nb.papers import sparta
 from spat_nb.papers.spat import flip_rates
 from spat_nb.studies import runner
-from spat_nb.studies import study as study_room
-from spat_nb.training import learner
+from spat_nb.studies.finding import studies
+from spat_nb.studies.job import Job
+from spat_nb.training import building, learner
 from spat_nb.training.callbacks import Best, EarlyStop, Validate
 from spat_nb.training.checkpoint import Checkpoint
 from spat_nb.training.fast import Free, Replay, Sentry, fgsm_rs
@@ -467,10 +468,10 @@ QUICK = [
 ]
 
 
-@cases([f"{s}: {a}" for s, study in study_room.studies().items() for a in study.arms])
+@cases([f"{s}: {a}" for s, study in studies().items() for a in study.arms])
 def study(name):
     s, arm = name.split(": ", 1)
-    s = study_room.studies()[s]
+    s = studies()[s]
     brief = dict(
         epochs=2,
         seeds=1,
@@ -480,7 +481,7 @@ def study(name):
         cost=0.02,
         strong=partial(autoattack, steps=7, targets=1, queries=10),
     )
-    job = study_room.Job(
+    job = Job(
         replace(s, sizes={**s.sizes, "laptop": {**s.sizes.get("laptop", {}), **brief}}),
         arm,
         "laptop",
@@ -512,15 +513,7 @@ def main(word=""):
     # the card has a case of its own
     trust_room.trust = lambda *a, **kw: SimpleNamespace(checks=(), n=0)
     sources.get_data = lambda *a, **kw: small(*a, **{**kw, "batch_size": 16})
-    import importlib
-    import pkgutil
-
-    from spat_nb import studies
-
-    for m in pkgutil.iter_modules(studies.__path__):
-        m = importlib.import_module(f"spat_nb.studies.{m.name}")
-        if hasattr(m, "get_data"):
-            m.get_data = sources.get_data
+    building.get_data = sources.get_data
     with tempfile.TemporaryDirectory() as tmp, pretend():
         os.environ.update(SPAT_NB_RESULTS=tmp, TQDM_DISABLE="1")
         for name in chosen(word):

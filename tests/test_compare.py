@@ -7,8 +7,8 @@ import warnings
 import pytest
 
 from spat_nb.measure import intervals
-from spat_nb.studies import against, boards, cards, claims, leaderboard
-from spat_nb.studies import frames as results_room
+from spat_nb.studies import against, boards, claims, leaderboard
+from spat_nb.studies import results as results_room
 
 
 def result(
@@ -22,7 +22,9 @@ def result(
     n=180,
     precision="float32",
     classes=3,
-    **size,
+    judged=180,
+    strong="autoattack",
+    **recipe,
 ):
     def k(c):
         return dict(
@@ -33,7 +35,7 @@ def result(
         )
 
     return dict(
-        schema=1,
+        schema=2,
         study=name,
         arm=arm,
         size="laptop",
@@ -58,8 +60,8 @@ def result(
             )
         },
         config=dict(
-            arm=dict(objective=objective, train="None", attacks=name, extra="None"),
-            size=dict(data="'digits'", eps="0.15", **size),
+            recipe=dict(data="digits", ball="Linf(0.15)", objective=objective, **recipe),
+            judge=dict(attacks=name, strong=strong, judged=judged),
         ),
     )
 
@@ -95,7 +97,7 @@ def test_every_seed_counts_once_and_comes_from_the_fuller_study(write):
 def test_what_differs_in_training_or_attacks_is_another_row(write):
     write(
         result("one", "A", 0, 170, 100),
-        result("two", "A", 0, 170, 100, lr=".2"),
+        result("two", "A", 0, 170, 100, lr=0.2),
         result("three", "A", 0, 170, 100, strong="weak"),
     )
     assert len(leaderboard.leaderboard(names=("one", "two", "three"))) == 3
@@ -103,7 +105,7 @@ def test_what_differs_in_training_or_attacks_is_another_row(write):
 
 def test_a_run_counts_where_it_was_judged_on_most_images(write):
     write(
-        *(result("one", "A", s, 51, 30, n=60, judged="60") for s in range(3)),
+        *(result("one", "A", s, 51, 30, n=60, judged=60) for s in range(3)),
         result("two", "A", 0, 170, 100),
     )
     t = leaderboard.leaderboard(names=("one", "two"))
@@ -166,15 +168,16 @@ def test_claims_of_few_seeds_stay_open(write):
     )
     claim = claims.gain("p", "c", "one", "A", "B", least=20.0)
     assert (
-        cards.judged(claim)["verdict"] == "supported"
-        and cards.judged(claims.gain("p", "c", "one", "A", "B", least=30.0))["verdict"] == "refuted"
+        claims.judged(claim)["verdict"] == "supported"
+        and claims.judged(claims.gain("p", "c", "one", "A", "B", least=30.0))["verdict"]
+        == "refuted"
     )
     assert (
-        cards.judged(claims.gain("p", "c", "one", "A", "gone"))["verdict"] == "open"
-        and cards.judged(claims.gain("p", "c", "nothing", "A", "B"))["seeds"] == 0
+        claims.judged(claims.gain("p", "c", "one", "A", "gone"))["verdict"] == "open"
+        and claims.judged(claims.gain("p", "c", "nothing", "A", "B"))["seeds"] == 0
     )
     # two seeds that agree have an interval of no width
-    assert cards.judged(claims.gain("p", "c", "one", "A", "D"))["verdict"] == "open"
+    assert claims.judged(claims.gain("p", "c", "one", "A", "D"))["verdict"] == "open"
 
 
 def test_table_sorts_in_a_browser(write, tmp_path):

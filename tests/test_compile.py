@@ -19,9 +19,9 @@ from spat_nb.core import precision as precision_room
 from spat_nb.core.precision import fast
 from spat_nb.models.networks import SmallCNN
 from spat_nb.papers.spat_shared import class_grads
-from spat_nb.studies import study as study_room
 from spat_nb.studies import work
-from spat_nb.training import learner
+from spat_nb.studies.job import Job
+from spat_nb.training import building, learner
 from spat_nb.training.tricks import in_train
 
 
@@ -43,13 +43,11 @@ def traced(monkeypatch):
 def losses(name, folder, monkeypatch, compiled):
     study, arm = name.split(": ", 1)
     module = importlib.import_module(f"spat_nb.studies.{study}")
-    for m in (study_room, module):
-        if hasattr(m, "get_data"):
-            monkeypatch.setattr(m, "get_data", few)
+    monkeypatch.setattr(building, "get_data", few)
     monkeypatch.setattr(
         learner, "fast", lambda model, precision, _: fast(model, precision, compiled)
     )
-    job = study_room.Job(
+    job = Job(
         replace(module.study, sizes={"laptop": dict(epochs=2, steps=2)}),
         arm,
         "laptop",

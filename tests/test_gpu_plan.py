@@ -51,7 +51,7 @@ def test_its_rows_are_rows_of_studies():
     sys.path.insert(0, str(ROOT / "tools"))
     import gpu
 
-    from spat_nb.studies.study import studies
+    from spat_nb.studies.finding import studies
 
     found = studies()
     assert all(arm in found[name].arms for name, arm in gpu.ROWS)

@@ -22,8 +22,9 @@ from spat_nb.data.sources import Data, get_data
 from spat_nb.models.networks import PreActResNet18, SmallCNN
 from spat_nb.models.saving import load, model_info, save
 from spat_nb.papers.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce, rescaled
-from spat_nb.studies import frames, runner, study, work
+from spat_nb.studies import finding, rows, runner, work
 from spat_nb.studies import sizes as sizes_room
+from spat_nb.training import building
 from spat_nb.training.objectives import pgd_at
 
 sizes = dict(
@@ -118,11 +119,9 @@ def test_files_name_the_head(tmp_path, make, head):
     x = torch.rand(3, 1, 8, 8)
     save(net, tmp_path / "a.safetensors")
     again = load(tmp_path / "a.safetensors")
-    assert (
-        torch.equal(net(x), again(x))
-        and model_info(tmp_path / "a.safetensors")["model"]["head"]["class"]
-        == "spat_nb.papers.hypersphere.Hypersphere"
-    )
+    assert torch.equal(net(x), again(x)) and model_info(tmp_path / "a.safetensors")["model"][
+        "head"
+    ].startswith("Hypersphere")
     assert (again.head.scale, again.head.fn, again.head.project) == (
         net.head.scale,
         net.head.fn,
@@ -245,13 +244,13 @@ def test_one_step_moves_both_parts():
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
 
 
-@pytest.mark.parametrize("arm", study.studies()["hypersphere"].arms)
+@pytest.mark.parametrize("arm", finding.find_study("hypersphere").arms)
 def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
     tiny = sizes_room.Size(
         "digits",
-        partial(sizes_room.digits_net, width=2),
-        0.15,
+        "SmallCNN(width=2)",
+        "Linf(0.15)",
         1,
         0.1,
         256,
@@ -269,8 +268,8 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
             for part, k in zip(get_data("digits", device="cpu", batch_size=64), (128, 20, 20))
         )
     )
-    monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(frames, "SIZES", dict(sizes_room.SIZES, laptop=tiny))
+    monkeypatch.setattr(building, "get_data", lambda *_, **kw: few)
+    monkeypatch.setitem(sizes_room.SIZES, "laptop", tiny)
     # the same for all arms, and tested elsewhere
     monkeypatch.setattr(work, "trust", lambda *_, **kw: SimpleNamespace(checks=[], n=4))
     assert (
@@ -285,7 +284,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = frames.results("hypersphere")
+    (d,) = rows.runs_of("hypersphere")
     assert (
         {"clean", "pgd20", "cw20", "ce x0.1", "dlr", "apgd_ce x0.1", "aa"} <= {*d["attacks"]}
         and 0 <= d["extra"]["transfer"] <= 1

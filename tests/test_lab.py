@@ -108,17 +108,17 @@ def test_without_a_manifest_everything_that_differs_is_the_readers(tmp_path, man
 
 def test_notebooks_there_find_the_recorded_runs(tmp_path, monkeypatch):
     "Even where a folder above has settings of its own"
-    from spat_nb.studies import frames
+    from spat_nb.studies import rows
 
     for k in ("SPAT_NB_RESULTS", "SPAT_NB_DATA"):
         monkeypatch.delenv(k, raising=False)
     (tmp_path / "settings.ini").write_text("[spat_nb]\nresults = elsewhere\n")
-    want = frames.results("spat")
+    want = rows.runs_of("spat")
     lab.copy(tmp_path / "mine")
     monkeypatch.chdir(tmp_path / "mine")
     assert (
         settings().results == tmp_path / "mine" / "results"
-        and frames.results("spat") == want
+        and rows.runs_of("spat") == want
         and len(want) >= 40
     )
     assert {k for k in tree(tmp_path / "mine") if k.endswith(".safetensors")} == set()

@@ -165,19 +165,18 @@ def test_plots(kind, tmp_path):  # noqa: C901
 
 
 def test_study_rows(tmp_path, monkeypatch):
-    from spat_nb.studies import frames, study
+    from spat_nb.studies.results import Results
 
-    rows = {a: study.Arm() for a in NAMES}
     runs = [
-        dict(arm=a, seed=s, attack="clean", n=10, accuracy=0.5, lo=0.4, hi=0.6)
+        dict(size="laptop", arm=a, seed=s, attack="clean", n=10, accuracy=0.5, lo=0.4, hi=0.6)
         for a in NAMES
         for s in (0, 1)
     ]
     import pandas as pd
 
-    monkeypatch.setattr(frames, "frame", lambda *_: pd.DataFrame(runs))
-    monkeypatch.setattr(frames, "find_study", lambda s: study.Study("s", "", rows))
-    assert all(not math for _, math in texts(frames.plot("s")))
+    monkeypatch.setattr(Results, "frame", lambda self: pd.DataFrame(runs))
+    results = Results(tuple(dict(size="laptop", arm=a) for a in NAMES))
+    assert all(not math for _, math in texts(results.plot()))
 
 
 def test_a_training_with_such_names(tmp_path, capsys):

@@ -39,7 +39,8 @@ from spat_nb.papers.points import (
 )
 from spat_nb.papers.prototype_attacks import Aimed, Through, refutation
 from spat_nb.papers.prototypes import Prototypes, pull, pull_cos, ruled
-from spat_nb.studies import frames, runner, sizes, study, work
+from spat_nb.studies import finding, rows, runner, sizes, work
+from spat_nb.training import building
 from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 
 
@@ -209,8 +210,7 @@ def test_files_name_the_head(tmp_path, make, head):
     for mode in (True, False):
         assert torch.equal(net.train(mode)(x), again.train(mode)(x))
     assert (
-        model_info(tmp_path / "a.safetensors")["model"]["head"]["class"]
-        == "spat_nb.papers.prototypes.Prototypes"
+        model_info(tmp_path / "a.safetensors")["model"]["head"].startswith("Prototypes")
         and torch.equal(net.head.P, again.head.P)
         and (again.head.rule, again.head.metric) == (net.head.rule, net.head.metric)
     )
@@ -353,15 +353,15 @@ def test_bad_input(call, error, says):
         call()
 
 
-@pytest.mark.parametrize("arm", study.studies()["prototypes"].arms)
+@pytest.mark.parametrize("arm", finding.find_study("prototypes").arms)
 def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
     from spat_nb.studies import prototypes as P
 
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
     tiny = sizes.Size(
         "digits",
-        partial(sizes.digits_net, width=3),
-        0.15,
+        "SmallCNN(width=3)",
+        "Linf(0.15)",
         1,
         0.1,
         256,
@@ -379,8 +379,8 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
             for part, k in zip(get_data("digits", device="cpu", batch_size=64), (64, 10, 6))
         )
     )
-    monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(frames, "SIZES", dict(sizes.SIZES, laptop=tiny))
+    monkeypatch.setattr(building, "get_data", lambda *_, **kw: few)
+    monkeypatch.setitem(sizes.SIZES, "laptop", tiny)
     monkeypatch.setattr(P, "refutation", lambda *a: refutation(*a, steps=1, queries=5, draws=2))
     monkeypatch.setattr(P, "RADII", (8, 128))
     monkeypatch.setattr(P, "DRAWS", 2)
@@ -397,7 +397,7 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = frames.results("prototypes")
+    (d,) = rows.runs_of("prototypes")
     has = arm not in ("standard", "PGD-AT")
     assert {"clean", "pgd20", "cw20", "each class", "square", "noise", "aa"} <= {
         *d["attacks"]

@@ -50,7 +50,8 @@ from spat_nb.papers.sparta import (
     Sparta,
     elsewhere,
 )
-from spat_nb.studies import frames, runner, sizes, study, work
+from spat_nb.studies import finding, job, rows, runner, sizes, work
+from spat_nb.training import building
 from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 
@@ -316,9 +317,9 @@ def test_files_name_the_activation(tmp_path, act):
     x = torch.rand(3, 1, 8, 8)
     save(net, tmp_path / "a.safetensors")
     again = load(tmp_path / "a.safetensors")
-    assert torch.equal(net(x), again(x)) and model_info(tmp_path / "a.safetensors")["model"]["act"][
-        "class"
-    ].startswith("spat_nb.papers.sparta.")
+    said = model_info(tmp_path / "a.safetensors")["model"]["act"]
+    assert torch.equal(net(x), again(x))
+    assert said.split("(")[0] == getattr(act, "func", act).__name__
 
 
 def test_shared_gates_survive_a_file(tmp_path):
@@ -461,16 +462,15 @@ def test_bad_input(call, error, says):
 
 
 @pytest.mark.parametrize(
-    "name,arm", [(s, a) for s in ("sparta", "sparta_transfer") for a in study.studies()[s].arms]
+    "name,arm", [(s, a) for s in ("sparta", "sparta_transfer") for a in finding.studies()[s].arms]
 )
 def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
-    from spat_nb.studies import sparta_transfer as T
 
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
     tiny = sizes.Size(
         "digits",
-        sizes.digits_net,
-        0.15,
+        "SmallCNN",
+        "Linf(0.15)",
         1,
         0.1,
         64,
@@ -488,10 +488,9 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
             for part, k in zip(get_data("digits", device="cpu", batch_size=64), (32, 10, 10))
         )
     )
-    monkeypatch.setattr(study, "get_data", lambda *_, **kw: few)
-    monkeypatch.setattr(frames, "SIZES", dict(sizes.SIZES, laptop=tiny))
+    monkeypatch.setitem(sizes.SIZES, "laptop", tiny)
     monkeypatch.setattr(
-        T,
+        building,
         "get_data",
         lambda name, **kw: (
             few if name == "digits" else Data(*(p.with_(x=F.pad(p.x, [10] * 4)) for p in few))
@@ -507,12 +506,12 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
         )
         == 1
     )
-    (d,) = frames.results(name)
+    (d,) = rows.runs_of(name)
     assert {"clean", "pgd20", "cw20", "aa"} <= {*d["attacks"]} and all(
         0 <= v <= 1 for k in ("saturated", "off_centre") for v in d["extra"].get(k, {}).values()
     )
-    act = study.studies()[name].arms[arm].slots.get("act")
-    assert ("cut" in d["attacks"]) == (getattr(act, "func", act) is Sparta) and [
+    act = d["config"]["recipe"]["model"]
+    assert ("cut" in d["attacks"]) == ("act=Sparta" in act) and [
         r for r in d["history"] if "robust" in r
     ]
 
@@ -523,11 +522,11 @@ def test_on_cifar_the_gates_move_from_resnet_18_to_34(monkeypatch):
 
     x = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
     part = get_data("digits", device="cpu").test.subset(20).with_(x=x)
-    monkeypatch.setattr(study, "get_data", lambda *_, **kw: Data(part, part, part))
-    job = study.Job(
-        study.studies()["sparta_transfer"], "deeper: frozen gates", "mini", 0, torch.device("cpu")
+    monkeypatch.setattr(building, "get_data", lambda *_, **kw: Data(part, part, part))
+    run = job.Job(
+        finding.studies()["sparta_transfer"], "deeper: frozen gates", "mini", 0, torch.device("cpu")
     )
-    donor, net = T.noise(job), T.deep(job, by_width(T.Sparta))
+    donor, net = T.noise(run), T.deep(run, by_width(T.Sparta))
     assert (
         type(donor).__name__ == "Net"
         and sum(1 for m in net.modules() if isinstance(m, nn.Conv2d))

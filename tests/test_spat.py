@@ -36,8 +36,8 @@ from spat_nb.papers.spat_shared import (
     shared_index,
     strength,
 )
+from spat_nb.studies.job import Job
 from spat_nb.studies.spat import diagnose, signs, study
-from spat_nb.studies.study import Job
 from spat_nb.training.objectives import mart, pgd_at, trades
 
 
@@ -309,7 +309,8 @@ def test_every_arm_takes_a_step(name):
     torch.manual_seed(0)
     net = SmallCNN(width=4).train()
     x, y = batch()
-    loss = study.arms[name].objective(net, x, y, study.arms[name].attack(Linf(0.1), 2))
+    recipe = study.recipe("laptop", name)
+    loss = recipe.made("objective")(net, x, y, recipe.made("attack")(Linf(0.1), steps=2))
     loss.backward()
     assert loss.isfinite() and all(p.grad.isfinite().all() for p in net.parameters())
     texts = [str(j.config) for j in map(partial(job, size="laptop"), study.arms)]
@@ -324,16 +325,9 @@ def test_the_diagnosis_of_a_run(monkeypatch, tmp_path):
     "Numbers that fit into a file, for all attacks and classes; the witness is trained once"
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
     data = get_data("digits", device="cpu", batch_size=64, n=192)
-    size = replace(study.size("laptop", "PGD-AT"), epochs=1, steps=2)
-    j = SimpleNamespace(
-        size=size,
-        ball=Linf(0.15),
-        precision="float32",
-        how=dict(precision="float32"),
-        device=torch.device("cpu"),
-        home=tmp_path / "spat" / "laptop",
-        size_name="laptop",
-        open=lambda: data,
+    brief = dict(epochs=1, steps=2, precision="float32")
+    j = Job(
+        replace(study, sizes={"laptop": brief}), "PGD-AT", "laptop", 0, torch.device("cpu"), data
     )
     torch.manual_seed(0)
     net = SmallCNN(width=4).eval()

@@ -849,57 +849,100 @@ def test_nor_one_of_other_code(finished, capsys, monkeypatch):
 
 
 # ---- studies
-def test_a_study_of_edited_code_is_run_again(tmp_path, monkeypatch):
-    from test_study import CPU, TINY
+MINE = """
+from spat_nb.attacks.losses import ce
+from spat_nb.studies.study import Arm, Study
 
-    from spat_nb.studies import runner, study, work
+def mine(model, x, y, attack): return {k}*ce(model(x), y).mean()
+def look(model, job, record): return dict(v={v})
+
+study = Study("toy", "?", {{"a": Arm({{"objective": mine}}, extra=look)}}, {{"laptop": dict(
+    epochs=1, judged={judged}, trusted=10, cost=0.05, valid=60,
+    strong="autoattack(steps=2, targets=1, queries=5)")}})
+"""
+
+
+def test_a_study_of_edited_code_is_run_again(tmp_path, monkeypatch):
+    "Whatever its file says, and also where it lies elsewhere by then"
+    from test_study import CPU
+
+    from spat_nb.studies import finding, runner, work
+    from spat_nb.studies.job import Job
 
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    objective = (
-        "from spat_nb.attacks.losses import ce\ndef mine(model, x, y, attack): return {}*ce(model(x),"
-        " y).mean()\ndef look(model, job, record): return dict(v={})"
-    )
 
-    def job(k=1, v=1):
-        m = typed(objective.format(k, v))
-        return study.Job(
-            study.Study("toy", "?", {"a": study.Arm(m.mine, extra=m.look)}, {"laptop": TINY}),
-            "a",
-            "laptop",
-            0,
-            CPU,
-        )
+    def job(k=1, v=1, judged=10, folder=tmp_path):
+        (folder / "mine.py").write_text(MINE.format(k=k, v=v, judged=judged))
+        return Job(finding.find_study(folder / "mine.py"), "a", "laptop", 0, CPU)
 
     assert runner.one(job(), CPU, quiet=True) and job().done()
     first = json.loads(job().path.read_text())
-    assert not job(k=2).done() and not job(v=2).done()
+    assert first["config"]["recipe"]["objective"] == "mine.py:mine"
+    assert first["config"]["judge"]["extra"] == "mine.py:look"
+    (tmp_path / "moved").mkdir()
+    assert job(folder=tmp_path / "moved").done()
+    assert not job(k=2).done() and not job(v=2).done() and not job(judged=20).done()
     assert {*first["code"]["arm"]} == {"train", "judge"}
+    assert job(k=2).outdated(first) == {"train"}
+    assert job(v=2).outdated(first) == job(judged=20).outdated(first) == {"judge"}
+    assert job(k=2, judged=20).outdated(first) == {"train", "judge"}
     trained = []
     monkeypatch.setattr(
         runner, "learn", lambda job, learn=work.learn: trained.append(1) or learn(job)
     )
-    # an edited judge leaves the training
+    # an edited judge leaves the training, and so do other numbers of the judgement
     assert runner.one(job(v=2), CPU, quiet=True) and not trained
-    second = json.loads(job().path.read_text())
+    second = json.loads(job(v=2).path.read_text())
     assert (
         second["extra"] == dict(v=2)
         and second["history"] == first["history"]
         and second["chosen_step"] == first["chosen_step"]
         and job(v=2).done()
     )
+    assert runner.one(job(v=2, judged=20), CPU, quiet=True) and not trained
+    third = json.loads(job(v=2, judged=20).path.read_text())
+    assert third["attacks"]["aa"]["n"] == 20 and third["history"] == first["history"]
     # an edited objective does not
     assert runner.one(job(k=2, v=2), CPU, quiet=True) and trained
-    old = json.loads(job().path.read_text())
+    old = json.loads(job(k=2, v=2).path.read_text())
     del old["code"]["arm"]
     job().path.write_text(json.dumps(old))
     # a result from before says nothing of code
     assert job(k=9).done()
 
 
-def test_studies_of_this_package_say_nothing_of_code():
-    from spat_nb.studies import study
+LAMBDAS = {
+    "objective": "{'objective': lambda model, x, y, attack: model(x).mean()}",
+    "head": "{'head': lambda d, c: None}",
+    "extra": "{}, extra=lambda model, job, record: {}",
+    "train": "{}, train=lambda job: None",
+    "strong": "{'strong': lambda ball: None}",
+}
 
-    for s in study.studies().values():
+
+@pytest.mark.parametrize("where", LAMBDAS)
+def test_a_lambda_in_a_row_is_refused(where, tmp_path):
+    "In one sentence that names the field, the line and the mend"
+    from spat_nb.studies import finding
+    from spat_nb.studies.job import Job
+
+    (tmp_path / "mine.py").write_text(
+        "from spat_nb.studies.study import Arm, Study\n"
+        f"study = Study('mine', '?', {{'a': Arm({LAMBDAS[where]})}})\n"
+    )
+    job = Job(finding.find_study(tmp_path / "mine.py"), "a", "laptop", 0)
+    with pytest.raises(ValueError) as e:
+        job.done() or job.config
+    said = str(e.value)
+    assert "a lambda" in said and "mine.py, line 2" in said and "make it a def" in said, said
+    assert "\n" not in said and (where in said or where == "head")
+
+
+def test_studies_of_this_package_say_nothing_of_code():
+    from spat_nb.studies.finding import studies
+    from spat_nb.studies.job import Job
+
+    for s in studies().values():
         for a in s.arms:
-            assert study.Job(s, a, "laptop", 0).code == {}
+            assert Job(s, a, "laptop", 0).code == {}

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from spat_nb.attacks.autoattack import autoattack
-from spat_nb.studies import budget, frames, runner, sizes, study, work
+from spat_nb.studies import answers, budget, finding, job, rows, runner, sizes, study, verify, work
+from spat_nb.training import building
 from spat_nb.training.objectives import pgd_at, standard
 
 CPU = torch.device("cpu")
@@ -31,16 +32,24 @@ TINY = dict(
 TOY = study.Study(
     "toy",
     "Does it run?",
-    {"standard": study.Arm(standard), "PGD-AT / x": study.Arm(pgd_at, change=dict(steps=2))},
+    {"standard": study.Arm({"objective": "standard"}), "PGD-AT / x": study.Arm({"steps": 2})},
     {"laptop": TINY},
 )
+
+
+def known(monkeypatch, toy):
+    "Let all rooms find the study `toy`"
+    for room in (rows, runner, verify):
+        monkeypatch.setattr(
+            room, "find_study", lambda name: toy if name == "toy" else finding.find_study(name)
+        )
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    monkeypatch.setattr(frames, "find_study", lambda name: TOY if name == "toy" else name)
+    known(monkeypatch, TOY)
     return tmp_path / "results"
 
 
@@ -71,23 +80,23 @@ def test_run_writes_what_is_read(folder):
             assert [sum(r) for r in v["confusion"]] == v["class_n"] and [
                 r[i] for i, r in enumerate(v["confusion"])
             ] == v["class_correct"]
-    f = frames.frame("toy")
-    assert frames.whole("toy")
+    f = rows.results_of("toy").frame()
+    assert rows.whole("toy")
     assert len(f) == 4 * 6 and set(f.attack) == {"clean", "fgsm", "pgd20", "cw20", "aa", "worst"}
-    t = frames.table("toy")
+    t = rows.results_of("toy").table()
     assert (
         list(t.index) == ["standard", "PGD-AT / x"]
         and list(t.seeds) == [2, 2]
         and all("±" in v for v in t.clean)
     )
-    m, lo, hi, n = frames.compare("toy", "standard", "PGD-AT / x", "clean")
+    m, lo, hi, n = rows.results_of("toy").compare("standard", "PGD-AT / x", "clean")
     v = {(r.arm, r.seed): r.accuracy for r in f[f.attack == "clean"].itertuples()}
     assert (
         n == 2
         and lo <= m <= hi
         and m == pytest.approx(sum(v["standard", s] - v["PGD-AT / x", s] for s in (0, 1)) / 2)
     )
-    s = frames.status("toy")
+    s = rows.status("toy")
     assert (
         tuple(s.loc[("toy", "laptop")][["done", "of", "outdated"]]) == (4, 4, 0)
         and s.loc[("toy", "small")].done == 0
@@ -95,7 +104,7 @@ def test_run_writes_what_is_read(folder):
     import matplotlib
 
     matplotlib.use("agg")
-    assert len(frames.plot("toy").get_yticks()) == 2
+    assert len(rows.results_of("toy").plot().get_yticks()) == 2
 
 
 def test_weights_are_kept_and_give_the_counts(folder):
@@ -103,18 +112,18 @@ def test_weights_are_kept_and_give_the_counts(folder):
     from spat_nb.models.saving import load
 
     go(seeds=[0], arms=["standard"])
-    assert not frames.whole("toy")
+    assert not rows.whole("toy")
     # one seed: the interval is over images
-    r = frames.frame("toy").set_index("attack").loc["clean"]
+    r = rows.results_of("toy").frame().set_index("attack").loc["clean"]
     assert (
-        frames.table("toy").clean["standard"]
+        rows.results_of("toy").table().clean["standard"]
         == f"{100 * r.accuracy:.1f} [{100 * r.lo:.1f},\u00a0{100 * r.hi:.1f}]"
         and r.hi - r.lo > 0.01
     )
-    d = frames.results("toy")[0]
+    d = rows.runs_of("toy")[0]
     r = evaluate(
         load(folder / "toy" / "laptop" / "weights" / "standard-s0.safetensors"),
-        study.Job(TOY, "standard", "laptop", 0, CPU).open().test,
+        job.Job(TOY, "standard", "laptop", 0, CPU).open().test,
         "float32",
         progress=False,
     )
@@ -126,15 +135,15 @@ def test_fewer_images_where_attacks_are_many(folder, monkeypatch):
     the configuration that it had before
     """
     some = study.Study(
-        "toy", "?", {"standard": study.Arm(standard, change=dict(tested=40))}, TOY.sizes
+        "toy", "?", {"standard": study.Arm({"objective": "standard", "tested": 40})}, TOY.sizes
     )
     assert (
-        study.Job(some, "standard", "laptop", 0).config["size"]["tested"] == "40"
-        and "tested" not in study.Job(TOY, "standard", "laptop", 0).config["size"]
+        job.Job(some, "standard", "laptop", 0).config["judge"]["tested"] == 40
+        and "tested" not in job.Job(TOY, "standard", "laptop", 0).config["judge"]
     )
-    monkeypatch.setattr(frames, "find_study", lambda name: some)
+    known(monkeypatch, some)
     go(seeds=[0])
-    n = {k: v["n"] for k, v in frames.results("toy")[0]["attacks"].items()}
+    n = {k: v["n"] for k, v in rows.runs_of("toy")[0]["attacks"].items()}
     assert n["clean"] == n["cw20"] == 40 and n["aa"] == 10
 
 
@@ -143,11 +152,10 @@ def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
     of all other arms as it was
     """
     arms = {
-        k: study.Arm(standard, best=k, change=dict(epochs=4, lr=0.3)) for k in ("clean", "robust")
+        k: study.Arm({"objective": "standard", "best": k, "epochs": 4, "lr": 0.3})
+        for k in ("clean", "robust")
     }
-    monkeypatch.setattr(
-        frames, "find_study", lambda _: study.Study("toy", "", arms, {"laptop": TINY})
-    )
+    known(monkeypatch, study.Study("toy", "", arms, {"laptop": TINY}))
     runner.run("toy", device="cpu", quiet=True, say=lambda *_: None, seeds=[0])
     for k in arms:
         d = json.loads((folder / "toy" / "laptop" / f"{k}-s0.json").read_text())
@@ -155,7 +163,7 @@ def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
         assert (
             len(looks) == 4
             and d["chosen_step"] == max(looks, key=lambda r: r[k])["step"]
-            and ("best" in d["config"]["arm"]) == (k == "clean")
+            and d["config"]["recipe"]["best"] == k
         )
     assert (
         len(
@@ -171,36 +179,39 @@ def test_the_checkpoint_is_chosen_by_what_the_arm_says(folder, monkeypatch):
 def test_a_changed_arm_is_run_again(folder, monkeypatch):
     go(seeds=[0], arms=["standard"])
     changed = study.Study(
-        "toy", "?", {**TOY.arms, "standard": study.Arm(standard, change=dict(lr=0.05))}, TOY.sizes
+        "toy",
+        "?",
+        {**TOY.arms, "standard": study.Arm({"objective": "standard", "lr": 0.05})},
+        TOY.sizes,
     )
-    monkeypatch.setattr(frames, "find_study", lambda name: changed)
+    known(monkeypatch, changed)
     assert (
-        frames.status("toy").loc[("toy", "laptop")].outdated == 1
+        rows.status("toy").loc[("toy", "laptop")].outdated == 1
         and go(seeds=[0], arms=["standard"]) == 1
     )
-    assert frames.status("toy").loc[("toy", "laptop")].outdated == 0
+    assert rows.status("toy").loc[("toy", "laptop")].outdated == 0
 
 
 def test_a_budget_loses_nothing(folder):
     whole = study.Study("toy", "?", TOY.arms, {"laptop": {**TINY, "epochs": 6}})
 
-    def job():
-        return study.Job(whole, "PGD-AT / x", "laptop", 0)
+    def run():
+        return job.Job(whole, "PGD-AT / x", "laptop", 0)
 
     rounds = 0
     # a little longer each time: some time it is enough, wherever the clock rings
     while True:
         try:
-            runner.one(job(), CPU, budget=0.4 + 0.3 * rounds, quiet=True)
+            runner.one(run(), CPU, budget=0.4 + 0.3 * rounds, quiet=True)
             break
         except budget.OutOfTime:
             rounds += 1
-            assert not job().path.exists() and rounds < 40
+            assert not run().path.exists() and rounds < 40
     assert rounds >= 2
-    first = json.loads(job().path.read_text())
-    os.remove(job().path)
-    assert runner.one(job(), CPU, quiet=True)
-    again = json.loads(job().path.read_text())
+    first = json.loads(run().path.read_text())
+    os.remove(run().path)
+    assert runner.one(run(), CPU, quiet=True)
+    again = json.loads(run().path.read_text())
     assert (
         again["history"] == first["history"]
         and again["attacks"] == first["attacks"]
@@ -209,8 +220,8 @@ def test_a_budget_loses_nothing(folder):
 
 
 def test_what_another_precision_left_is_cleared_away(folder, monkeypatch):
-    def job():
-        return study.Job(TOY, "PGD-AT / x", "laptop", 0)
+    def run():
+        return job.Job(TOY, "PGD-AT / x", "laptop", 0)
 
     def stop(*a):
         raise budget.OutOfTime
@@ -218,30 +229,28 @@ def test_what_another_precision_left_is_cleared_away(folder, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(runner, "judge_run", stop)
         with pytest.raises(budget.OutOfTime):
-            runner.one(job(), CPU, quiet=True)
-    assert (job().work / "weights.safetensors").is_file()
-    monkeypatch.setitem(
-        sizes.SIZES, "laptop", study.replace(sizes.SIZES["laptop"], precision="float32")
-    )
+            runner.one(run(), CPU, quiet=True)
+    assert (run().work / "weights.safetensors").is_file()
+    monkeypatch.setitem(sizes.SIZES, "laptop", replace(sizes.SIZES["laptop"], precision="float32"))
     assert (
-        runner.one(job(), CPU, quiet=True)
-        and json.loads(job().path.read_text())["precision"] == "float32"
+        runner.one(run(), CPU, quiet=True)
+        and json.loads(run().path.read_text())["precision"] == "float32"
     )
 
 
 def test_two_runners_do_not_meet(folder):
-    job = study.Job(TOY, "standard", "laptop", 0)
-    with budget.alone_in(job.work) as mine:
-        assert mine and not runner.one(study.Job(TOY, "standard", "laptop", 0), CPU, quiet=True)
-    assert runner.one(job, CPU, quiet=True) and job.done()
+    run = job.Job(TOY, "standard", "laptop", 0)
+    with budget.alone_in(run.work) as mine:
+        assert mine and not runner.one(job.Job(TOY, "standard", "laptop", 0), CPU, quiet=True)
+    assert runner.one(run, CPU, quiet=True) and run.done()
 
 
 @pytest.mark.slow
 def test_ten_kills_leave_no_broken_file(folder, tmp_path):
     code = textwrap.dedent(f"""
         import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
-        import test_study as T; from spat_nb import study as S
-        study.find_study = lambda name: study.Study('toy', '?', T.TOY.arms, {{'laptop': {{**T.TINY, 'epochs': 8, 'seeds': 1}}}})
+        import test_study as T; from spat_nb.studies import runner, study
+        runner.find_study = lambda name: study.Study('toy', '?', T.TOY.arms, {{'laptop': {{**T.TINY, 'epochs': 8, 'seeds': 1}}}})
         print('ready', flush=True)
         runner.run('toy', device='cpu', quiet=True)""")  # noqa: E501
     import random
@@ -288,7 +297,7 @@ def test_ten_kills_leave_no_broken_file(folder, tmp_path):
         (lambda: runner.run("nothing"), "no study 'nothing'"),
         (lambda: runner.run("baseline", "huge"), "size is 'huge'"),
         (lambda: runner.run("baseline", arms=["x"]), "no arm 'x'"),
-        (lambda: frames.frame("baseline", "paper"), "spat_nb study run baseline --size paper"),
+        (lambda: rows.results_of("baseline", "paper"), "spat_nb study run baseline --size paper"),
     ],
 )
 def test_bad_calls(call, word, tmp_path, monkeypatch):
@@ -303,17 +312,17 @@ def test_damaged_files_are_named(folder):
     for text in (path.read_text()[:-9], '{"schema": 99}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="standard-s0.json"):
-            frames.results("toy")
-    assert not study.Job(TOY, "standard", "laptop", 0).done()
+            rows.runs_of("toy")
+    assert not job.Job(TOY, "standard", "laptop", 0).done()
 
 
 def test_every_study_says_what_it_is():
-    found = study.studies()
+    found = finding.studies()
     assert "baseline" in found
     for name, s in found.items():
         assert s.name == name and s.question.endswith("?") and s.arms
         for a in s.arms:
-            text = json.dumps(study.Job(s, a, "laptop", 0).config)
+            text = json.dumps(job.Job(s, a, "laptop", 0).config)
             assert "<lambda>" not in text and " at 0x" not in text, (name, a)
 
 
@@ -332,17 +341,15 @@ def few(name, **kw):
     )
 
 
-@pytest.mark.parametrize("name", study.studies())
+@pytest.mark.parametrize("name", finding.studies())
 def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
     "A part of one arm that does not fit another shows here, not after hours of the study"
     import importlib
 
     module = importlib.import_module(f"spat_nb.studies.{name}")
-    for m in (study, module):
-        if hasattr(m, "get_data"):
-            monkeypatch.setattr(m, "get_data", few)
-    for arm in study.studies()[name].arms:
-        job = study.Job(
+    monkeypatch.setattr(building, "get_data", few)
+    for arm in finding.studies()[name].arms:
+        one = job.Job(
             replace(module.study, sizes={"laptop": dict(epochs=1, steps=2)}),
             arm,
             "laptop",
@@ -350,8 +357,8 @@ def test_every_arm_takes_its_first_steps(name, folder, monkeypatch, capsys):
             CPU,
             quiet=True,
         )
-        job.work.mkdir(parents=True)
-        net, history = (job.arm.train(job) if job.arm.train else work.learn(job))[:2]
+        one.work.mkdir(parents=True)
+        net, history = (one.arm.train(one) if one.arm.train else work.learn(one))[:2]
         assert (
             history
             and all(math.isfinite(row["loss"]) for row in history)
@@ -367,17 +374,17 @@ def test_a_committed_row_comes_out_again(tmp_path, monkeypatch):
     from spat_nb.core.settings import settings
     from spat_nb.measure.intervals import wilson
 
-    def job():
-        return study.Job(study.studies()["baseline"], "standard", "laptop", 0, CPU)
+    def run():
+        return job.Job(finding.studies()["baseline"], "standard", "laptop", 0, CPU)
 
     there = json.loads(
         (settings().results / "baseline" / "laptop" / "standard-s0.json").read_text()
     )
-    assert there["config"] == job().config
+    assert there["config"] == run().config
     monkeypatch.setenv("SPAT_NB_RESULTS", str(tmp_path))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    assert runner.one(job(), CPU, quiet=True)
-    new = json.loads(job().path.read_text())
+    assert runner.one(run(), CPU, quiet=True)
+    new = json.loads(run().path.read_text())
     for k in ("clean", "fgsm", "pgd20", "cw20", "aa"):
         lo, hi = wilson(there["attacks"][k]["correct"], there["attacks"][k]["n"])
         assert (
@@ -390,9 +397,9 @@ def test_answers_come_back_image_by_image():
     torch.manual_seed(0)
     for n in (1, 7, 8, 9, 180):
         right = torch.rand(n) < 0.4
-        assert torch.equal(frames.unbits(work.bits(right), n), right)
+        assert torch.equal(answers.unpacked(answers.bits(right), n), right)
     with pytest.raises(ValueError, match="1 bytes hold the answers, not those to 9 images"):
-        frames.unbits(work.bits(torch.ones(8, dtype=bool)), 9)
+        answers.unpacked(answers.bits(torch.ones(8, dtype=bool)), 9)
 
 
 def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsys):
@@ -406,7 +413,7 @@ def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsy
     path.write_text(json.dumps(old))
 
     def look():
-        return runner.verify(
+        return verify.verify(
             "toy", device="cpu", seeds=[0], arms=["standard"], quiet=True, say=lines.append
         )
 
@@ -430,7 +437,7 @@ def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsy
     assert (
         look() == 0
         and "no weights" in lines[-1]
-        and runner.verify("toy", seeds=[1], quiet=True, say=lines.append) == 0
+        and verify.verify("toy", seeds=[1], quiet=True, say=lines.append) == 0
         and "not been run" in lines[-1]
     )
 
@@ -439,17 +446,17 @@ def test_one_seed_is_compared_image_by_image(folder):
     from spat_nb.measure.intervals import paired
 
     go(seeds=[0])
-    a, b = (next(d for d in frames.results("toy") if d["arm"] == k) for k in TOY.arms)
+    a, b = (next(d for d in rows.runs_of("toy") if d["arm"] == k) for k in TOY.arms)
     assert (
-        frames.solved(a, "worst") is None
-        and int(frames.solved(a, "cw20").sum()) == a["attacks"]["cw20"]["correct"]
+        answers.solved(a, "worst") is None
+        and int(answers.solved(a, "cw20").sum()) == a["attacks"]["cw20"]["correct"]
     )
-    assert frames.compare("toy", *TOY.arms, "cw20") == (
-        *paired(frames.solved(a, "cw20"), frames.solved(b, "cw20")),
+    assert rows.results_of("toy").compare(*TOY.arms, "cw20") == (
+        *paired(answers.solved(a, "cw20"), answers.solved(b, "cw20")),
         1,
     )
     # of one seed's weakest class there is no such interval
-    assert math.isnan(frames.compare("toy", *TOY.arms, "cw20", column="weakest")[1])
+    assert math.isnan(rows.results_of("toy").compare(*TOY.arms, "cw20", column="weakest")[1])
 
 
 # ---- a machine that is not Unix
@@ -466,9 +473,9 @@ for home, names in ((signal, ('SIGALRM', 'SIGKILL', 'alarm', 'setitimer', 'ITIME
 
 def windows(code, folder, **kw):
     code = (
-        WINDOWS
-        + f"sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport test_study as T; from spat_nb"
-        " import study as S\nS._study = lambda name: T.TOY\n" + textwrap.dedent(code)
+        WINDOWS + f"sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport test_study as T; from"
+        " spat_nb.studies import runner\nrunner.find_study = lambda name: T.TOY\n"
+        + textwrap.dedent(code)
     )
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -516,8 +523,8 @@ def test_a_study_runs_where_there_is_no_unix(folder):
 
 def test_progress_is_kept_where_there_is_no_unix(tmp_path):
     code = (
-        WINDOWS + "from pathlib import Path\nfrom spat_nb import exercise as E\nfor k in range(20):"
-        " E._keep(f'{sys.argv[1]} {k}', True)"
+        WINDOWS + "from pathlib import Path\nfrom spat_nb.learn import exercise as P\nfor k in range(20):"
+        " P._keep(f'{sys.argv[1]} {k}', True)"
     )
     env = {**os.environ, "SPAT_NB_PROGRESS": str(tmp_path / "progress.json")}
     both = [

@@ -20,7 +20,7 @@ from spat_nb.measure.evaluate import evaluate
 from spat_nb.papers.hypersphere import Hypersphere, margin_ce
 from spat_nb.papers.prototypes import Prototypes
 from spat_nb.papers.sparta import Sparta
-from spat_nb.studies import frames, runner, study
+from spat_nb.studies import finding, runner, study
 from spat_nb.training.objectives import pgd_at, standard
 
 
@@ -34,7 +34,7 @@ def opened(name):
 def test_something_is_shipped():
     assert "digits/pgd_at/w16" in zoo.names() and {n for *_, n in shipping.SHELF} >= {*zoo.names()}
     assert len({n for *_, n in shipping.SHELF}) == len(shipping.SHELF) and all(
-        a in study.studies()[s].arms for s, _, a, *_ in shipping.SHELF
+        a in finding.studies()[s].arms for s, _, a, *_ in shipping.SHELF
     )
 
 
@@ -55,7 +55,7 @@ def test_file_and_card_belong_together(name):
     ]["aa"]["n"] <= c.accuracy()[0]
     assert (
         c["source"]["commit"]
-        and c["recipe"]["size"]["data"] == repr(c["data"])
+        and c["recipe"]["recipe"]["data"] == c["data"]
         and isinstance(c["trust"]["flags"], list)
     )
     text = repr(c)
@@ -127,7 +127,12 @@ TOY = study.Study(
     "?",
     {
         k: study.Arm(
-            partial(pgd_at, loss=margin_ce(0.1, 10.0)) if k == "sphere" else standard, slots=v
+            {
+                "objective": partial(pgd_at, loss=margin_ce(0.1, 10.0))
+                if k == "sphere"
+                else standard,
+                **v,
+            }
         )
         for k, v in HEADS.items()
     },
@@ -142,7 +147,7 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setenv("SPAT_NB_RESULTS", str(top / "results"))
         m.setenv("TQDM_DISABLE", "1")
-        m.setattr(frames, "find_study", lambda name: TOY)
+        m.setattr(runner, "find_study", lambda name: TOY)
         assert runner.run("toy", device="cpu", quiet=True, say=lambda *_: None) == len(HEADS)
     return top
 
@@ -152,7 +157,8 @@ def shelf(runs, tmp_path, monkeypatch):
     "An empty shelf beside the runs"
     monkeypatch.setenv("SPAT_NB_RESULTS", str(runs / "results"))
     monkeypatch.setattr(shipping, "find_study", lambda name: TOY)
-    monkeypatch.setattr(shipping, "WEIGHTS", tmp_path / "weights")
+    for room in (zoo, shipping):
+        monkeypatch.setattr(room, "WEIGHTS", tmp_path / "weights")
     return tmp_path / "weights"
 
 
@@ -237,7 +243,7 @@ def test_what_must_not_be_shipped(shelf, runs, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="but the result gives"):
         go()
     d = json.loads((home / "points-s0.json").read_text())
-    d["config"]["size"]["lr"] = ".7"
+    d["config"]["recipe"]["lr"] = 0.7
     (home / "points-s0.json").write_text(json.dumps(d))
     with pytest.raises(ValueError, match="another configuration"):
         go("points")
@@ -257,7 +263,7 @@ def _rounded(net):
 
 def test_ship_all_says_what_it_did(shelf, monkeypatch):
     monkeypatch.setattr(
-        zoo,
+        shipping,
         "SHELF",
         [
             ("toy", "laptop", "plain", 0, "digits/plain/w16"),

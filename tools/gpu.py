@@ -319,14 +319,14 @@ def rows(device, out, left, say, tiny):
     "Rows of the studies at size `paper`, seed 0, then further seeds, while time is left"
     from spat_nb.attacks.autoattack import autoattack
     from spat_nb.studies import runner
-    from spat_nb.studies import study as study_room
+    from spat_nb.studies.finding import studies
 
     done = 0
     for seed in (0,) if tiny else (0, 1, 2):
         for name, arm in ROWS[:2] if tiny else ROWS:
             if left() < (0 if tiny else 30):
                 return done
-            study, size = study_room.studies()[name], "paper"
+            study, size = studies()[name], "paper"
             if arm not in study.arms:
                 say(f"{name} has no arm {arm!r}")
                 continue

@@ -502,6 +502,10 @@ def opened(a):
     told = model_info(path(a.weights) if shipped else a.weights)
     # a study's weights say it outright
     c = {**told, **told.get("config", {})}
+    if "recipe" in told:
+        from spat_nb.core import spec
+
+        c |= {**told["recipe"], "eps": spec.make(told["recipe"]["ball"]).eps}
     name, eps = a.data or c.get("data"), a.eps if a.eps is not None else c.get("eps")
     if not name or eps is None:
         raise ValueError(
@@ -658,21 +662,22 @@ def study(a):
     plots
     """
     from spat_nb.core.settings import default_device
-    from spat_nb.studies import frames, runner
-    from spat_nb.studies import study as study_room
+    from spat_nb.studies import rows, runner, verify
+    from spat_nb.studies.finding import studies
+    from spat_nb.studies.spread import cores
 
     if a.what == "list":
-        for name, s in study_room.studies().items():
+        for name, s in studies().items():
             print(f"{name:12} {s.question}  ({len(s.arms)} rows: {', '.join(s.arms)})")
         return
     if a.what == "status":
-        return print(frames.status(a.name).to_string())
+        return print(rows.status(a.name).to_string())
     if not a.name:
         raise ValueError(
-            f"which study? spat_nb study {a.what} NAME; they are {', '.join(study_room.studies())}."
+            f"which study? spat_nb study {a.what} NAME; they are {', '.join(studies())}."
         )
     if a.what == "table":
-        return print(frames.table(a.name, a.size).to_string())
+        return print(rows.results_of(a.name, a.size).table().to_string())
     if a.what == "plot":
         from spat_nb.core.files import write_aside
         from spat_nb.core.paths import check_writable
@@ -681,7 +686,7 @@ def study(a):
         out = Path(a.out or f"{a.name}-{a.size}.png")
         check_writable(out, ending=".png")
         with write_aside(out) as part:
-            part.write_bytes(png(frames.plot(a.name, a.size)))
+            part.write_bytes(png(rows.results_of(a.name, a.size).plot()))
         return print(f"written: {out}")
     from spat_nb.core.paths import check_writable
     from spat_nb.core.settings import settings
@@ -692,12 +697,12 @@ def study(a):
     if a.what == "verify":
         return (
             1
-            if runner.verify(
+            if verify.verify(
                 a.name, a.size, a.seeds, a.arms, device, a.quiet, partial(print, flush=True)
             )
             else 0
         )
-    workers = a.workers or (runner.cores() if device.type == "cpu" else 1)
+    workers = a.workers or (cores() if device.type == "cpu" else 1)
     n = runner.run(
         a.name,
         a.size,
@@ -712,9 +717,9 @@ def study(a):
     )
     if a.quiet:
         return
-    print(f"{n} runs finished\n\n{frames.status(a.name).to_string()}")
-    if frames.results(a.name, a.size):
-        print(f"\n{frames.table(a.name, a.size).to_string()}")
+    print(f"{n} runs finished\n\n{rows.status(a.name).to_string()}")
+    if rows.runs_of(a.name, a.size):
+        print(f"\n{rows.results_of(a.name, a.size).table().to_string()}")
 
 
 def zoo(a):

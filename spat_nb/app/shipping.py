@@ -9,17 +9,15 @@ from pathlib import Path
 
 import torch
 
-from spat_nb.studies.study import find_study
-from spat_nb.studies.work import counts_of
-
-from ..attacks.attack import pgd
 from ..core.files import write_aside
 from ..core.paths import shell
 from ..core.settings import settings
 from ..measure.evaluate import evaluate
-from ..models.saving import load as read
-from ..models.saving import model_config, save
-from ..studies.study import Job
+from ..measure.judge import named_attacks
+from ..models.saving import model_config
+from ..studies.finding import find_study
+from ..studies.job import Job
+from ..studies.work import counts_of, keep_weights, load_result
 from .zoo import WEIGHTS, card, file_of, names, sha256_of
 
 # bytes of a file; images and share by which float16 may differ
@@ -95,8 +93,8 @@ def _measured(net, job, precision, n, aa):
             part,
             precision,
             progress=False,
-            pgd20=pgd(job.ball, 20, job.ball.eps / 4),
-            **({"aa": job.size.strong(job.ball)} if aa else {}),
+            **named_attacks("pgd(steps=20)", job.ball),
+            **({"aa": job.strong()} if aa else {}),
         )
     )
 
@@ -154,11 +152,11 @@ def ship(study, size, arm, seed, name, aa=False, images=IMAGES, device="cpu") ->
     if arm not in job.study.arms:
         raise ValueError(f"{study} has no arm {arm!r}; it has {', '.join(job.study.arms)}.")
     run, weights = _run(job)
-    net = read(weights)
+    net = load_result(job, weights)
     half = _halved(net, name)
     shipped = _same(name, job, run, net, half, images, aa)
-    file, eps = WEIGHTS / f"{name}.safetensors", job.size.eps
-    save(half, file, data=job.size.data, config=dict(data=job.size.data, eps=eps), zoo=name)
+    file = WEIGHTS / f"{name}.safetensors"
+    keep_weights(job, half, file, zoo=name)
     if (n := file.stat().st_size) > LIMIT:
         file.unlink()
         raise ValueError(f"{name} takes {n:,} bytes; at most {LIMIT:,} are shipped.")
@@ -167,7 +165,7 @@ def ship(study, size, arm, seed, name, aa=False, images=IMAGES, device="cpu") ->
         sha256=sha256_of(file),
         bytes=n,
         data=job.size.data,
-        eps=eps,
+        eps=job.ball.eps,
         classes=run["classes"],
         model=model_config(half),
         parameters=run["parameters"],

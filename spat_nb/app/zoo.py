@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import textwrap
 from pathlib import Path
 
@@ -83,22 +82,19 @@ class Card(dict):
                 k, *self.accuracy(k), *self.weakest(k)
             )
 
-        s, t, arm = self["source"], self["trained"], self["recipe"]["arm"]
-        told = ", ".join(
-            f"{k} {v}"
-            for k, v in {**arm, **self["recipe"]["size"]}.items()
-            if v not in ("None", "{}") and k not in ("extra", "attacks", "trusted", "cost")
-        )
-        told = re.sub(r"<(?:function|class) '?([\w.]+)'?>", r"\1", told).replace(
-            "spat_nb.training.learner.", ""
-        )
+        s, t, c = self["source"], self["trained"], self["recipe"]
+        told = ", ".join(f"{k} {v}" for k, v in c["recipe"].items() if k not in ("data", "ball"))
+        if "train" in c:
+            told = f"{c['train']}; {told}"
+        if "finish" in c["judge"]:
+            told = f"{told}; then {c['judge']['finish']}"
         lines = [
             (
                 f"{self['name']}: {self['model']['name']}, {self['parameters']:,} parameters,"
                 f" {self['bytes'] / 1e3:.0f} kB in float16"
             ),
             (
-                f"data {self['data']}, Linf eps {self['eps']:.4g}; row {s['arm']!r} of the study"
+                f"data {self['data']}, {c['recipe']['ball']}; row {s['arm']!r} of the study"
                 f" {s['study']!r} at size {s['size']!r}, seed {s['seed']}"
             ),
             *map(row, (k for k in self["accuracy"] if "/" not in k)),

@@ -111,6 +111,10 @@ class CFOL(Callback):
         share drawn evenly (default: 0.5)
     eta : float
         rate; its effect grows with the number of images seen (default: 5e-6)
+    pace : float | None
+        instead of `eta`: rate times the images seen in `epochs` (default: None)
+    epochs : int | None
+        of the training; needed with `pace` (default: None)
     """
 
     def __init__(
@@ -118,15 +122,14 @@ class CFOL(Callback):
         train,  # `Batches` to draw from
         gamma: float = 0.5,  # share drawn evenly
         eta: float = 5e-6,  # rate; its effect grows with the number of images seen
+        pace: float | None = None,  # instead of `eta`: rate times the images seen in `epochs`
+        epochs: int | None = None,  # of the training; needed with `pace`
     ):
-        self.train, self.gamma, self.eta, self.n, self.seed, self.w = (
-            train,
-            gamma,
-            eta,
-            train.n,
-            train.seed,
-            torch.zeros(train.c),
-        )
+        if pace is not None and not epochs:
+            raise ValueError(f"pace is {pace}, which is for a number of epochs; give epochs= too.")
+        self.train, self.gamma, self.n, self.seed = train, gamma, train.n, train.seed
+        self.eta = eta if pace is None else pace / (epochs * train.n)
+        self.w = torch.zeros(train.c)
         self.count = torch.bincount(train.y.cpu(), minlength=train.c)
         self.places, self.first = (
             train.y.cpu().argsort(stable=True),

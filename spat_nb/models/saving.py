@@ -6,14 +6,10 @@
 # Weights files that say what network they belong to
 from __future__ import annotations
 
-import functools
-import importlib
-import json
-import re
-
 import torch
 from torch import Tensor, nn
 
+from ..core import spec
 from ..core.files import load_tree, save_tree
 from .networks import ARCHITECTURES, Net
 
@@ -21,50 +17,34 @@ from .networks import ARCHITECTURES, Net
 __all__ = ['model_config', 'save', 'model_info', 'load']
 
 # %% ../../nbs/03_models.ipynb #910a411b
-def _factory(note):
-    """The factory that `note` names: an nn.Module class of torch.nn or of a room of spat_nb, with
-    keywords. ValueError for anything else
+def _factory(text):
+    """The layer that a spec in a file stands for. ValueError for what is no layer of spat_nb or of
+    torch.nn, or none that a file may name
     """
-    home, _, name = note["class"].rpartition(".")
-    if home != "torch.nn" and not re.fullmatch(r"spat_nb\.[a-z]\w*", home):
-        raise ValueError(f"{note['class']} is neither in torch.nn nor in spat_nb")
-    cls = getattr(importlib.import_module(home), name, None)
-    if not (
-        isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__.startswith(home)
-    ):
-        raise ValueError(f"{home} has no layer {name}")
-    return functools.partial(cls, **note["with"]) if note["with"] else cls
+    if not isinstance(text, str):
+        raise ValueError(f"{str(text)[:80]} is no spec")
+    made = spec.make(text, now=False)
+    cls = getattr(made, "func", made)
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ValueError(f"{text[:80]} is no layer")
+    return made
 
 
 def _note(factory):
-    "What `_factory` finds `factory` again by, or None where it would not"
-    f, args, kw = (
-        (factory.func, factory.args, factory.keywords)
-        if isinstance(factory, functools.partial)
-        else (factory, (), {})
-    )
-    name = getattr(f, "__name__", "")
-    note = {
-        "class": (
-            f"{'torch.nn' if getattr(nn, name, None) is f else getattr(f, '__module__', '')}.{name}"
-        ),
-        "with": kw,
-    }
+    "The spec that `_factory` finds `factory` again by, or None where it would not"
+    cls = getattr(factory, "func", factory)
     try:
-        return (
-            note
-            if not args
-            and json.loads(json.dumps(note)) == note
-            and getattr(_factory(note), "func", _factory(note)) is f
-            else None
-        )
-    except (ValueError, TypeError, ImportError):
+        text = spec.text(factory, now=False)
+        again = _factory(text)
+    except (TypeError, ValueError):
         return None
+    return text if getattr(again, "func", again) is cls else None
 
 
 def model_config(
     model: nn.Module,  # a network of this room
-    # its name and arguments as JSON values; an `act` or `head` that no file can name is None
+    # its name and arguments as JSON values, `act` and `head` as specs; one that no file can name
+    # is None
 ) -> dict:
     """What it takes to build `model` again.
 
@@ -76,7 +56,8 @@ def model_config(
     Returns
     -------
     dict
-        its name and arguments as JSON values; an `act` or `head` that no file can name is None
+        its name and arguments as JSON values, `act` and `head` as specs; one that no file can name
+        is None
 
     Raises
     ------

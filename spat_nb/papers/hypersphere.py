@@ -145,7 +145,7 @@ def margin_ce(
     """
     if not 0 <= m < math.inf:
         raise ValueError(f"m is {m}; a margin is a finite number >= 0, at most K/(K-1) can be met.")
-    s = _positive(scale)
+    scale = _positive(scale)
 
     def loss(z, y):
         if y.ndim != 1:
@@ -153,7 +153,7 @@ def margin_ce(
                 f"margin_ce needs labels (b,), but y has shape {tuple(y.shape)}; a margin belongs"
                 " to one class."
             )
-        return ce(z - s * m * F.one_hot(y, z.shape[1]).to(z.dtype), y)
+        return ce(z - scale * m * F.one_hot(y, z.shape[1]).to(z.dtype), y)
 
     loss.__name__ = loss.__qualname__ = f"margin_ce({m}, {scale})"
     return loss

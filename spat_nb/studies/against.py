@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from ..core.plot import PALETTE, plain
 from ..measure.intervals import paired
-from .frames import mean_interval, solved
+from .answers import solved
 from .htmltable import Table
 from .leaderboard import gather
+from .results import mean_interval
 
 # %% auto #0
 __all__ = ['against', 'show_against', 'plot_against']

@@ -1,50 +1,32 @@
 "What the usual ways of training give, in one recipe"
 
-from functools import partial
-
-from spat_nb.attacks.ascent import gaussian
-from spat_nb.attacks.attack import pgd
 from spat_nb.studies.study import Arm, Study
-from spat_nb.training.fast import Free, Replay, fgsm_rs
-from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
-from spat_nb.training.tricks import EMA, awp
 
+NEAR = "gaussian(sigma=0.001)"
+TRADES = {"objective": "trades(beta=6.0)", "start": NEAR}
 
-def averaged(job):
-    return [EMA(look=job.look())]
-
-
-def free(job):
-    return Free(job.ball), Replay(job.open().train, 4)
-
-
-def quarter(size):
-    return dict(epochs=max(1, round(size.epochs / 4)))
-
-
-def fast(ball, steps):
-    return fgsm_rs(ball)
-
-
-near = partial(pgd, start=gaussian())
 
 study = Study(
     "baseline",
     "How robust are the usual ways of training, in one recipe?",
     {
-        "standard": Arm(standard, best="clean"),
-        "PGD-AT": Arm(pgd_at),
-        "TRADES": Arm(partial(trades, beta=6.0), near),
-        "MART": Arm(partial(mart, beta=5.0), near),
-        "ALP": Arm(partial(alp, beta=0.5)),
-        "Fast-AT": Arm(pgd_at, fast),
+        "standard": Arm({"objective": "standard", "best": "clean"}),
+        "PGD-AT": Arm(),
+        "TRADES": Arm(TRADES),
+        "MART": Arm({"objective": "mart(beta=5.0)", "start": NEAR}),
+        "ALP": Arm({"objective": "alp(beta=0.5)"}),
+        "Fast-AT": Arm({"attack": "fgsm_rs"}),
         "Free-AT, 4 replays": Arm(
-            make=free, change=quarter, note="each epoch shows every batch four times"
+            # a look after every four passes over the images, as it were an epoch
+            {"objective": "Free", "replays": 4, "look": 4},
+            note="each epoch shows every batch four times",
         ),
-        "PGD-AT + AWP": Arm(awp(pgd_at, 0.01)),
-        "PGD-AT + EMA": Arm(pgd_at, callbacks=averaged),
-        "TRADES + AWP": Arm(awp(partial(trades, beta=6.0), 0.005), near),
-        # fewer than elsewhere: fifty runs are to fit into ten minutes of two cores
+        "PGD-AT + AWP": Arm({"objective": "awp(objective=pgd_at, gamma=0.01)"}),
+        "PGD-AT + EMA": Arm({"callbacks": "EMA"}),
+        "TRADES + AWP": Arm(
+            {"objective": "awp(objective=trades(beta=6.0), gamma=0.005)", "start": NEAR}
+        ),
     },
-    sizes={"laptop": dict(judged=50)},
+    # fewer than elsewhere: fifty runs are to fit into ten minutes of two cores
+    sizes={"laptop": {"judged": 50}},
 )

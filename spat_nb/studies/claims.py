@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from statistics import correlation
+
+from .finding import studies
+from .results import Results
+from .rows import runs_of
 
 # %% auto #0
-__all__ = ['Claim', 'accuracy_of', 'gain', 'follow_up', 'points_of', 'last_of']
+__all__ = ['Claim', 'accuracy_of', 'gain', 'all_claims', 'judged', 'card']
 
 # %% ../../nbs/90_compare.ipynb #0a8276f9
 @dataclass(frozen=True)
@@ -96,82 +99,92 @@ def gain(
         least,
     )
 
-# %% ../../nbs/90_compare.ipynb #f5467adb
-def follow_up(s, b):
-    """Over the classes: correlation of the share of steps in which p_y rose with the gain in
-    accuracy under AutoAttack; 0 where one of them does not vary
+# %% ../../nbs/90_compare.ipynb #1da8b34c
+def all_claims() -> tuple:  # of `Claim`
+    """What papers say, as it stands beside the rows of the studies
+
+    Returns
+    -------
+    tuple
+        of `Claim`
+    """
+    return tuple(c for s in studies().values() for c in s.claims)
+
+
+def judged(
+    claim: Claim,  # of `all_claims`, or your own
+    size: str = "laptop",  # of the runs
+) -> dict:  # mean, lo, hi (NaN with one seed), seeds, verdict
+    """A claim's number over the seeds that all its rows have, and the verdict
 
     Parameters
     ----------
-    s
-    b
+    claim : Claim
+        of `all_claims`, or your own
+    size : str
+        of the runs (default: "laptop")
+
+    Returns
+    -------
+    dict
+        mean, lo, hi (NaN with one seed), seeds, verdict
     """
-    rate = [s["extra"]["flips"]["0.1"][c]["p_y rose"] for c in s["classes"]]
-
-    def acc(d):
-        return [
-            k / n
-            for k, n in zip(d["attacks"]["aa"]["class_correct"], d["attacks"]["aa"]["class_n"])
-        ]
-
-    more = [u - v for u, v in zip(acc(s), acc(b))]
-    return correlation(rate, more) if min(len({*rate}), len({*more})) > 1 else 0.0
-
-# %% ../../nbs/90_compare.ipynb #2de5517e
-def points_of(paper="Repulsive prototypes", P="prototypes"):
-    def far(kind, e, d):
-        return 100 * d["extra"][kind][e]
-
-    yield Claim(
-        paper,
-        "over half robust without adversarial training",
-        "aa: prototypes - 50, points",
-        "prototypes",
-        (P,),
-        lambda d: accuracy_of(d, "aa") - 50,
-    )
-    yield gain(paper, "repulsion matters", "prototypes", P, "random prototypes")
-    yield gain(
-        paper, "repulsion matters for clean images", "prototypes", P, "random prototypes", "clean"
-    )
-    yield gain(paper, "better than adversarial training", "prototypes", P, "PGD-AT")
-    yield Claim(
-        paper,
-        "better than it at large radii",
-        "margin at 64/255: prototypes - PGD-AT, points",
-        "prototypes",
-        (P, "PGD-AT"),
-        lambda a, b: far("margin", "64", a) - far("margin", "64", b),
-    )
-    yield Claim(
-        paper,
-        "the training loss is an adequate attack",
-        "2 - (training loss - lowest of the attacks that match the rule), points",
-        "prototypes",
-        (P,),
-        lambda d: (
-            2
-            - accuracy_of(d, "training loss")
-            + min(
-                accuracy_of(d, k)
-                for k in ("cw20", "each class", "surrogate", "features")
-                if k in d["attacks"]
-            )
-        ),
-    )
-    yield Claim(
-        paper,
-        "its attack arrives at chance where every image can be grey",
-        "chance + 2 - training loss at 128/255, points",
-        "prototypes",
-        (P,),
-        lambda d: 100 / len(d["classes"]) + 2 - far("training loss", "128", d),
-    )
-    yield gain(paper, "they help adversarial training", "prototypes", "prototypes + AT", "PGD-AT")
-    yield gain(
-        paper, "a simplex helps adversarial training (ours)", "prototypes", "simplex + AT", "PGD-AT"
-    )
+    return Results(runs_of(claim.study, size)).judged(claim)
 
 
-def last_of(d):
-    return 100 * [r["robust"] for r in d["history"] if "robust" in r][-1]
+def _seen(claim, found, size):
+    "What was seen, in words"
+    if not found["seeds"]:
+        return f"not run: spat_nb study run {claim.study} --size {size}"
+    if found["seeds"] > 2:
+        return "{mean:+.2f} [{lo:+.2f}, {hi:+.2f}]".format(**found)
+    return f"{found['mean']:+.2f}, {found['seeds']} seed{'s' * (found['seeds'] > 1)}"
+
+
+def card(
+    paper: str = "",  # start of its name, 'Hypersphere' say; default: all
+    size: str = "laptop",  # of the runs
+    # pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval,
+    # seeds, test
+):
+    """The claim card: all claims, judged.
+
+    Parameters
+    ----------
+    paper : str
+        start of its name, 'Hypersphere' say; default: all
+    size : str
+        of the runs (default: "laptop")
+
+    Returns
+    -------
+    pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval,
+    seeds, test
+
+    Raises
+    ------
+    ValueError
+        for a paper that makes none
+    """
+    import pandas as pd
+
+    found = all_claims()
+    asked = [c for c in found if c.paper.startswith(paper)]
+    if not asked:
+        raise ValueError(
+            f"paper is {paper!r}; there are {', '.join(dict.fromkeys(c.paper for c in found))}."
+        )
+    rows = []
+    for c in asked:
+        r = judged(c, size)
+        rows.append(
+            {
+                "claim": c.claim,
+                "paper": c.paper,
+                "verdict": r["verdict"],
+                "seen": _seen(c, r, size),
+                "seeds": r["seeds"],
+                "test": c.test,
+            }
+        )
+    return pd.DataFrame(rows)

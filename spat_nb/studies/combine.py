@@ -1,33 +1,30 @@
 "Do SPAT, hypersphere embedding and the usual tricks add up?"
 
-from functools import partial
-
-from spat_nb.papers.hypersphere import Hypersphere, margin_ce
-from spat_nb.papers.spat import spat
 from spat_nb.studies.study import Arm, Study
-from spat_nb.training.objectives import pgd_at
-from spat_nb.training.tricks import EMA, awp
 
-S, M = 15.0, 0.2  # the official code's values for CIFAR-10
-he, sphere = partial(pgd_at, loss=margin_ce(M, S)), dict(head=partial(Hypersphere, scale=S))
-
-
-def averaged(job):
-    return [EMA(look=job.look())]
-
+# s and m of the official code for CIFAR-10
+HE = "pgd_at(loss=margin_ce(m=0.2, scale=15.0))"
+HEAD = "Hypersphere(scale=15.0)"
+HE_AWP = f"awp(objective={HE}, gamma=0.01)"
 
 study = Study(
     "combine",
     "Do SPAT, hypersphere embedding and the usual tricks add up?",
     {
-        "PGD-AT": Arm(pgd_at),
-        "SPAT": Arm(partial(spat, a=0.1)),
-        "HE": Arm(he, slots=sphere),
-        "SPAT + HE": Arm(partial(spat, a=0.1, objective=he), slots=sphere),
-        "PGD-AT + AWP + EMA": Arm(awp(pgd_at, 0.01), callbacks=averaged),
-        "HE + AWP + EMA": Arm(awp(he, 0.01), slots=sphere, callbacks=averaged),
+        "PGD-AT": Arm(),
+        "SPAT": Arm({"objective": "spat(a=0.1)"}),
+        "HE": Arm({"objective": HE, "head": HEAD}),
+        "SPAT + HE": Arm({"objective": f"spat(a=0.1, objective={HE})", "head": HEAD}),
+        "PGD-AT + AWP + EMA": Arm(
+            {"objective": "awp(objective=pgd_at, gamma=0.01)", "callbacks": "EMA"}
+        ),
+        "HE + AWP + EMA": Arm({"objective": HE_AWP, "head": HEAD, "callbacks": "EMA"}),
         "SPAT + HE + AWP + EMA": Arm(
-            partial(spat, a=0.1, objective=awp(he, 0.01)), slots=sphere, callbacks=averaged
+            {
+                "objective": f"spat(a=0.1, objective={HE_AWP})",
+                "head": HEAD,
+                "callbacks": "EMA",
+            }
         ),
     },
 )

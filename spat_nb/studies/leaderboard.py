@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from ..core import spec
 from ..measure.intervals import wilson
-from .frames import mean_interval, results
+from .finding import studies
+from .results import mean_interval
+from .rows import runs_of
 from .sizes import SIZES
-from .study import studies
 
 # %% auto #0
 __all__ = ['recipe', 'gather', 'leaderboard']
 
 # %% ../../nbs/90_compare.ipynb #7a61558f
 def recipe(
-    d: dict,  # a result, as `results_room.results` gives it
+    d: dict,  # a result, as `runs_of` gives it
     # equal for runs that differ in the seed, the study's name or what was measured in addition
 ) -> str:
     """The training and the attacks of a run, as text; not on how many images it was judged
@@ -28,7 +30,7 @@ def recipe(
     Parameters
     ----------
     d : dict
-        a result, as `results_room.results` gives it
+        a result, as `runs_of` gives it
 
     Returns
     -------
@@ -36,29 +38,18 @@ def recipe(
         equal for runs that differ in the seed, the study's name or what was measured in addition
     """
 
-    def kept(part, *out):
-        return {k: v for k, v in d["config"][part].items() if k not in out}
-
-    return json.dumps(
-        [
-            d["size"],
-            kept("arm", "attacks", "extra"),
-            kept("size", "judged", "tested", "trusted", "cost"),
-        ],
-        sort_keys=True,
-    )
+    c = d["config"]
+    judge = {k: c["judge"].get(k) for k in ("finish", "strong")}
+    return json.dumps([d["size"], c["recipe"], c.get("train"), judge], sort_keys=True)
 
 
 def _fits(d, data):
-    """Is it a run on `data`, at the size's own radius? An arm that brings other data is told by its
+    """Is it a run on `data`, in the size's own ball? An arm that brings other data is told by its
     text
     """
-    c = d["config"]
-    return (
-        SIZES[d["size"]].data == data
-        and c["size"]["eps"] == repr(SIZES[d["size"]].eps)
-        and "data=" not in c["arm"]["train"]
-    )
+    c, size = d["config"], SIZES[d["size"]]
+    same_ball = c["recipe"]["ball"] == spec.text(spec.make(size.ball))
+    return size.data == data and same_ball and "data=" not in c.get("train", "")
 
 
 def gather(
@@ -102,7 +93,7 @@ def gather(
         for d in (
             d
             for n in (studies() if names is None else names)
-            for d in results(n, s)
+            for d in runs_of(n, s)
             if _fits(d, data)
         ):
             runs.setdefault((s, recipe(d)), []).append(d)
@@ -170,7 +161,7 @@ def _row(size, name, runs, attacks, weakest, level):
         arm=name,
         size=size,
         studies=", ".join(ds[0]["studies"]),
-        eps=float(ds[0]["config"]["size"]["eps"]),
+        eps=spec.make(ds[0]["config"]["recipe"]["ball"]).eps,
         seeds=len(ds),
         over="seeds" if len(ds) > 2 else "images",
     )

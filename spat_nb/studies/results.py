@@ -5,20 +5,24 @@ Frame, table, figure, comparison of rows, verdict on a claim
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ..core.paths import what_is
 from ..measure.intervals import paired, wilson
+from .answers import solved
 
-__all__ = ["STUDY_SCHEMA", "Results", "read_results", "mean_interval", "unpacked"]
+__all__ = [
+    "STUDY_SCHEMA",
+    "Results",
+    "read_runs",
+    "read_results",
+    "mean_interval",
+]
 
-STUDY_SCHEMA = 1  # of a study's results
+STUDY_SCHEMA = 2  # of a study's results: 2 has its configuration in specs
 NBSP = "\u00a0"  # narrow columns break nowhere in a number with its interval
 
 
@@ -35,22 +39,6 @@ def mean_interval(
         return mean, math.nan
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
     return mean, t.ppf((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
-
-
-def unpacked(
-    text: str,  # eight images to a byte, in base64
-    n: int,  # images
-) -> torch.Tensor:  # (n,) bool
-    "Which images were answered right. ValueError where the text does not hold n answers"
-    import numpy as np
-
-    raw = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
-    if len(raw) != -(-n // 8):
-        raise ValueError(
-            f"{len(raw)} bytes hold the answers, not those to {n} images; "
-            "the file is damaged, run the study again."
-        )
-    return torch.from_numpy(np.unpackbits(raw, count=n).astype(bool))
 
 
 def _share(value):
@@ -92,7 +80,7 @@ class Results:
         return Results(runs, self.place, self.order)
 
     def _one_size(self) -> Results:
-        if len(self.sizes) == 1:
+        if len(self.sizes) <= 1:
             return self
         raise ValueError(
             f"{self.place} holds results of the sizes {', '.join(self.sizes)}; "
@@ -169,9 +157,8 @@ class Results:
         None where that was not kept
         """
         for d in self._one_size().runs:
-            value = d["attacks"].get(attack, {})
-            if (d["arm"], d["seed"]) == (arm, seed) and "right" in value:
-                return unpacked(value["right"], value["n"])
+            if (d["arm"], d["seed"]) == (arm, seed):
+                return solved(d, attack)
         return None
 
     def compare(self, a: str, b: str, attack: str = "aa", column: str = "accuracy") -> tuple:
@@ -253,14 +240,10 @@ def _verdict(mean, half, n, claim):
     return "unproven"
 
 
-def read_results(
+def read_runs(
     folder,  # of a study, or of one of its sizes
-    order=(),  # rows from top to bottom
-) -> Results:
-    """The results that lie in a folder
-
-    FileNotFoundError where there are none, ValueError where a file is damaged
-    """
+) -> tuple:  # of dicts, as written
+    "The results that lie in a folder; none where there is none. ValueError where a file is damaged"
     folder = Path(folder)
     files = sorted(folder.glob("*.json")) or sorted(folder.glob("*/*.json"))
     runs = []
@@ -272,16 +255,33 @@ def read_results(
                 f"{path} is {what_is(path)} and no whole result; "
                 "move it away and run the study again."
             ) from None
-        if not isinstance(d, dict) or "arm" not in d:
-            continue
-        if d.get("schema") != STUDY_SCHEMA:
-            raise ValueError(
-                f"{path} has schema {d.get('schema')!r}, this version reads {STUDY_SCHEMA}; "
-                "run the study again."
-            )
-        runs.append(d)
+        if isinstance(d, dict) and ("arm" in d or "schema" in d):
+            _check_schema(path, d)
+            runs.append(d)
+    return tuple(runs)
+
+
+def _check_schema(path, d):
+    schema = d.get("schema")
+    if schema == STUDY_SCHEMA and "arm" in d:
+        return
+    mend = "run the study again"
+    if schema == 1:
+        mend = "rewrite it by tools/migrate_results.py of the repository, or " + mend
+    raise ValueError(f"{path} has schema {schema!r}, this version reads {STUDY_SCHEMA}; {mend}.")
+
+
+def read_results(
+    folder,  # of a study, or of one of its sizes
+    order=(),  # rows from top to bottom
+) -> Results:
+    """The results that lie in a folder
+
+    FileNotFoundError where there are none, ValueError where a file is damaged
+    """
+    runs = read_runs(folder)
     if not runs:
         raise FileNotFoundError(
             f"there are no results of a study in {folder}; check the path, or run it first."
         )
-    return Results(tuple(runs), str(folder), tuple(order))
+    return Results(runs, str(folder), tuple(order))

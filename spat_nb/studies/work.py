@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 from pathlib import Path
 
-from ..attacks.attack import fgsm, pgd
-from ..attacks.losses import margin
 from ..core.files import write_aside
 from ..core.identity import fingerprint
 from ..measure.evaluate import evaluate
+from ..measure.judge import STANDARD, named_attacks
 from ..measure.trust import trust
-from ..training.callbacks import Best
-from ..training.checkpoint import Checkpoint
-from ..training.learner import Callback
-from .study import SCHEMA
+from ..training.building import build_model, listeners, training_parts
+from ..training.fit import fit
+from ..training.rundir import read_weights, write_weights
+from ..training.sameness import identity
+from .answers import bits
 
-# ---- a bit for each image
-
-
-def bits(right):
-    "(n,) bool as text: eight images to a byte, in base64"
-    import numpy as np
-
-    return base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()
+OF_A_JUDGEMENT = ("usual.json", "aa.json")  # half a judgement, in the folder of a run
 
 
 def write_result(job, d):
@@ -59,36 +51,20 @@ def commit_now():
 
 
 def learn(job):
-    "(network, history, chosen step) of an arm by the house recipe"
-    size, arm, data = job.size, job.arm, job.open()
-    best = Best(arm.best)
-    objective, train = arm.make(job) if arm.make else (arm.objective, data.train)
-    more = [
-        *([objective] if isinstance(objective, Callback) else ()),
-        *(arm.callbacks(job) if arm.callbacks else ()),
-    ]
-    # an average of weights is looked at instead
-    look = [] if any(getattr(c, "look", None) for c in more) else [job.look()]
-    calls = [
-        *look,
-        best,
-        *more,
-        *job.shown(),
-        Checkpoint(job.work / "checkpoint.safetensors", config=job.config),
-    ]
-    learner = arm.learner(
-        job.net(),
-        train,
-        objective,
-        arm.attack(job.ball, size.steps),
-        size.epochs,
-        size.lr,
-        callbacks=calls,
+    "(network, history, chosen step) of a row by its recipe"
+    recipe, data = job.recipe, job.open()
+    parts = training_parts(recipe, data)
+    done = fit(
+        build_model(recipe, data.train).to(job.device),
+        **parts,
+        callbacks=listeners(recipe, data, parts),
+        checkpoint=job.work / "checkpoint.safetensors",
+        config=job.config["recipe"],
         **job.how,
         seed=job.seed,
-    ).fit()
-    best.restore(learner.model)
-    return learner.model, learner.history, best.step
+        quiet=job.quiet,
+    )
+    return done.model, done.history, done.step
 
 
 def counts_of(record):
@@ -111,13 +87,8 @@ def counts_of(record):
 
 def usual(job):
     "What every run is judged by on all test images; a step is a quarter of the radius"
-    b = job.ball
-    return dict(
-        fgsm=fgsm(b),
-        pgd20=pgd(b, 20, b.eps / 4),
-        cw20=pgd(b, 20, b.eps / 4, loss=margin),
-        **(job.arm.attacks(job) if job.arm.attacks else {}),
-    )
+    more = job.arm.attacks(job) if job.arm.attacks else {}
+    return {**named_attacks(f"{STANDARD}, pgd(steps=20, loss=margin)", job.ball), **more}
 
 
 def judge_run(model, job):
@@ -142,7 +113,7 @@ def judge_run(model, job):
         job.precision,
         progress=not job.quiet,
         resume=job.work / "aa.json",
-        aa=size.strong(job.ball),
+        aa=job.strong(),
     )
     card = trust(
         model,
@@ -166,51 +137,54 @@ def judge_run(model, job):
 
 def begin(job):
     "Clear away what another configuration or precision left half done"
-    mark, mine = (
-        job.work / "run.json",
-        dict(
-            config=job.config,
-            precision=job.precision,
-            code=fingerprint(job.made("train", ours=True)),
-        ),
-    )
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == mine:
+    mark = job.work / "run.json"
+    mine = {
+        "train": [
+            job.config["recipe"],
+            job.config.get("train"),
+            job.precision,
+            _said(job, "train"),
+        ],
+        "judge": [job.config["judge"], _said(job, "judge")],
+    }
+    was = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+    if was == mine:
         return
+    same = was.get("train") == mine["train"]
     for f in job.work.iterdir():
-        if f.name != "lock":
+        if f.name != "lock" and (not same or f.name in OF_A_JUDGEMENT):
             f.unlink()
     with write_aside(mark) as part:
         part.write_text(json.dumps(mine), encoding="utf-8")
 
 
+def _said(job, phase):
+    return fingerprint(job.made(phase, ours=True))
+
+
 def trained(job):
-    "Lay ready what was trained, where the result's judge alone was edited"
-    try:
-        d = json.loads(job.path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    "Lay ready what was trained, where the result's judge alone is outdated"
+    d = job.result()
+    if d is None or job.outdated(d) != {"judge"} or job.arm.train or not job.kept.is_file():
         return
-    if (
-        d.get("schema") != SCHEMA
-        or d.get("config") != job.config
-        or job.edited(d) != {"judge"}
-        or job.arm.train
-        or not job.kept.is_file()
-    ):
-        return
-    for name, v in {
+    ready = {
         "history.json": [d["history"], d["chosen_step"]],
-        "seconds.json": dict(train=d["seconds"]["train"], judge=0.0),
-    }.items():
+        "seconds.json": {"train": d["seconds"]["train"], "judge": 0.0},
+    }
+    for name, v in ready.items():
         with write_aside(job.work / name) as part:
             part.write_text(json.dumps(v), encoding="utf-8")
     with write_aside(job.work / "weights.safetensors") as part:
         part.write_bytes(job.kept.read_bytes())
 
 
+def keep_weights(job, model, path, **more):
+    "Write the trained network, with the recipe that it comes from and `more` JSON values"
+    recipe = job.recipe.but(precision=job.precision)
+    row = {"study": job.study.name, "arm": job.arm_name, "size": job.size_name, "seed": job.seed}
+    write_weights(model, path, identity(recipe), job.open().train, **row, **more)
+
+
 def load_result(job, weights):
     "The trained network of a run, on its device"
-    from spat_nb.models.saving import load
-
-    return load(weights, **job.arm.slots if {*job.arm.slots} <= {"act", "head"} else {}).to(
-        job.device
-    )
+    return read_weights(weights, job.recipe).to(job.device)

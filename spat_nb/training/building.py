@@ -5,6 +5,8 @@ Its data, its network, what it minimises, and who listens
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -51,6 +53,7 @@ def new_model(
     recipe: Recipe,
     classes: int,  # number of logits
     shape: tuple,  # (ch,h,w) of the images
+    **slots,  # layers that no spec can name: act=, head=
 ) -> nn.Module:
     "A network of this make for such images. TypeError where the slot makes no network"
     channels, height, _ = shape
@@ -61,7 +64,7 @@ def new_model(
         "in_channels": channels,
         "in_chans": channels,
     }
-    model = filled(recipe.made("model"), **known, **elsewhere)
+    model = filled(partial(recipe.made("model"), **slots), **known, **elsewhere)
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model is {recipe.model}, which makes a {type(model).__name__}; "

@@ -89,6 +89,12 @@ METHODS = {
         {"objective": "pgd_at", "attack": "fgsm_rs", "callbacks": ("Sentry",)},
         step="sign x 1.25 eps, once",
     ),
+    "n_fgsm": Method(
+        "one step from strong noise, not projected back (de Jorge et al. 2022)",
+        {"objective": "pgd_at", "attack": "n_fgsm"},
+        start="uniform in 2 eps",
+        step="sign x eps, once",
+    ),
     "awp": Method(
         "at the worst weights nearby (Wu et al. 2020)",
         {"objective": "awp(objective=pgd_at, gamma=0.01)"},

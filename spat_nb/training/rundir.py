@@ -34,6 +34,8 @@ __all__ = [
     "begin",
     "kept_identity",
     "write",
+    "write_weights",
+    "read_weights",
     "open_run",
     "weights_info",
 ]
@@ -166,28 +168,38 @@ def begin(
             part.write_text(json.dumps({"schema": SCHEMA, **told}, indent=1), encoding="utf-8")
 
 
+def write_weights(
+    model: nn.Module,
+    path,  # .safetensors file
+    told: dict,  # `identity` of the recipe that it was trained by
+    train,  # images that it was trained on: their shape and classes are kept
+    **more,  # JSON values: study and row, say
+) -> dict:  # what was kept beside the weights
+    "Write a network with what is known of it, in the one layout that all our files have"
+    info = {
+        "schema": SCHEMA,
+        "spat_nb": __version__,
+        **told,
+        "shape": list(train.shape),
+        "classes": [*map(str, train.classes)],
+        **more,
+    }
+    if isinstance(getattr(model, "config", None), dict):
+        save(model, path, **info)
+    else:  # a network of the reader's own: only its recipe can build it
+        save_tree(path, {"model": {"name": None}, "weights": model.state_dict(), "info": info})
+    return info
+
+
 def write(
     run: Run,  # finished, with its folder and its data open
     told: dict,  # `identity` of its recipe
     devices=None,  # of one process in many
 ):
     "Weights, then result.json, which says that the run is finished; the checkpoint goes"
-    train = run.opened.train
-    about = {
-        "spat_nb": __version__,
-        **told,
-        "shape": list(train.shape),
-        "classes": [*map(str, train.classes)],
-    }
-    path = run.folder / "weights.safetensors"
-    if isinstance(getattr(run.model, "config", None), dict):
-        save(run.model, path, schema=SCHEMA, **about)
-    else:  # a network of the reader's own: only its recipe can build it
-        info = {"schema": SCHEMA, **about}
-        save_tree(path, {"model": {"name": None}, "weights": run.model.state_dict(), "info": info})
+    about = write_weights(run.model, run.folder / "weights.safetensors", told, run.opened.train)
     where = next((p.device for p in run.model.parameters()), None)
     result = {
-        "schema": SCHEMA,
         "kind": "run",
         **about,
         "torch": torch.__version__,
@@ -244,16 +256,20 @@ def open_run(
     told = (
         {k: result[k] for k in ("history", "best", "steps", "seconds", "passes")} if result else {}
     )
-    model = _model_of(file, info, recipe)
+    model = read_weights(file, recipe)
     return Run(recipe, model.to(device or "cpu").eval(), folder=file.parent, **told)
 
 
-def _model_of(file, info, recipe):
+def read_weights(
+    file,  # what `write_weights` wrote
+    recipe: Recipe,  # as it was typed, for a network that the file cannot name
+) -> nn.Module:  # on the CPU, in eval mode
     "The network of a weights file; one of the reader's own is built by its recipe"
     tree = load_tree(file)
     made = tree["model"]
     if made.get("name") and made.get("act") is not None and made.get("head") is not None:
         return load(file)
+    info = weights_info(file)
     model = new_model(recipe, len(info["classes"]), tuple(info["shape"]))
     model.load_state_dict(tree["weights"])
-    return model
+    return model.eval()
