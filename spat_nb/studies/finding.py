@@ -62,4 +62,9 @@ def _of_a_file(name):
             f"{attribute} in {file} is a {type(found).__name__}; let it be a Study: "
             f"{attribute} = Study('mine', 'Does it help?', {{'PGD-AT': Arm()}})."
         )
+    if found.name in NAMES:
+        raise ValueError(
+            f"{file} calls its study {found.name!r}, as one of the package's is called; give it "
+            "another name, or its results would lie among those."
+        )
     return replace(found, file=f"{path}:{attribute}")

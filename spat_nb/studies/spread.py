@@ -17,9 +17,11 @@ import torch
 
 from ..core.grammar import Call, Named, parse
 from ..core.settings import settings
+from ..core.threads import keep_memory, use_threads
 
 __all__ = ["cores", "executor_on", "spread", "side_by_side", "task", "worker"]
 
+PATIENCE = 20  # seconds until a scheduler counts as away
 _ALONE = threading.Lock()  # runs set torch's seed: in one process there is one at a time
 
 
@@ -99,36 +101,39 @@ def spread(
     "A task for each run. RuntimeError where one fails, once all others are over"
     first = missing[0]
     study, results = _reference(first.study), str(settings().results.absolute())
-    waiting = {}
+    waiting = []
     for job in missing:
         named = study, first.size_name, job.arm_name, job.seed
         future = executor.submit(task, *named, str(device), results, end, whole, quiet)
-        waiting[id(future)] = job, future
-    done, failed, late = 0, [], 0
-    while waiting:
-        over = [k for k, (_, future) in waiting.items() if future.done()]
-        for k in over:
-            job, future = waiting.pop(k)
-            who = f"{job.study.name}, {job.size_name}: {job.arm_name}, seed {job.seed}"
-            try:
-                said = future.result()
-            except Exception as e:
-                failed.append(f"{who} ({type(e).__name__}: {' '.join(str(e).split())[:300]})")
-                continue
-            done += said == "done"
-            late += said == "late"
-            if said == "done" and not quiet:
-                say(f"{who} is done; {len(waiting)} runs to go")
-        if not over:
-            time.sleep(every)
-    if late:
+        waiting.append((job, future))
+    counts, failed = {"done": 0, "there": 0, "late": 0}, []
+    try:
+        while waiting:
+            over = [pair for pair in waiting if pair[1].done()]
+            waiting = [pair for pair in waiting if pair not in over]
+            for job, future in over:
+                who = f"{job.study.name}, {job.size_name}: {job.arm_name}, seed {job.seed}"
+                try:
+                    said = future.result()
+                except Exception as e:
+                    failed.append(f"{who} ({type(e).__name__}: {' '.join(str(e).split())[:300]})")
+                    continue
+                counts[said] += 1
+                if said == "done" and not quiet:
+                    say(f"{who} is done; {len(waiting)} runs to go")
+            if waiting and not over:
+                time.sleep(every)
+    finally:  # nobody waits for them any more
+        for _, future in waiting:
+            future.cancel()
+    if counts["late"]:
         say("the budget is spent; the same command goes on from here")
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {len(missing)} runs failed, first {failed[0]}; what was done is "
             "kept, the same command goes on."
         )
-    return done
+    return counts["done"]
 
 
 @contextlib.contextmanager
@@ -161,7 +166,7 @@ def _dask(address):
     except ImportError:
         raise _needs("distributed", "dask://") from None
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
     except OSError as e:
         raise ValueError(
             f"no Dask scheduler answers at {address} ({type(e).__name__}); "
@@ -249,7 +254,8 @@ def worker():
     "What a process of `side_by_side` does: its share of the runs, one after the other"
     from .runner import run
 
-    torch.set_num_threads(1)
+    keep_memory()
+    use_threads()
     try:
         run(**json.loads(sys.argv[-1]), quiet=True)
     except (ValueError, KeyError) as e:
