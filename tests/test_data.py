@@ -268,7 +268,7 @@ def test_seed_epoch_and_batch_matter():
 def test_the_same_in_another_process():
     "Nothing depends on the process, such as Python's salted hash"
     code = (
-        "import torch, hashlib; from spat_nb.data import *; b ="
+        "import torch, hashlib; from spat_nb.data.batches import *; b ="
         " Batches(torch.arange(3000).view(100,1,5,6).byte(), torch.arange(100)%3, tuple('abc'), 16,"
         " True, crop_flip(1),"
         " 9);print(hashlib.sha1(b''.join(bytes((x*255).round().byte().flatten().tolist())+bytes(y.tolist())"  # noqa: E501
@@ -1069,7 +1069,7 @@ def test_digits():
 
 def test_imports_are_lazy():
     code = (
-        "import sys, spat_nb.data, spat_nb.plot; print([m for m in ('torchvision', 'sklearn',"
+        "import sys, spat_nb.data.sources, spat_nb.core.plot; print([m for m in ('torchvision', 'sklearn',"
         " 'matplotlib', 'scipy', 'PIL', 'pandas') if m in sys.modules])"
     )
     assert (

@@ -401,7 +401,7 @@ def read(
 IMPORTS = """#| export
 from __future__ import annotations
 from spat_nb.core.checks import check
-from spat_nb.core.settings import settings
+from spat_nb.core import settings
 from spat_nb import top"""
 NET = '''#| export
 def net(

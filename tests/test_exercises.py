@@ -103,9 +103,14 @@ def exercises(path):
 
 
 def room(path):
-    return re.search(
-        r"^#\| default_exp (\w+)", "\n".join(c["source"] for c in cells_of(path)), flags=re.M
-    )[1]
+    "What the exercises of a notebook are named by: 10_balls has 'balls 1'"
+    return path.stem.partition("_")[2]
+
+
+def modules_of(path):
+    "The modules that a notebook fills"
+    code = "\n".join(c["source"] for c in cells_of(path) if c["cell_type"] == "code")
+    return dict.fromkeys(re.findall(r"^#\| (?:default_exp|exports?) ([\w.]+)", code, flags=re.M))
 
 
 def terms(call):
@@ -232,7 +237,9 @@ def test_run(stem, capsys):
     solution
     """
     path = NBS / f"{stem}.ipynb"
-    env = {**vars(importlib.import_module(f"spat_nb.{room(path)}")), "__name__": "notebook"}
+    env = {"__name__": "notebook"}
+    for module in modules_of(path):
+        env = {**vars(importlib.import_module(f"spat_nb.{module}")), **env}
     for c in cells_of(path):
         if c["cell_type"] == "code":
             exec(

@@ -325,7 +325,7 @@ def test_two_at_once(mirror, tmp_path, monkeypatch):
     "Two processes fetch the same file: one of them does it"
     mirror.files["a.bin"] = DATA
     code = (
-        "import sys; from spat_nb import fetch as F; fetch.LOOK = 9; fetch.download(sys.argv[1],"
+        "import sys; from spat_nb.data import fetch; fetch.LOOK = 9; fetch.download(sys.argv[1],"
         f" {md5(DATA)!r}, [sys.argv[2]])"
     )
     both = [

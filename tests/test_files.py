@@ -240,7 +240,7 @@ def test_tensors_do_not_hang_on_their_file(tmp_path):
     replaced at all)
     """
     code = (
-        "import sys, torch; from spat_nb.files import *; p = sys.argv[1]; save_tree(p, {'a':"
+        "import sys, torch; from spat_nb.core.files import *; p = sys.argv[1]; save_tree(p, {'a':"
         " torch.ones(1000000)}); t = load_tree(p)['a'];open(p, 'wb').close(); print(t.sum().item())"
     )
     p = subprocess.run(

@@ -840,7 +840,7 @@ def test_slots_of_attacks_and_descriptions():
 
 
 def test_our_own_code_is_one_part_a_module(monkeypatch):
-    from spat_nb.attacks import ascent
+    from spat_nb.attacks import attack as room
 
     a = pgd(Linf(0.1))
     was, names = made_of(a), made_of(a, ours=False)
@@ -853,9 +853,9 @@ def test_our_own_code_is_one_part_a_module(monkeypatch):
     def ascend(f, x0, *rest, **kw):
         raise NotImplementedError
 
-    monkeypatch.setattr(ascent, "ascend", ascend)
+    monkeypatch.setattr(room, "ascend", ascend)
     assert (
-        "spat_nb.attack" in difference(was, made_of(a))
+        "spat_nb.attacks.attack" in difference(was, made_of(a))
         and "ascend" in difference(was, made_of(a), 9)
         and made_of(a, ours=False) == names
     )

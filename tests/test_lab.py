@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spat_nb.app import doctor, findings, lab
+from spat_nb.app import doctor, findings, findings_torch, lab
 from spat_nb.app.cli import main
 from spat_nb.core.settings import settings
 
@@ -151,7 +151,7 @@ def test_the_wheel_carries_notebooks_results_weights_and_every_module(tmp_path):
     # used from there, away from the checkout
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
-        "import spat_nb.lab as L, spat_nb.cli as c; print(L.notebooks(), L.results());"
+        "import spat_nb.app.lab as L, spat_nb.app.cli as c; print(L.notebooks(), L.results());"
         " c.main(['lab', 'mine', '--copy-only'])"
     )
     said = subprocess.run(
@@ -276,18 +276,18 @@ def test_doctor_looks_for_a_compiler_where_there_is_a_gpu(monkeypatch, tmp_path)
     good.write_text("#!/bin/sh\nexit 0\n")
     good.chmod(0o755)
     monkeypatch.setenv("CC", str(good))
-    (found,) = findings._compiler(torch(True))
+    (found,) = findings_torch._compiler(torch(True))
     # a program of that name that compiles nothing
     monkeypatch.setenv("CC", sys.executable)
-    (other,) = findings._compiler(torch(True))
+    (other,) = findings_torch._compiler(torch(True))
     assert other.verdict == "note" and "compiles nothing" in other.seen
     monkeypatch.setenv("CC", "")
     monkeypatch.setenv("PATH", "")
-    (missing,) = findings._compiler(torch(True))
+    (missing,) = findings_torch._compiler(torch(True))
     assert (
         (found.verdict, missing.verdict) == ("ok", "note")
         and "gcc" in str(missing)
-        and not [*findings._compiler(torch(False))]
+        and not [*findings_torch._compiler(torch(False))]
     )
 
 
@@ -298,9 +298,9 @@ def test_doctor_tries_torchvision(monkeypatch):
     from spat_nb.data import vision
 
     monkeypatch.setattr(vision, "mended", lambda: False)
-    assert findings._torchvision(torch).verdict in ("ok", "note")
+    assert findings_torch._torchvision(torch).verdict in ("ok", "note")
     monkeypatch.setattr(vision, "mended", lambda: True)
-    f = findings._torchvision(torch)
+    f = findings_torch._torchvision(torch)
     assert (
         f.verdict == "note"
         and "alone fails here" in f.seen
@@ -312,7 +312,7 @@ def test_doctor_tries_torchvision(monkeypatch):
         raise ImportError("no CUDA\nat all")
 
     monkeypatch.setattr(vision, "torchvision", fails)
-    f = findings._torchvision(torch)
+    f = findings_torch._torchvision(torch)
     assert f.verdict == "BROKEN" and "does not load (ImportError: no CUDA)" in f.seen
     ops = SimpleNamespace(nms=lambda *_: 1 / 0)
     monkeypatch.setattr(
@@ -321,7 +321,7 @@ def test_doctor_tries_torchvision(monkeypatch):
         lambda part="": ops if part == "ops" else SimpleNamespace(encode_png=lambda x: x),
     )
     monkeypatch.setattr(vision, "mended", lambda: False)
-    f = findings._torchvision(torch)
+    f = findings_torch._torchvision(torch)
     assert f.verdict == "note" and "ops.nms do not" in f.seen
 
 
@@ -330,8 +330,8 @@ def test_doctor_imports_what_is_listed(monkeypatch, tmp_path):
     (tmp_path / "sklearn").mkdir()
     (tmp_path / "sklearn" / "__init__.py").write_text('raise OSError("libfoo.so is missing")')
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from spat_nb import lab;"
-        " print(*[f'{f.verdict} {f.name} {f.seen} {f.mend}' for f in findings._packages()], sep='\\n')"
+        "import sys; sys.path.insert(0, sys.argv[1]); from spat_nb.app import findings;"
+        " print(*[f'{f.verdict} {f.name} {f.seen} {f.mend}' for f in findings.look_at_packages()], sep='\\n')"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
@@ -351,7 +351,9 @@ def test_doctor_tries_gpu_and_folders(monkeypatch, tmp_path):
     cuda = SimpleNamespace(
         is_available=lambda: True, device_count=lambda: 1, get_device_name=lambda i: "H200"
     )
-    (f,) = findings._gpu(SimpleNamespace(cuda=cuda, ones=fails, __version__="2", backends=None))
+    (f,) = findings_torch._gpu(
+        SimpleNamespace(cuda=cuda, ones=fails, __version__="2", backends=None)
+    )
     assert f.verdict == "missing" and "cannot multiply (RuntimeError: no kernel image" in f.seen
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPAT_NB_DATA", str(tmp_path / "file"))
@@ -418,4 +420,4 @@ def test_what_make_new_user_relies_on():
         for c in json.loads((TOP / f"nbs/{new_user.ANSWERED}.ipynb").read_text())["cells"]
     )
     for name, (old, *_) in new_user.ANSWERS.items():
-        assert f"name='{name}'" in source and (not old or source.count(old) == 1), name
+        assert f'name="{name}"' in source and (not old or source.count(old) == 1), name

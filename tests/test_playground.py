@@ -292,7 +292,7 @@ def test_hooks_for_a_browser(nets):
 
 def test_without_widgets_the_mend_is_named():
     code = (
-        "import sys; sys.modules['ipywidgets'] = None\nimport spat_nb.playground as P\ntry:"
+        "import sys; sys.modules['ipywidgets'] = None\nfrom spat_nb.app import playground\ntry:"
         " playground.Playground({})\nexcept ImportError as e: print(e)"
     )
     said = subprocess.run(

@@ -28,7 +28,7 @@ def _exercises(folder):
         )
 
     return {
-        p.stem: re.findall(r"\bname='(\w+ \d+)'", "\n".join(code(p)))
+        p.stem: re.findall(r"\bname=['\"](\w+ \d+)['\"]", "\n".join(code(p)))
         for p in sorted(Path(folder).glob("[0-9]*.ipynb"))
     }
 

@@ -249,7 +249,7 @@ def jobs(study, size, seeds=None, arms=None) -> list:
 
 def studies() -> dict:
     "name -> Study, of all modules in `spat_nb.studies`"
-    from . import studies as folder
+    import spat_nb.studies as folder
 
     found = (
         importlib.import_module(f"{folder.__name__}.{m.name}").study
