@@ -28,7 +28,15 @@ from ..training.recipe import Recipe
 from ..training.rundir import SCHEMA, open_run
 from . import zoo
 
-__all__ = ["Opened", "settle", "lines_above", "attacks_in", "weights_file", "open_weights"]
+__all__ = [
+    "Opened",
+    "settle",
+    "facts_of",
+    "lines_above",
+    "attacks_in",
+    "weights_file",
+    "open_weights",
+]
 
 # of what a weights file says this is needed to judge it
 KEPT = ("data", "ball", "batch", "root", "seed", "valid", "n_test", "size")
@@ -45,16 +53,14 @@ class Opened:
     ball: Ball  # threat model
     source: str  # of the images, in words: 'digits, test'
 
+    def facts(self) -> dict:  # network, data, ball, device: texts; threads: a number
+        "What the numbers hang on"
+        network = network_told(self.model, self.name)
+        return facts_of(network, self.data.test, self.source, self.ball, device_of(self.model))
+
     def head(self, precision: str | None = None) -> str:
-        "Network, data, ball, device and threads"
-        return lines_above(
-            network_told(self.model, self.name),
-            self.data.test,
-            self.source,
-            self.ball,
-            device_of(self.model),
-            precision,
-        )
+        "What every output begins with"
+        return lines_above(self.facts(), precision)
 
 
 def settle() -> int:  # the number of threads
@@ -63,22 +69,33 @@ def settle() -> int:  # the number of threads
     return use_threads()
 
 
-def lines_above(
+def facts_of(
     network: str,  # in words
     test,  # `Batches` that are judged
     source: str,  # where they are from
     ball: Ball,  # threat model
     device,  # torch.device
-    precision: str | None = None,  # how the network runs; default: the reader's setting
     processes: int = 1,  # that work together
-) -> str:
-    "What every output begins with"
+) -> dict:  # network, data, ball, device: texts; threads: a number
+    "What the numbers hang on"
     where = device_name(device)
     if processes > 1:
         where += f", {processes} processes"
-    images = images_told(test.n, test.c, test.shape, source)
-    how = precision or settings().precision
-    return "\n".join(heading(network, images, spec.text(ball), where, torch.get_num_threads(), how))
+    return {
+        "network": network,
+        "data": images_told(test.n, test.c, test.shape, source),
+        "ball": spec.text(ball),
+        "device": where,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def lines_above(
+    facts: dict,  # what `facts_of` gave
+    precision: str | None = None,  # how the network runs; default: the reader's setting
+) -> str:
+    "What every output begins with"
+    return "\n".join(heading(**facts, precision=precision or settings().precision))
 
 
 def attacks_in(

@@ -125,10 +125,11 @@ def tour(
     from spat_nb.core.pages import table as page_table
     from spat_nb.core.pages import write_page
     from spat_nb.core.settings import default_device
+    from spat_nb.measure.judge import network_told
     from spat_nb.models.networks import count
     from spat_nb.training.building import build_model, open_data
 
-    from .opening import lines_above, settle
+    from .opening import facts_of, lines_above, settle
 
     start = time.monotonic()
     settle()
@@ -137,17 +138,8 @@ def tour(
     recipe = next(iter(planned.values()))
     data = open_data(recipe, device)
     network = build_model(recipe, data.train)
-    print(
-        lines_above(
-            repr(network),
-            data.test,
-            "digits, test",
-            recipe.made("ball"),
-            device,
-            recipe.precision,
-        ),
-        end="\n\n",
-    )
+    facts = facts_of(network_told(network), data.test, "digits, test", recipe.made("ball"), device)
+    print(lines_above(facts, recipe.precision), end="\n\n")
     runs, reports = _work(planned, data, device)
     results = rows(reports)
     print(

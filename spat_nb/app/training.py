@@ -16,7 +16,7 @@ from ..training.building import build_model, open_data
 from ..training.run import train
 from ..training.rundir import ELSE, FILES, stands
 from ..training.sameness import identity, run_name
-from .opening import lines_above, settle
+from .opening import facts_of, lines_above, settle
 from .typed import recipe_of, row_told
 
 __all__ = ["REPORT", "CURVES", "Work", "picture"]
@@ -140,17 +140,11 @@ class Work:
         "Say what is trained, where, and by which slots"
         recipe = self.recipe
         network = network_told(build_model(recipe, data.train))
-        self.say(
-            lines_above(
-                network,
-                data.test,
-                f"{recipe.data}, test",
-                recipe.made("ball"),
-                self.device,
-                recipe.precision,
-                self.devices.of if self.devices else 1,
-            )
-        )
+        source = f"{recipe.data}, test"
+        processes = self.devices.of if self.devices else 1
+        ball = recipe.made("ball")
+        facts = facts_of(network, data.test, source, ball, self.device, processes)
+        self.say(lines_above(facts, recipe.precision))
         if self.row is not None:
             self.say(f"method   {self.row}: {row_told(self.row)}")
         self.say(f"recipe   {recipe}")

@@ -251,12 +251,12 @@ def studies() -> dict:
     "name -> Study, of all modules in `spat_nb.studies`"
     import spat_nb.studies as folder
 
-    found = (
-        importlib.import_module(f"{folder.__name__}.{m.name}").study
+    rooms = (
+        importlib.import_module(f"{folder.__name__}.{m.name}")
         for m in pkgutil.iter_modules(folder.__path__)
-        if m.name[0] != "_"
     )
-    return {s.name: s for s in found}
+    found = (getattr(room, "study", None) for room in rooms)
+    return {s.name: s for s in found if isinstance(s, Study)}
 
 
 def find_study(name):

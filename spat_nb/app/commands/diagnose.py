@@ -45,7 +45,7 @@ def run(a):
         chosen = _temperature(a, it, attacks)
     start = time.monotonic()
     found = diagnose(it.model, it.data.test, attacks, precision=a.precision, resume=a.resume)
-    found.record.info |= {**_told(it), **chosen}
+    found.record.info |= {**it.facts(), **chosen}
     print(found)
     if a.record:
         found.record.save(a.record)
@@ -67,24 +67,6 @@ def _check_places(a):
         check_writable(a.record, ending=".json")
     if a.resume:
         check_writable(a.resume)
-
-
-def _told(it):
-    "What the page says of the network"
-    import torch
-
-    from spat_nb.core.evalmode import device_of
-    from spat_nb.core.machine import device_name
-    from spat_nb.measure.judge import images_told, network_told
-
-    test = it.data.test
-    return {
-        "network": network_told(it.model, it.name),
-        "data": images_told(test.n, test.c, test.shape, it.source),
-        "ball": str(it.ball),
-        "device": device_name(device_of(it.model)),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _temperature(a, it, attacks):

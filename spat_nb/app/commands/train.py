@@ -56,7 +56,9 @@ def _add_slots(parser):
     )
     parser.add_argument("--attack", type=spec, help="Train against this attack: 'pgd(steps=5)'.")
     parser.add_argument(
-        "--optimiser", type=spec, help="Move the weights by this: 'Adam' or 'sgd(weight_decay=.0001)'."
+        "--optimiser",
+        type=spec,
+        help="Move the weights by this: 'Adam' or 'sgd(weight_decay=.0001)'.",
     )
     parser.add_argument(
         "--schedule", type=spec, help="Change the learning rate by this: 'one_cycle(up=.2)'."
