@@ -133,7 +133,8 @@ def _call(words):
     "Read the words, and do what they say"
     asked = [w for w in words if w in COMMANDS][:1]
     parser = build_parser(asked)
-    a, a.more = parser.parse_known_args(words)
+    a, more = parser.parse_known_args(words)
+    a.more = more
     passes_on = a.command == "lab" and all(m.startswith("--") and "=" in m for m in a.more)
     if a.more and not passes_on:
         parser.error(f"unrecognized arguments: {' '.join(a.more)}")

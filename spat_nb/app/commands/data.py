@@ -4,6 +4,8 @@ nothing is unpacked whose checksum is not the published one
 
 from __future__ import annotations
 
+from typing import Any
+
 EXAMPLE = "spat_nb data mnist cifar10"
 
 
@@ -23,7 +25,7 @@ def run(a):
     place = settings().data
     check_writable(place, folder=True)
     for name in a.names:
-        d = get_data(name, device="cpu", download=True)
+        d: Any = get_data(name, device="cpu", download=True)
         print(
             f"{name}: {d.train.n + d.valid.n:,} training and {d.test.n:,} test images of"
             f" {d.test.shape} in {place}"
