@@ -17,6 +17,7 @@ from spat_nb.core.files import load_tree
 from spat_nb.data.sources import get_data
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.record import Record
+from spat_nb.measure.report import Report
 from spat_nb.models.saving import load
 
 RUN = [
@@ -52,6 +53,11 @@ def result(folder):
     return {k: v for k, v in r.items() if k != "seconds"}
 
 
+def record_of(folder):
+    "The answers of a run's judgement"
+    return Report.load(folder / "report.json").record
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     "A run that nobody disturbed"
@@ -64,21 +70,28 @@ def whole(tmp_path_factory):
 
 def test_train_writes_and_says_what_it_did(whole):
     out, text = whole
-    assert {"weights.safetensors", "result.json", "record.json", "curves.png"} == {
-        p.name for p in out.iterdir()
-    }
-    r, rec = result(out), Record.load(out / "record.json")
+    assert {
+        "weights.safetensors",
+        "recipe.json",
+        "result.json",
+        "report.json",
+        "curves.png",
+    } == {p.name for p in out.iterdir()}
+    r, rec = result(out), record_of(out)
     assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
     assert (
-        r["config"]["data"] == "digits"
+        r["recipe"]["data"] == "digits"
         and r["torch"] == torch.__version__
         and len(r["history"]) == 5
     )
-    assert re.search(
-        rf"pgd20 +accuracy {rec.accuracy('pgd20'):.2%} +\(95% interval"
-        rf" {rec.interval('pgd20')[0]:.2%} to",
-        text,
-    ), text
+    shown = " +".join(f"{v:.4g}" for v in (rec.accuracy("pgd20"), *rec.interval("pgd20")))
+    assert re.search(rf"pgd20 +360 +{shown} ", text), text
+    assert [line.split()[0] for line in text.splitlines()[:4]] == [
+        "network",
+        "data",
+        "ball",
+        "device",
+    ] and "1 thread" in text.splitlines()[3]
     assert rec.accuracy("clean") > 0.5 and rec.accuracy("pgd20") <= rec.accuracy("clean")
     # the file holds the network that was measured
     test = get_data("digits", device="cpu", n=600).test
@@ -110,10 +123,8 @@ def test_killed_runs_end_with_the_same_numbers(whole, tmp_path):
     text = p.communicate()[0]
     assert p.returncode == 0, text
     assert result(mine) == result(out)
-    assert (
-        Record.load(mine / "record.json").preds.keys()
-        == Record.load(out / "record.json").preds.keys()
-    )
+    a, b = (record_of(o).preds for o in (mine, out))
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     a, b = (load_tree(o / "weights.safetensors")["weights"] for o in (mine, out))
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
@@ -148,7 +159,7 @@ def test_evaluate_gives_the_numbers_of_the_run(whole, tmp_path, capsys):
         == 0
     )
     assert "pgd20" in capsys.readouterr().out
-    assert len(Record.load(tmp_path / "r.json").y) == 100
+    assert len(Report.load(tmp_path / "r.json").record.y) == 100
 
 
 def test_evaluate_with_the_strongest_attack_and_the_card(whole, tmp_path, capsys, monkeypatch):
@@ -167,14 +178,23 @@ def test_evaluate_with_the_strongest_attack_and_the_card(whole, tmp_path, capsys
     ]
     assert main([*args, "--trust"]) == 0
     first = capsys.readouterr().out
-    assert "aa/square" in first and "Is this number real?" in first and "G9 stronger" in first
+    assert "aa/square" in first and "verdict:" in first and "G9 stronger" in first
+    # masked and unflagged cannot stand in one output: there is one verdict
+    assert first.count("no flag") + first.count("flagged by") == 1
 
     def computes(*a, **kw):
         raise AssertionError("a finished run is read back, not computed again")
 
     monkeypatch.setattr(torch.autograd, "grad", computes)
     assert main(args) == 0
-    assert capsys.readouterr().out.strip() == first.split("Is this number real?")[0].strip()
+    again = capsys.readouterr().out
+    assert _numbers(again) == _numbers(first) and len(_numbers(again)) == 9
+
+
+def _numbers(said):
+    "The lines of the table without the work that it took: a row's name, images and accuracies"
+    lines = [line.split() for line in said.splitlines()]
+    return [words[:5] for words in lines if len(words) > 4 and words[1:2] == ["10"]]
 
 
 def test_diagnose_writes_a_page(whole, tmp_path, capsys):
@@ -272,8 +292,8 @@ def test_real_cifar10(tmp_path, capsys):
     assert "airplane" in capsys.readouterr().out
     r = result(tmp_path / "run")
     assert (
-        r["config"]["precision"] == "channels_last"
-        and r["table"][0]["n"] == 200
+        r["recipe"]["precision"] == "channels_last"
+        and len(record_of(tmp_path / "run").y) == 200
         and len(r["history"]) == 2
     )
 
@@ -341,7 +361,7 @@ def test_weights_of_a_study_say_what_they_are_measured_by(tmp_path, capsys):
     save(SmallCNN(width=4), tmp_path / "v.safetensors")
     assert (
         main(["evaluate", str(tmp_path / "v.safetensors"), "--device", "cpu"]) == 1
-        and "give --data and --eps" in capsys.readouterr().err
+        and "give --data, and --ball or --eps" in capsys.readouterr().err
     )
 
 
@@ -565,18 +585,19 @@ def test_no_compiler_is_noticed_before_the_work(tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def idle(monkeypatch):
     "Every command fails loudly where it begins to work"
-    from spat_nb.app import cli, tour
+    from spat_nb.app import opening, tour, training
     from spat_nb.data import sources
-    from spat_nb.studies import frames, runner
+    from spat_nb.studies import reading, runner
 
     def works(*_, **__):
         raise AssertionError("the work was begun")
 
     for home, name in (
         (sources, "get_data"),
-        (cli, "opened"),
+        (opening, "open_weights"),
+        (training, "open_data"),
         (runner, "run"),
-        (frames, "plot"),
+        (reading, "read"),
         (tour, "tour"),
     ):
         monkeypatch.setattr(home, name, works)
@@ -654,9 +675,9 @@ def test_files_of_another_kind_are_named(command, whole, tmp_path, capsys):
     (tmp_path / "a.ipynb").write_text('{"cells": [], "nbformat": 4}')
     (tmp_path / "empty").write_bytes(b"")
     for given, words in (
-        (out / "record.json", ("a record of answers", f"give {out}/weights.safetensors")),
+        (out / "report.json", ("a report", f"give {out}/weights.safetensors")),
         (out / "result.json", ("the results of a training", f"give {out}/weights.safetensors")),
-        (out, ("is a folder", f"give {out}/weights.safetensors")),
+        (tmp_path, ("is a folder", "give the .safetensors file")),
         (out / "curves.png", ("a PNG picture",)),
         (tmp_path / "a.ipynb", ("a notebook",)),
         (tmp_path / "empty", ("an empty file",)),
@@ -673,10 +694,26 @@ def test_files_of_another_kind_are_named(command, whole, tmp_path, capsys):
 
 def test_compare_names_files_of_another_kind(whole, tmp_path, capsys):
     out, _ = whole
-    for given in ("weights.safetensors", "result.json", "."):
-        assert main(["compare", str(out / given), str(out / "record.json")]) == 1
+    for given in ("weights.safetensors", "result.json", "curves.png"):
+        assert main(["compare", str(out / given), str(out / "report.json")]) == 1
         err = capsys.readouterr().err
-        assert f"give {out}/record.json" in err and err.count("\n") == 1, err
+        assert f"give {out}/report.json" in err and err.count("\n") == 1, err
+    assert main(["compare", str(tmp_path), str(out)]) == 1 and "is a folder" in (
+        capsys.readouterr().err
+    )
+
+
+def test_folders_stand_for_what_is_in_them(whole, tmp_path, capsys):
+    "evaluate and compare take the folder of a run"
+    out, _ = whole
+    args = ["--device", "cpu", "--precision", "float32", "--out", str(tmp_path / "a.json")]
+    assert main(["evaluate", str(out), *args]) == 0
+    record_of(out).save(tmp_path / "b.json")
+    capsys.readouterr()
+    for pair in ((out, tmp_path / "a.json"), (tmp_path / "b.json", out)):
+        assert main(["compare", *map(str, pair)]) == 0
+        said = capsys.readouterr().out
+        assert said.count("+0.0 [") == 3 and "pgd20" in said
 
 
 # ---- arrays
@@ -728,9 +765,9 @@ def test_arrays_on_the_command_line(tmp_path, capsys, monkeypatch):
     ), capsys.readouterr().err
     (run,) = (tmp_path / "results").iterdir()
     assert (
-        run.name.startswith("my_1_data-pgd_at-small")
-        and result(run)["config"]["n"] == 30
-        and Record.load(run / "record.json").classes == ("ant", "bee", "$x$")
+        run.name.startswith("my_1_data-pgd_at-SmallCNN")
+        and result(run)["recipe"]["n"] == 30
+        and record_of(run).classes == ("ant", "bee", "$x$")
     )
     # the weights say where their data is
     monkeypatch.chdir(run)

@@ -429,6 +429,24 @@ def test_centre_against_pillow(folder):
     )
 
 
+def test_pictures_of_the_asked_size_stay_as_they_are(folder):
+    "32 pixels asked, 32 there: neither scaled to 37 nor cropped; others are, and flat ones too"
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "own.png")
+    Image.fromarray(pixels[:, :24]).save(folder / "narrow.png")
+    Image.fromarray(np.repeat(pixels, 2, 0)).save(folder / "high.png")
+
+    def read(name, size=32, **kw):
+        file = [str(folder / name)]
+        return streams.Stream(file, torch.tensor([0]), ("a",), size=size, **kw).tensors()[0][0]
+
+    want = torch.from_numpy(pixels).permute(2, 0, 1)
+    assert torch.equal((read("own.png") * 255).round().byte(), want)
+    assert not torch.equal((read("high.png") * 255).round().byte(), want)
+    for name, size in (("own.png", 24), ("narrow.png", 32), ("high.png", 32)):
+        assert read(name, size).shape == (3, size, size)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_damaged_image(folder, workers):
     f = folder / "test" / "bee" / "0.jpg"

@@ -26,6 +26,7 @@ from spat_nb.attacks.balls import Linf
 from spat_nb.core.files import load_tree
 from spat_nb.data.batches import Batches
 from spat_nb.data.sources import get_data
+from spat_nb.measure.report import Report
 from spat_nb.training.devices import Share, Whole, many, spread
 from spat_nb.training.tricks import in_train
 
@@ -245,24 +246,25 @@ def test_command_line(tmp_path):
     )
     assert r.returncode == 0, r.stderr
     assert (
-        r.stdout.count("pgd_at on digits") == r.stdout.count("written:") == 1
-        and "2 processes" in r.stdout
+        r.stdout.count("network  ") == r.stdout.count("written:") == 1 and "2 processes" in r.stdout
     )
     assert {p.name for p in tmp_path.iterdir()} == {"two"}
     assert {p.name for p in (tmp_path / "two").iterdir()} == {
         "weights.safetensors",
+        "recipe.json",
         "result.json",
-        "record.json",
+        "report.json",
         "curves.png",
     }
     two = json.loads((tmp_path / "two" / "result.json").read_text())
-    assert two["processes"] == 2 and two["table"][0]["n"] == 40
+    report = Report.load(tmp_path / "two" / "report.json")
+    assert two["processes"] == 2 and len(report.record.y) == 40
     from spat_nb.app.cli import main
 
     assert main([*args, str(tmp_path / "one")]) == 0
     one = json.loads((tmp_path / "one" / "result.json").read_text())
     assert (
-        one["config"] == two["config"]
+        one["recipe"] == two["recipe"]
         and abs(one["history"][0]["loss"] - two["history"][0]["loss"]) < 1e-4
     )
     a, b = (load_tree(tmp_path / d / "weights.safetensors")["weights"] for d in ("one", "two"))

@@ -19,6 +19,7 @@ from PIL import Image
 from spat_nb.app.cli import main
 from spat_nb.core import plot
 from spat_nb.measure.record import Record
+from spat_nb.measure.report import Report
 
 NAMES = (
     r"$\frac$",
@@ -108,7 +109,7 @@ def test_plain():
     ],
 )
 def test_plots(kind, tmp_path):  # noqa: C901
-    from spat_nb.app import cli
+    from spat_nb.app import training
     from spat_nb.classwise import confusion, diagnosis, disparity, viewer
     from spat_nb.data.batches import Batches
 
@@ -148,7 +149,9 @@ def test_plots(kind, tmp_path):  # noqa: C901
         return
     if kind == "picture":
         r.preds["pgd20"] = r.preds["a$b$c"]
-        cli.picture([dict(epoch=e, clean=1.0, robust=0.5) for e in (1, 2)], r, tmp_path / "c.png")
+        history = [dict(epoch=e, clean=1.0, robust=0.5) for e in (1, 2)]
+        report = Report(r, "Linf(0.1)", "a net", "images", "cpu", 1, {})
+        training.picture(history, report, tmp_path / "c.png")
         assert (tmp_path / "c.png").stat().st_size > 1000
         return
     if kind == "plot_sweep":
@@ -213,8 +216,9 @@ def test_a_training_with_such_names(tmp_path, capsys):
     assert main(args) == 0, capsys.readouterr().err
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
         "weights.safetensors",
+        "recipe.json",
         "result.json",
-        "record.json",
+        "report.json",
         "curves.png",
     }
     assert main(args) == 0 and "finished before" in capsys.readouterr().out
@@ -253,22 +257,22 @@ RUN = [
 
 
 def test_a_picture_that_fails_loses_nothing(tmp_path, capsys, monkeypatch):
-    from spat_nb.app import cli
+    from spat_nb.app import training
 
     def fails(*_):
         raise ValueError("no font")
 
-    monkeypatch.setattr(cli, "picture", fails)
+    monkeypatch.setattr(training, "picture", fails)
     out = tmp_path / "run"
     assert main([*RUN, "--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "curves.png could not be drawn (no font)" in said.out + said.err and {
         p.name for p in out.iterdir()
-    } == {"weights.safetensors", "result.json", "record.json"}
+    } == {"weights.safetensors", "recipe.json", "result.json", "report.json"}
     assert main([*RUN, "--out", str(out)]) == 0 and "finished before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("gone", ["record.json", "weights.safetensors", "result.json"])
+@pytest.mark.parametrize("gone", ["report.json", "weights.safetensors", "result.json"])
 def test_a_run_with_missing_files_is_not_finished(gone, tmp_path, capsys):
     out = tmp_path / "run"
     assert main([*RUN, "--out", str(out)]) == 0
@@ -278,18 +282,28 @@ def test_a_run_with_missing_files_is_not_finished(gone, tmp_path, capsys):
     assert "finished before" not in capsys.readouterr().out and (out / gone).is_file()
 
 
-def test_the_result_is_written_last(tmp_path, monkeypatch):
-    "result.json says that a run is finished; whatever is killed before leaves a run that goes on"
-    from spat_nb.app import cli
+def test_the_report_is_written_last(tmp_path, monkeypatch):
+    """report.json says that a run is judged, result.json that it is trained; whatever is killed
+    before leaves a run that goes on
+    """
+    from spat_nb.app import training
+    from spat_nb.training import rundir
 
-    seen = []
+    seen, before = [], []
 
-    def look(history, record, path):
+    def look(history, report, path):
         seen.extend(p.name for p in Path(path).parent.iterdir())
 
-    monkeypatch.setattr(cli, "picture", look)
+    def save(model, path, **info):
+        before.extend(p.name for p in Path(path).parent.iterdir())
+        kept(model, path, **info)
+
+    kept = rundir.save
+    monkeypatch.setattr(training, "picture", look)
+    monkeypatch.setattr(rundir, "save", save)
     assert main([*RUN, "--out", str(tmp_path / "run")]) == 0
-    assert "record.json" in seen and "weights.safetensors" in seen and "result.json" not in seen
+    assert "result.json" in seen and "weights.safetensors" in seen and "report.json" not in seen
+    assert "recipe.json" in before and "result.json" not in before
 
 
 # ---- a console that cannot print them
@@ -346,7 +360,7 @@ def test_consoles(console, tmp_path):
     assert ("猫" if console == "utf-8" else "\\u732b").encode() in p.stdout
     p = run("evaluate", "走る/weights.safetensors", "--device", "cpu", "--out", "記録.json")
     assert p.returncode == 0, p.stderr[-1500:]
-    p = run("compare", "記録.json", "走る/record.json", "--classes", "pgd20")
+    p = run("compare", "記録.json", "走る/report.json", "--classes", "pgd20")
     assert p.returncode == 0, p.stderr[-1500:]
     p = run("diagnose", "走る/weights.safetensors", "--device", "cpu", "--out", "頁.html")
     assert p.returncode == 0, p.stderr[-1500:]
@@ -354,7 +368,7 @@ def test_consoles(console, tmp_path):
     assert p.returncode == 1 and b"Traceback" not in p.stderr and p.stderr.count(b"\n") == 1
     assert "猫" in (tmp_path / "頁.html").read_text(encoding="utf-8") and json.loads(
         (tmp_path / "記録.json").read_text(encoding="utf-8")
-    )["classes"] == sorted(("猫", "Łódź", "naïve"))
+    )["record"]["classes"] == sorted(("猫", "Łódź", "naïve"))
     for command in (
         ["study", "list"],
         ["zoo"],

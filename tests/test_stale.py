@@ -26,7 +26,6 @@ from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.record import Record
 from spat_nb.measure.sweep import sweep
 from spat_nb.models.networks import SmallCNN
-from spat_nb.training import objectives
 from spat_nb.training.callbacks import Best, EarlyStop, Progress, Validate
 from spat_nb.training.checkpoint import Checkpoint
 from spat_nb.training.learner import Callback, Learner, sgd
@@ -798,11 +797,11 @@ def test_a_finished_run_of_another_configuration_is_not_shown(finished, capsys):
     before = {f.name: f.read_bytes() for f in finished.iterdir()}
     for more, says in (
         (["--lr", ".05", "--epochs", "2"], r"epochs 1, not 2 and lr 0.1, not 0.05"),
-        (["--eps", ".1"], r"eps 0.15, not 0.1"),
+        (["--eps", ".1"], r"ball Linf\(0.15\), not Linf\(0.1\)"),
         (["--seed", "3"], "seed 0, not 3"),
         (["--n", "50"], "n 100, not 50"),
-        (["--objective", "pgd_at"], "objective trades, not pgd_at"),
-        (["--width", "8"], "width None, not 8"),
+        (["--objective", "pgd_at"], r"objective trades\(beta=6\), not pgd_at"),
+        (["--width", "8"], r"model SmallCNN, not SmallCNN\(width=8\)"),
     ):
         assert main([*ARGS, *more, "--out", str(finished)]) == 1
         got = capsys.readouterr()
@@ -820,32 +819,53 @@ def test_a_finished_run_of_another_configuration_is_not_shown(finished, capsys):
     assert before == {f.name: f.read_bytes() for f in finished.iterdir()}
 
 
-def test_nor_one_of_other_code(finished, capsys, monkeypatch):
-    with monkeypatch.context() as m:
+MINE = """
+def squeezed(model, x, y, attack):
+    return {factor}*model(attack(model, x, y)).logsumexp(1).mean()
+"""
 
-        def trades(model, x, y, attack, beta=6.0):
-            return model(x).logsumexp(1).mean()
 
-        m.setattr(objectives, "trades", trades)
-        assert (
-            main([*ARGS, "--out", str(finished)]) == 1
-            and "another objective" in capsys.readouterr().err
-        )
+def test_nor_one_of_other_code(tmp_path, capsys):
+    "The body of an objective in a file was edited since"
+    mine = tmp_path / "mine.py"
+    args = [*ARGS, "--objective", f"'{mine}:squeezed'", "--out", str(tmp_path / "run")]
+    mine.write_text(MINE.format(factor=1))
+    assert main(args) == 0
+    assert main(args) == 0 and "finished before" in capsys.readouterr().out
+    mine.write_text(MINE.format(factor=2))
+    assert main(args) == 1
+    err = capsys.readouterr().err
+    assert "objective had another source" in err and "--again" in err and err.count("\n") == 1
+    assert main([*args, "--again"]) == 0 and "finished before" not in capsys.readouterr().out
+
+
+def test_an_edited_judge_outdates_the_judgement_alone(finished, capsys, monkeypatch):
+    before = {f.name: f.read_bytes() for f in finished.iterdir()}
     with monkeypatch.context() as m:
         m.setattr(Attack, "__call__", lambda self, model, x, y: x)
-        assert (
-            main([*ARGS, "--out", str(finished)]) == 1
-            and "another attack" in capsys.readouterr().err
-        )
-    result = json.loads((finished / "result.json").read_text())
-    kept = result.pop("identity")
-    (finished / "result.json").write_text(json.dumps(result))  # a run from before
+        assert main([*ARGS, "--out", str(finished)]) == 0
+        assert "judged anew" in capsys.readouterr().out
+    judged = (finished / "report.json").read_bytes()
+    assert judged != before["report.json"]
     assert main([*ARGS, "--out", str(finished)]) == 0
-    (finished / "result.json").write_text(json.dumps({**result, "identity": kept}))
+    assert "judged anew" in capsys.readouterr().out
+    for name in ("weights.safetensors", "result.json", "recipe.json"):
+        assert (finished / name).read_bytes() == before[name]
+    assert main([*ARGS, "--out", str(finished)]) == 0
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_a_damaged_result_is_named(finished, capsys):
+    result = (finished / "result.json").read_text()
+    told = json.loads(result)
+    del told["code"]  # a run from before code was kept
+    (finished / "result.json").write_text(json.dumps(told))
     assert main([*ARGS, "--out", str(finished)]) == 0
     (finished / "result.json").write_text("{")
-    assert main([*ARGS, "--out", str(finished)]) == 1 and "damaged" in capsys.readouterr().err
-    (finished / "result.json").write_text(json.dumps({**result, "identity": kept}))
+    assert main([*ARGS, "--out", str(finished)]) == 1
+    assert "no whole result" in capsys.readouterr().err
+    (finished / "result.json").write_text(result)
+    assert main([*ARGS, "--out", str(finished)]) == 0
 
 
 # ---- studies

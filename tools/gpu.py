@@ -347,7 +347,7 @@ def rows(device, out, left, say, tiny):
 
 
 def main(argv=None):
-    from spat_nb.app.cli import seconds as length
+    from spat_nb.app.arguments import seconds as length
 
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument(

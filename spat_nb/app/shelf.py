@@ -12,16 +12,8 @@ from functools import partial
 
 import torch
 
-from ..attacks.attack import pgd
-from ..attacks.balls import Linf
-from ..data.sources import get_data
-from ..models.networks import SmallCNN
-from ..papers.hypersphere import Hypersphere, margin_ce
-from ..papers.prototypes import Prototypes, pull
-from ..papers.sparta import Sparta
-from ..papers.spat import spat
-from ..training.learner import Learner
-from ..training.objectives import pgd_at, standard
+from ..training import run as runs
+from ..training.methods import method
 
 # %% auto #0
 __all__ = ['SHIPPED', 'RECIPES', 'train', 'network', 'networks']
@@ -37,19 +29,17 @@ SHIPPED = {
 }
 
 
+# name -> row of the table of methods, and what differs from it
 RECIPES = {
-    "standard": (standard, {}),
-    "PGD-AT": (pgd_at, {}),
-    "SPAT": (partial(spat, a=0.1), {}),
+    "standard": ("standard", {}),
+    "PGD-AT": ("pgd_at", {}),
+    "SPAT": ("spat", {}),
     "hypersphere (HE)": (
-        partial(pgd_at, loss=margin_ce(0.1, 10.0)),
-        dict(head=partial(Hypersphere, scale=10.0)),
+        "hypersphere",
+        {"objective": "pgd_at(loss=margin_ce(m=0.1, scale=10))", "head": "Hypersphere(scale=10)"},
     ),
-    "prototypes": (
-        partial(standard, loss=pull),
-        dict(head=partial(Prototypes, points="repulsive", rule="dot", metric="linf", width=100)),
-    ),
-    "Sparta": (pgd_at, dict(act=Sparta)),
+    "prototypes": ("prototypes", {}),
+    "Sparta": ("sparta", {}),
 }
 
 
@@ -72,22 +62,10 @@ def train(
     Callable
         network in eval mode
     """
-    objective, slots = RECIPES[name]
+    row, changes = RECIPES[name]
+    recipe = method(row, **changes, epochs=epochs, best="last", look=epochs)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(0)
-        return (
-            Learner(
-                SmallCNN(channels=1, **slots),
-                get_data("digits", device="cpu", batch_size=64).train,
-                objective,
-                pgd(Linf(0.15), 5),
-                epochs,
-                0.1,
-                seed=0,
-            )
-            .fit()
-            .model.eval()
-        )
+        return runs.train(recipe, device="cpu", quiet=True).model
 
 
 @functools.cache

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ..attacks.attack import fgsm, pgd
 from ..attacks.balls import Ball
-from ..attacks.losses import margin
 from .confusion import attackers, graph, heat, if_symmetric, symmetry
 from .disparity import measures
 from .families import agreement, families, in_family
 from ..measure.evaluate import evaluate
+from ..measure.judge import STANDARD, named_attacks
 from ..measure.record import Record
 
 # %% auto #0
@@ -39,11 +38,7 @@ def usual(
     dict
         name -> attack
     """
-    return dict(
-        fgsm=fgsm(ball),
-        pgd20=pgd(ball, 20, ball.eps / 4),
-        cw20=pgd(ball, 20, ball.eps / 4, loss=margin),
-    )
+    return named_attacks(f"{STANDARD}, pgd(steps=20, loss=margin)", ball)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,17 +31,25 @@ JSONS = (
     ({"schema", "study", "arm"}, "the result of a study"),
     ({"checks", "curve", "claim"}, "a trust card"),
     ({"sha256", "recipe"}, "the card of a shipped network"),
+    ({"schema", "kind", "record", "passes"}, "a report"),
+    ({"schema", "recipe", "history"}, "the results of a training"),
+    ({"schema", "recipe", "code"}, "the recipe of a training"),
 )
 
 
 MEANT = {
     "weights.safetensors": "the .safetensors file that `spat_nb train` or models.save wrote",
-    "record.json": "the record.json that `spat_nb train` or `spat_nb evaluate --out` wrote",
+    "record.json": "what record.save or `spat_nb evaluate --out` wrote",
+    "report.json": "the report.json of a run, or what `spat_nb evaluate --out` wrote",
 }
 
 
 # what the commands write under these endings
-WRITTEN = {".json": "a record of answers", ".html": "an HTML page", ".png": "a PNG picture"}
+WRITTEN = {
+    ".json": ("a record of answers", "a report"),
+    ".html": ("an HTML page",),
+    ".png": ("a PNG picture",),
+}
 
 
 # ---- what a file is
@@ -132,7 +140,7 @@ def check_writable(path, folder=False, ending=""):
     if (
         ending
         and path.is_file()
-        and (kind := what_is(path)) not in (WRITTEN[ending], "an empty file")
+        and (kind := what_is(path)) not in (*WRITTEN[ending], "an empty file")
     ):
         raise ValueError(f"{path} is {kind}, which would be lost; give another name.")
     if ending and path.suffix.lower() not in ("", ending):

@@ -43,13 +43,16 @@ class resized_crop:
 
 
 def centre(img, size):
-    """The central square, after the shorter side was resized to 8/7 of `size`
+    """The central square, after the shorter side was resized to 8/7 of `size`; an image that has
+    this size already stays as it is
 
     Parameters
     ----------
     img
     size
     """
+    if img.size == (size, size):
+        return img
     v2 = torchvision("transforms.v2")
     return v2.CenterCrop(size)(v2.Resize(round(size * 8 / 7))(img))
 

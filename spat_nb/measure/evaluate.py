@@ -300,7 +300,7 @@ def evaluate(
                 return
             acc, share, left, known = outlook(run.stages, n)
             b.set_postfix_str(
-                f"{'' if known else 'more than '}{b.format_interval(left)} left, "
+                f"{known}{b.format_interval(left)} left, "
                 + ", ".join(f"{k} {v:.3f}" for k, v in acc.items()),
                 refresh=False,
             )

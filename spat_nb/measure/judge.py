@@ -26,7 +26,15 @@ from .metering import metered
 from .report import Report
 from .trust import trust as trust_card
 
-__all__ = ["STANDARD", "NAMES", "standard_battery", "named_attacks", "judge"]
+__all__ = [
+    "STANDARD",
+    "NAMES",
+    "standard_battery",
+    "named_attacks",
+    "network_told",
+    "images_told",
+    "judge",
+]
 
 # what every network is judged by, unless somebody asks for something else
 STANDARD = "fgsm, pgd(steps=20)"
@@ -141,8 +149,17 @@ def _part(data, n):
     raise TypeError(f"data is a {type(data).__name__}, of which no part can be taken; leave out n.")
 
 
-def _network(model):
+def network_told(
+    model: Callable,  # pixels to logits
+    name: str = "",  # what it is called; default: its make alone
+) -> str:
     "The make of a network and its number of parameters"
+    made = _make(model)
+    return f"{name}: {made}" if name else made
+
+
+def _make(model):
+    "The make of a network"
     if not isinstance(model, nn.Module):
         return getattr(model, "__name__", type(model).__name__)
     if isinstance(getattr(model, "config", None), dict):
@@ -150,13 +167,23 @@ def _network(model):
     return f"{type(model).__name__}: {count(model):,} parameters"
 
 
-def _images(data, record):
-    "What was judged, in words"
-    shape = getattr(data, "shape", None)
-    if shape is None and _is_pair(data):
-        shape = tuple(data[0].shape[1:])
+def images_told(
+    n: int,  # images
+    classes: int,  # of how many classes
+    shape: tuple | None = None,  # (ch,h,w) of one
+    source: str = "",  # where they are from: 'digits, test'
+) -> str:
+    "What is judged, in words"
     size = f" of {'x'.join(map(str, shape))}" if shape is not None else ""
-    return f"{len(record.y):,} images{size}, {len(record.classes)} classes"
+    told = f"{n:,} images{size}, {classes} classes"
+    return f"{source}: {told}" if source else told
+
+
+def _shape(data):
+    "(ch,h,w) of an image; None where nobody knows before it comes"
+    if _is_pair(data):
+        return tuple(data[0].shape[1:])
+    return getattr(data, "shape", None)
 
 
 def judge(
@@ -202,8 +229,8 @@ def judge(
     return Report(
         record=record,
         ball=spec.text(ball),
-        network=f"{name}: {_network(model)}" if name else _network(model),
-        data=f"{source}: {_images(data, record)}" if source else _images(data, record),
+        network=network_told(model, name),
+        data=images_told(len(record.y), len(record.classes), _shape(data), source),
         device=device_name(device_of(model)),
         threads=torch.get_num_threads(),
         attacks={k: told for k, (_, told) in chosen.items()},

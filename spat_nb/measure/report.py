@@ -16,7 +16,7 @@ from ..core.paths import what_is
 from .card import Card
 from .record import Record
 
-__all__ = ["SCHEMA", "DOUBTS", "Report"]
+__all__ = ["SCHEMA", "DOUBTS", "heading", "Report"]
 
 SCHEMA = 1
 KIND = "report"
@@ -43,6 +43,24 @@ def _from_json(kind, values):
         path = Path(folder) / "it.json"
         path.write_text(json.dumps(values), encoding="utf-8")
         return kind.load(path)
+
+
+def heading(
+    network: str,  # name or make, and number of parameters
+    data: str,  # name, number and shape of the images
+    ball: str,  # threat model, as a spec
+    device: str,  # on which the network runs
+    threads: int,  # of the CPU
+    precision: str = "float32",  # how the network runs while it is attacked
+) -> list:  # of lines
+    "What is worked on, and where: the first lines of all that is printed"
+    several = "s" if threads != 1 else ""
+    return [
+        f"network  {network}",
+        f"data     {data}",
+        f"ball     {ball}",
+        f"device   {device}, {threads} thread{several}, {precision}",
+    ]
 
 
 def _percent(share):
@@ -127,14 +145,8 @@ class Report:
 
     def head(self) -> list:  # of lines
         "What was judged, and where: network, data, ball, device, threads"
-        threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
         precision = self.record.info.get("precision", "float32")
-        return [
-            f"network  {self.network}",
-            f"data     {self.data}",
-            f"ball     {self.ball}",
-            f"device   {self.device}, {threads}, {precision}",
-        ]
+        return heading(self.network, self.data, self.ball, self.device, self.threads, precision)
 
     def _said(self) -> list:
         "The lines below the table: weakest class, verdict, notes, advice"
@@ -151,12 +163,16 @@ class Report:
         "The table of the trust card, without its headline: the verdict stands in one place"
         return self.card.table().drop(columns=["lo", "hi", "note"])
 
-    def __repr__(self):
+    def body(self) -> str:
+        "What was found: the table, the verdict, the gates"
         table = self.table().to_string(float_format="{:.4g}".format, na_rep="")
-        lines = [*self.head(), "", table, "", *self._said()]
+        lines = [table, "", *self._said()]
         if self.card is not None:
             lines += ["", self._gates().to_string(float_format="{:.3g}".format, na_rep="")]
         return "\n".join(lines)
+
+    def __repr__(self):
+        return "\n".join([*self.head(), "", self.body()])
 
     def _repr_html_(self):
         head = "<br>".join(escape(line) for line in self.head())

@@ -19,7 +19,7 @@ from ..core.tensors import logits
 from ..data.batches import rng
 
 # %% auto #0
-__all__ = ['stream_for', 'logits_of', 'attacked', 'stages_of', 'outlook']
+__all__ = ['stream_for', 'logits_of', 'attacked', 'stages_of', 'passes_of', 'outlook']
 
 # %% ../../nbs/20_evaluate.ipynb #7d114d04
 @contextmanager
@@ -169,17 +169,51 @@ def stages_of(attacks):
     return stages
 
 
+def passes_of(attack):
+    """Forward and backward passes that an attack takes for an image, at most and roughly: a pass
+    without a gradient is a third of one. None where it does not say
+
+    Parameters
+    ----------
+    attack
+    """
+    told = getattr(attack, "__dict__", {})
+    if attack is None:
+        return 1 / 3
+    inner = told.get("attack")
+    if inner is not None:
+        passes = passes_of(inner)
+    elif isinstance(told.get("queries"), int):
+        passes = told["queries"] / 3
+    else:
+        passes = told.get("steps")
+    if not isinstance(passes, (int, float)):
+        return None
+    for times in ("restarts", "targets", "eot"):
+        if isinstance(told.get(times), int):
+            passes *= told[times]
+    return passes
+
+
+def _pace(stages):
+    "Seconds of a pass, over all stages that have run and say how many they take"
+    ran = [(s, passes_of(s.attack)) for s in stages.values() if s.n]
+    passes = sum(s.n * p for s, p in ran if p)
+    return sum(s.seconds for s, p in ran if p) / passes if passes else None
+
+
 def outlook(stages, n):
     """Of `n` images: accuracies so far (who waits still stands), the share of (image, attack) pairs
-    that are settled, the seconds left, and whether they are known in full
+    that are settled, the seconds left, and how well these are known: '' where every stage has run,
+    'about ' where one has not and its passes say what it will take, else 'more than '
 
     Parameters
     ----------
     stages
     n
     """
-    first = stages["clean"]
-    alive, todo, open_, left, known = {}, {}, {}, 0.0, True
+    first, pace = stages["clean"], _pace(stages)
+    alive, todo, open_, left, known = {}, {}, {}, 0.0, ""
     for s in stages.values():
         alive[s.name] = s.stood if s is first else alive[s.before] - (s.n - s.stood)
         todo[s.name] = (
@@ -188,11 +222,14 @@ def outlook(stages, n):
             else s.waiting + todo[s.before] * stages[s.before].stood / max(stages[s.before].n, 1)
         )
         open_[s.name] = n - s.n if s is first else open_[s.before] + s.waiting
-        # nobody knows yet what a stage costs that never ran
-        left, known = (
-            left + todo[s.name] * s.seconds / max(s.n, 1),
-            known and (s.n > 0 or not todo[s.name]),
-        )
+        each = s.seconds / max(s.n, 1)
+        # what a stage costs that never ran, its passes say
+        if not s.n and todo[s.name]:
+            passes = passes_of(s.attack)
+            told = pace is not None and passes is not None
+            each = pace * passes if told else 0.0
+            known = known if known == "more than " else "about " if told else "more than "
+        left += todo[s.name] * each
     return (
         {k: v / max(first.n, 1) for k, v in alive.items()},
         1 - sum(open_.values()) / max(n * len(stages), 1),

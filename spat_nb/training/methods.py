@@ -19,6 +19,7 @@ SHORT = {
     "width": ("model", "width"),
     "act": ("model", "act"),
     "head": ("model", "head"),
+    "beta": ("objective", "beta"),
 }
 
 
@@ -136,7 +137,7 @@ METHODS = {
 
 def changed(
     recipe: Recipe,
-    **changes,  # fields of a Recipe, or short words: eps, steps, start, inner, width, act, head
+    **changes,  # fields of a Recipe, or short words: see `SHORT`
 ) -> Recipe:
     "The recipe with these changes. ValueError or TypeError in one sentence where one does not fit"
     names = [f.name for f in fields(Recipe)]

@@ -138,8 +138,12 @@ class Recipe:
                 self._set(name, _number(name, value, least, whole=True))
         self._set("lr", _number("lr", self.lr, 0, above=True))
         if self.look is None:
-            self._set("look", 1.0 if self.epochs > 3 or self.data == "digits" else 0.5)
+            self._set("look", self._usual_look())
         self._set("look", _number("look", self.look, 0, above=True))
+
+    def _usual_look(self):
+        "Epochs between two looks where nobody says it"
+        return 1.0 if self.epochs > 3 or self.data == "digits" else 0.5
 
     def check(self):
         "What numbers alone do not say. ValueError or TypeError in one sentence"
@@ -186,6 +190,8 @@ class Recipe:
 
     def but(self, **changes) -> Recipe:
         "The same recipe with other fields"
+        if "epochs" in changes and self.look == self._usual_look():
+            changes = {"look": None, **changes}  # nobody has chosen it
         return replace(self, **changes)
 
     # ---- as text and as a dict

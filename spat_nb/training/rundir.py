@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SCHEMA",
     "FILES",
+    "ELSE",
     "Run",
     "stands",
     "begin",
@@ -42,6 +43,8 @@ __all__ = [
 
 SCHEMA = 2  # of what is kept beside weights and in result.json
 FILES = ("checkpoint.safetensors", "weights.safetensors", "recipe.json", "result.json")
+# what to do where another run lies in the folder
+ELSE = "give another out, or resume=False to train anew in it"
 
 
 @dataclass
@@ -114,12 +117,11 @@ def stands(
     was = _read(folder / "result.json") or _read(folder / "recipe.json")
     if was is None:
         return False
-    mend = "give another out, or resume=False to train anew in it"
     if not isinstance(was, dict) or not isinstance(was.get("recipe"), dict):
-        raise ValueError(f"{folder} holds a run of an earlier version of spat_nb; {mend}.")
+        raise ValueError(f"{folder} holds a run of an earlier version of spat_nb; {ELSE}.")
     slots = difference(was["recipe"], told["recipe"])
     if slots:
-        raise ValueError(f"{folder} holds a run with {slots.said()}; {mend}.")
+        raise ValueError(f"{folder} holds a run with {slots.said()}; {ELSE}.")
     edited = [
         k
         for k in {**was.get("code", {}), **told["code"]}
@@ -127,7 +129,7 @@ def stands(
     ]
     if edited:
         raise ValueError(
-            f"{folder} holds a run whose {' and '.join(edited)} had another source; {mend}."
+            f"{folder} holds a run whose {' and '.join(edited)} had another source; {ELSE}."
         )
     return (folder / "result.json").is_file() and (folder / "weights.safetensors").is_file()
 

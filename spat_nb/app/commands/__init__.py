@@ -1,0 +1,1 @@
+"One module for each command: `add` gives its flags, `run` does its work"
