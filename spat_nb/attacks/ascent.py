@@ -37,19 +37,19 @@ class State:
         step size, in the ball's norm
     x : Tensor
         (b,...) current point
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream (default: None)
     i : int
         steps done (default: 0)
-    val : Tensor
+    val : Tensor | None
         (b,) value at x (default: None)
-    g : Tensor
+    g : Tensor | None
         (b,...) gradient at x; None at a last point that is only looked at (default: None)
-    z : Tensor
+    z : Tensor | None
         (b,c) logits at x (default: None)
-    won : Tensor
+    won : Tensor | None
         (b,) bool, does x fool the model? (default: None)
-    best : tuple
+    best : tuple | None
         (x, val, won) at each sample's worst point so far, if the climb keeps it (default: None)
     own : dict
         what a step rule remembers between steps (default: dict())
@@ -60,13 +60,15 @@ class State:
     steps: int  # steps in all
     lr: float  # step size, in the ball's norm
     x: Tensor  # (b,...) current point
-    generator: torch.Generator = None  # random stream
+    generator: torch.Generator | None = None  # random stream
     i: int = 0  # steps done
-    val: Tensor = None  # (b,) value at x
-    g: Tensor = None  # (b,...) gradient at x; None at a last point that is only looked at
-    z: Tensor = None  # (b,c) logits at x
-    won: Tensor = None  # (b,) bool, does x fool the model?
-    best: tuple = None  # (x, val, won) at each sample's worst point so far, if the climb keeps it
+    val: Tensor | None = None  # (b,) value at x
+    g: Tensor | None = None  # (b,...) gradient at x; None at a last point that is only looked at
+    z: Tensor | None = None  # (b,c) logits at x
+    won: Tensor | None = None  # (b,) bool, does x fool the model?
+    best: tuple | None = (
+        None  # (x, val, won) at each sample's worst point so far, if the climb keeps it
+    )
     own: dict = field(default_factory=dict)  # what a step rule remembers between steps
 
 # %% ../../nbs/12_attack.ipynb #77a5be77
@@ -96,7 +98,7 @@ def pick(
 
 def worst(
     new: tuple,  # (x (b,...), value (b,), won (b,))
-    old: tuple = None,  # likewise; None: nothing to compare with yet
+    old: tuple | None = None,  # likewise; None: nothing to compare with yet
 ) -> tuple:  # likewise
     """Each sample's worse point: one that fools before one that does not, then the higher value;
     `old` where they are equal
@@ -105,7 +107,7 @@ def worst(
     ----------
     new : tuple
         (x (b,...), value (b,), won (b,))
-    old : tuple
+    old : tuple | None
         likewise; None: nothing to compare with yet (default: None)
 
     Returns
@@ -144,11 +146,11 @@ def ascend(
     step: Callable,  # State -> proposal (b,...); the engine projects it
     start: Callable,  # (x0, ball, generator) -> first point
     lr: float,  # step size, in the ball's norm
-    generator: torch.Generator = None,  # random stream; default: torch's own
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
     look: bool = False,  # also evaluate the last point: one forward pass more
     best: bool = False,  # keep each sample's worst point as `State.best`; implies `look`
     eot: int = 1,  # passes over which every look is averaged
-    recorder: Callable = None,  # called with the State at every point; implies `look`
+    recorder: Callable | None = None,  # called with the State at every point; implies `look`
 ) -> State:
     """Climb `f` inside `ball` around `x0`: K steps are K forward and K input-gradient passes, times
     `eot`
@@ -169,7 +171,7 @@ def ascend(
         (x0, ball, generator) -> first point
     lr : float
         step size, in the ball's norm
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
     look : bool
         also evaluate the last point: one forward pass more (default: False)
@@ -177,7 +179,7 @@ def ascend(
         keep each sample's worst point as `State.best`; implies `look` (default: False)
     eot : int
         passes over which every look is averaged (default: 1)
-    recorder : Callable
+    recorder : Callable | None
         called with the State at every point; implies `look` (default: None)
 
     Returns

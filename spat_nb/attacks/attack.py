@@ -58,7 +58,7 @@ def door(
 
 def misfits(
     attack: Callable,  # any attack; of a `Cascade` every member is asked
-    x: Tensor = None,  # (b,...) images; None: only what can be said without them
+    x: Tensor | None = None,  # (b,...) images; None: only what can be said without them
 ):
     """Refuse an attack that would refuse these images, or that climbs towards the very label it is
     given, before anything has run.
@@ -67,7 +67,7 @@ def misfits(
     ----------
     attack : Callable
         any attack; of a `Cascade` every member is asked
-    x : Tensor
+    x : Tensor | None
         (b,...) images; None: only what can be said without them (default: None)
 
     Raises
@@ -99,7 +99,7 @@ class Attack:
         how far: Linf(8/255), L2(.5), ...
     steps : int
         steps of one climb (default: 10)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
     loss : Callable
         (z, y) -> (b,), up is worse for the model (default: ce)
@@ -109,9 +109,9 @@ class Attack:
         State -> proposal (default: steepest)
     restarts : int
         climbs; each sample's worst end is kept, for one more forward pass each (default: 1)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
-    recorder : Callable
+    recorder : Callable | None
         called with the State at every point (default: None)
     best : bool
         keep each sample's worst point of the whole way, not the last; one more forward pass
@@ -122,14 +122,14 @@ class Attack:
 
     ball: Ball  # how far: Linf(8/255), L2(.5), ...
     steps: int = 10  # steps of one climb
-    lr: float = None  # step size in the ball's norm; default 2.5 eps/steps
+    lr: float | None = None  # step size in the ball's norm; default 2.5 eps/steps
     loss: Callable = ce  # (z, y) -> (b,), up is worse for the model
     start: Callable = uniform  # (x, ball, generator) -> first point
     step: Callable = steepest  # State -> proposal
     # climbs; each sample's worst end is kept, for one more forward pass each
     restarts: int = 1
-    generator: torch.Generator = None  # random stream; default: torch's own
-    recorder: Callable = None  # called with the State at every point
+    generator: torch.Generator | None = None  # random stream; default: torch's own
+    recorder: Callable | None = None  # called with the State at every point
     # keep each sample's worst point of the whole way, not the last; one more forward pass
     best: bool = False
     eot: int = 1  # passes averaged at each point, for models that draw at random
@@ -241,7 +241,7 @@ def pgd(
     ball: Ball,  # threat model
     steps: int = 10,  # number of steps
     # step size in the ball's norm; default 2.5 eps/steps, 2/255 for 8/255 in 10 steps
-    lr: float = None,
+    lr: float | None = None,
     start: Callable = uniform,  # first point
     **kw,  # other slots of `Attack`
 ) -> Attack:
@@ -253,7 +253,7 @@ def pgd(
         threat model
     steps : int
         number of steps (default: 10)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps, 2/255 for 8/255 in 10 steps
     start : Callable
         first point (default: uniform)

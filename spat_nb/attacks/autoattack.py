@@ -58,11 +58,11 @@ class Cascade:
     ----------
     members : dict
         name -> attack(model, x, y), in the order in which they run
-    ball : Ball
+    ball : Ball | None
         where all of them stay; `evaluate` looks after it (default: None)
-    check : Callable
+    check : Callable | None
         (model, x, y) -> sentences: doubts about the model, before the attack (default: None)
-    review : Callable
+    review : Callable | None
         {name: accuracy after this member} -> sentences: doubts about the numbers, after it
         (default: None)
 
@@ -73,10 +73,12 @@ class Cascade:
     """
 
     members: dict  # name -> attack(model, x, y), in the order in which they run
-    ball: Ball = None  # where all of them stay; `evaluate` looks after it
-    check: Callable = None  # (model, x, y) -> sentences: doubts about the model, before the attack
+    ball: Ball | None = None  # where all of them stay; `evaluate` looks after it
+    check: Callable | None = (
+        None  # (model, x, y) -> sentences: doubts about the model, before the attack
+    )
     # {name: accuracy after this member} -> sentences: doubts about the numbers, after it
-    review: Callable = None
+    review: Callable | None = None
 
     def __post_init__(self):
         if not isinstance(self.members, dict) or not self.members:

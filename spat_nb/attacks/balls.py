@@ -116,7 +116,7 @@ class Ball:
     def noise(
         self,
         x: Tensor,  # (b,...) gives shape, dtype and device
-        generator: torch.Generator = None,  # random stream; default: torch's own
+        generator: torch.Generator | None = None,  # random stream; default: torch's own
     ) -> Tensor:  # (b,...) with norm <= eps
         """A displacement drawn uniformly from the ball (the box is not looked at)
 
@@ -124,7 +124,7 @@ class Ball:
         ----------
         x : Tensor
             (b,...) gives shape, dtype and device
-        generator : torch.Generator
+        generator : torch.Generator | None
             random stream; default: torch's own
 
         Returns
@@ -159,7 +159,7 @@ class Ball:
     def uniform(
         self,
         x: Tensor,  # (b,...) clean images
-        generator: torch.Generator = None,  # random stream; default: torch's own
+        generator: torch.Generator | None = None,  # random stream; default: torch's own
     ) -> Tensor:  # (b,...) inside ball and box
         """A random point of the ball around each `x`, cut at the box
 
@@ -167,7 +167,7 @@ class Ball:
         ----------
         x : Tensor
             (b,...) clean images
-        generator : torch.Generator
+        generator : torch.Generator | None
             random stream; default: torch's own
 
         Returns

@@ -336,7 +336,7 @@ def smooth(
     y: Tensor,  # (b,) labels
     a: float,  # in [0,1]: 0 keeps the label, 1 forgets it
     c: int,  # number of classes
-    dtype: torch.dtype = None,  # of the result; default: torch's own
+    dtype: torch.dtype | None = None,  # of the result; default: torch's own
 ) -> Tensor:  # (b,c) probabilities
     """q_a = (1-a) e_y + a/c (Szegedy et al.
 
@@ -350,7 +350,7 @@ def smooth(
         in [0,1]: 0 keeps the label, 1 forgets it
     c : int
         number of classes
-    dtype : torch.dtype
+    dtype : torch.dtype | None
         of the result; default: torch's own
 
     Returns

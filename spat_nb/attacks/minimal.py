@@ -231,7 +231,7 @@ class fab:
         `Linf` or `L2` (default: Linf)
     steps : int
         of each run (default: 100)
-    targets : int
+    targets : int | None
         None: towards the nearest boundary; 9: a run towards each of the 9 likeliest wrong classes
         (default: None)
     restarts : int
@@ -242,29 +242,29 @@ class fab:
         overshoot, 1 is none (default: 1.05)
     beta : float
         share of the way that is kept after a success (default: 0.9)
-    radius : float
+    radius : float | None
         random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
     enough : float
         a sample found this near is done (default: 0.0)
     halvings : int
         of the last stretch back to x; 0 is AutoAttack's version (default: 8)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
     """
 
     norm: type = Linf  # `Linf` or `L2`
     steps: int = 100  # of each run
     # None: towards the nearest boundary; 9: a run towards each of the 9 likeliest wrong classes
-    targets: int = None
+    targets: int | None = None
     restarts: int = 1  # runs for each; all but the first start at random
     alpha_max: float = 0.1  # largest weight of the step from x
     eta: float = 1.05  # overshoot, 1 is none
     beta: float = 0.9  # share of the way that is kept after a success
     # random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
-    radius: float = None
+    radius: float | None = None
     enough: float = 0.0  # a sample found this near is done
     halvings: int = 8  # of the last stretch back to x; 0 is AutoAttack's version
-    generator: torch.Generator = None  # random stream; default: torch's own
+    generator: torch.Generator | None = None  # random stream; default: torch's own
 
     def __post_init__(self):
         unit_of(self.norm)

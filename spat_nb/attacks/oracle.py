@@ -135,7 +135,7 @@ class BlackBox:
         questions per image at most, the clean image included (default: 5000)
     loss : Callable
         (z, y) -> (b,), up is worse for the model (default: margin)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
     """
 
@@ -143,7 +143,7 @@ class BlackBox:
     search: Callable  # (ask, x, ball, generator): puts its questions to the `Oracle`
     queries: int = 5000  # questions per image at most, the clean image included
     loss: Callable = margin  # (z, y) -> (b,), up is worse for the model
-    generator: torch.Generator = None  # random stream; default: torch's own
+    generator: torch.Generator | None = None  # random stream; default: torch's own
 
     def __post_init__(self):
         a_ball(self.ball)

@@ -96,7 +96,7 @@ def blot(
     x: Tensor,  # (b,ch,h,w) clean images
     s: int,  # side of the square
     ball: Linf,  # threat model
-    generator: torch.Generator = None,  # random stream
+    generator: torch.Generator | None = None,  # random stream
 ) -> Tensor:  # (b,ch,h,w) proposals
     """Linf (algorithm 2): put one square at +eps or -eps, one sign for each channel
 
@@ -110,7 +110,7 @@ def blot(
         side of the square
     ball : Linf
         threat model
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream (default: None)
 
     Returns
@@ -192,7 +192,7 @@ def shift(
     x: Tensor,  # (b,ch,h,w) clean images
     s: int,  # side of the square
     ball: L2,  # threat model
-    generator: torch.Generator = None,  # random stream
+    generator: torch.Generator | None = None,  # random stream
 ) -> Tensor:  # (b,ch,h,w) proposals
     """L2 (algorithm 3): empty one window, and spend what it held, and what the box had left over,
     on a bump in another
@@ -207,7 +207,7 @@ def shift(
         side of the square
     ball : L2
         threat model
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream (default: None)
 
     Returns
@@ -250,13 +250,13 @@ class Squares:
     ----------
     p : float
         share of the image that the first squares cover (default: 0.8)
-    horizon : int
+    horizon : int | None
         proposals that the schedule is spread over; default: what the queries allow
     """
 
     p: float = 0.8  # share of the image that the first squares cover
     # proposals that the schedule is spread over; default: what the queries allow
-    horizon: int = None
+    horizon: int | None = None
     balls = (Linf, L2)
     images = True  # it knows height and width
 
@@ -276,7 +276,7 @@ def square(
     queries: int = 5000,  # questions per image at most
     p: float = 0.8,  # share of the image that the first squares cover, in (0,1]; .8 in AutoAttack
     # proposals that the schedule of square sizes is spread over; default: all of them
-    horizon: int = None,
+    horizon: int | None = None,
     **kw,  # loss, generator
 ) -> BlackBox:
     """The Square attack (Andriushchenko et al.
@@ -291,7 +291,7 @@ def square(
         questions per image at most (default: 5000)
     p : float
         share of the image that the first squares cover, in (0,1]; .8 in AutoAttack (default: 0.8)
-    horizon : int
+    horizon : int | None
         proposals that the schedule of square sizes is spread over; default: all of them
     **kw
         loss, generator

@@ -213,7 +213,7 @@ def heat(
 def graph(
     C: Tensor,  # (K,K) counts; row: label, column: answer
     classes,  # K names
-    edges: int = None,  # arrows at most, the strongest; default: 2K, but 60 at most
+    edges: int | None = None,  # arrows at most, the strongest; default: 2K, but 60 at most
     ax=None,  # default: new axes
 ):  # the axes
     """Who attacks whom: an arrow from each class to what it is taken for, as wide as the share; the
@@ -225,7 +225,7 @@ def graph(
         (K,K) counts; row: label, column: answer
     classes
         K names
-    edges : int
+    edges : int | None
         arrows at most, the strongest; default: 2K, but 60 at most
     ax
         default: new axes

@@ -65,11 +65,11 @@ class Radii(Linf):
         darkest pixel (default: 0.0)
     hi : float
         brightest pixel (default: 1.0)
-    v : Tensor
+    v : Tensor | None
         (b,) >= 0, the factor of each sample (default: None)
     """
 
-    v: Tensor = None  # (b,) >= 0, the factor of each sample
+    v: Tensor | None = None  # (b,) >= 0, the factor of each sample
 
     def norm(self, d):
         return super().norm(d) / self.v.clamp_min(1e-12)

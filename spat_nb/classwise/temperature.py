@@ -143,7 +143,7 @@ def temperature_pgd(
     ball: Ball,  # threat model
     tau: float = 1.0,  # > 0; it multiplies the logits, tau > 1 sharpens
     steps: int = 20,  # number of steps
-    lr: float = None,  # step size in the ball's norm; default 2.5 eps/steps
+    lr: float | None = None,  # step size in the ball's norm; default 2.5 eps/steps
     **kw,  # other slots of `Attack`
 ) -> Attack:
     """PGD on CE(softmax(tau z), y) (our reading of Tian et al.
@@ -158,7 +158,7 @@ def temperature_pgd(
         > 0; it multiplies the logits, tau > 1 sharpens (default: 1.0)
     steps : int
         number of steps (default: 20)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
     **kw
         other slots of `Attack`

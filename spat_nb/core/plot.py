@@ -247,7 +247,7 @@ def show_attack(
     pred=None,
     classes=None,  # class names, where `y` and `pred` are numbers
     # change that gets the full colour, in pixels of [0,1]; default: the largest one
-    limit: float = None,
+    limit: float | None = None,
     scale: float = 1.0,  # width of an image, in inches
     ax=None,  # array of axes (3,n); default: new ones
 ):  # array of axes (3,n)
@@ -267,7 +267,7 @@ def show_attack(
         another colour (default: None)
     classes
         class names, where `y` and `pred` are numbers (default: None)
-    limit : float
+    limit : float | None
         change that gets the full colour, in pixels of [0,1]; default: the largest one
     scale : float
         width of an image, in inches (default: 1.0)

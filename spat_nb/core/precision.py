@@ -28,7 +28,7 @@ class Fast(nn.Module):
     ----------
     model : nn.Module
         stays the owner of the weights
-    dtype : torch.dtype
+    dtype : torch.dtype | None
         of autocast; None leaves float32 (default: None)
     nhwc : bool
         channels-last; False leaves the order of the numbers as it is (default: True)
@@ -37,7 +37,7 @@ class Fast(nn.Module):
     def __init__(
         self,
         model: nn.Module,  # stays the owner of the weights
-        dtype: torch.dtype = None,  # of autocast; None leaves float32
+        dtype: torch.dtype | None = None,  # of autocast; None leaves float32
         nhwc: bool = True,  # channels-last; False leaves the order of the numbers as it is
     ):
         super().__init__()

@@ -102,7 +102,7 @@ def rand_like(
     x: Tensor,  # any shape; gives shape, dtype and device
     lo: float = 0.0,  # lowest value
     hi: float = 1.0,  # highest value
-    generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+    generator: torch.Generator | None = None,  # random stream, on any device; default: torch's own
 ) -> Tensor:  # the shape of `x`
     """Uniform draws in [`lo`,`hi`], the same for every memory format of `x`
 
@@ -114,7 +114,7 @@ def rand_like(
         lowest value (default: 0.0)
     hi : float
         highest value (default: 1.0)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream, on any device; default: torch's own
 
     Returns
@@ -127,7 +127,7 @@ def rand_like(
 
 def randn_like(
     x: Tensor,  # any shape; gives shape, dtype and device
-    generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+    generator: torch.Generator | None = None,  # random stream, on any device; default: torch's own
 ) -> Tensor:  # the shape of `x`
     """Standard normal draws, the same for every memory format of `x`
 
@@ -135,7 +135,7 @@ def randn_like(
     ----------
     x : Tensor
         any shape; gives shape, dtype and device
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream, on any device; default: torch's own
 
     Returns

@@ -197,7 +197,8 @@ def settings(
 
 # %% ../../nbs/00_core.ipynb #86767f71
 def default_device(
-    name: str = None,  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
+    name: str
+    | None = None,  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
 ) -> torch.device:
     """The device to work on.
 
@@ -205,7 +206,7 @@ def default_device(
 
     Parameters
     ----------
-    name : str
+    name : str | None
         'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
 
     Returns

@@ -24,13 +24,13 @@ __all__ = ['use_threads', 'multiplications', 'fitting_threads', 'keep_memory']
 
 # %% ../../nbs/00_core.ipynb #ffb8493d
 def use_threads(
-    n: int = None,  # CPU threads, 0 for torch's own choice; default: the reader's setting
+    n: int | None = None,  # CPU threads, 0 for torch's own choice; default: the reader's setting
 ) -> int:  # the number in use
     """Set torch's CPU threads
 
     Parameters
     ----------
-    n : int
+    n : int | None
         CPU threads, 0 for torch's own choice; default: the reader's setting
 
     Returns

@@ -109,7 +109,8 @@ class crop_flip:
     def __call__(
         self,
         x: Tensor,  # (b,ch,h,w) pixels in [0,1]
-        generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+        generator: torch.Generator
+        | None = None,  # random stream, on any device; default: torch's own
     ) -> Tensor:  # (b,ch,h,w) pixels in [0,1]
         (b, _, h, w), p, dev = x.shape, self.pad, generator.device if generator else x.device
         i, j = torch.randint(2 * p + 1, (2, b), generator=generator, device=dev).to(x.device)
@@ -269,7 +270,7 @@ class Batches(ImageSet):
         images per batch; the last one may be smaller (default: 128)
     shuffle : bool
         a new order in each epoch (default: False)
-    augment : Callable
+    augment : Callable | None
         (x float, generator) -> x, for each batch (default: None)
     seed : int
         of order and augmentation (default: 0)
@@ -289,7 +290,7 @@ class Batches(ImageSet):
     classes: tuple  # c class names
     batch_size: int = 128  # images per batch; the last one may be smaller
     shuffle: bool = False  # a new order in each epoch
-    augment: Callable = None  # (x float, generator) -> x, for each batch
+    augment: Callable | None = None  # (x float, generator) -> x, for each batch
     seed: int = 0  # of order and augmentation
     superclasses: tuple = ()  # names of groups of classes, where the set has some
     superclass_of_class: tuple = ()  # c numbers: the group of each class

@@ -50,7 +50,7 @@ class Source:
     ----------
     valid : int
         images held out of the training images for validation
-    augment : Callable
+    augment : Callable | None
         usual augmentation of the training images (default: None)
     kind : str
         its class in torchvision.datasets (default: "")
@@ -61,7 +61,7 @@ class Source:
     """
 
     valid: int  # images held out of the training images for validation
-    augment: Callable = None  # usual augmentation of the training images
+    augment: Callable | None = None  # usual augmentation of the training images
     kind: str = ""  # its class in torchvision.datasets
     place: str = ""  # what that class looks for in the data folder; {} is the part
     arg: str = "train"  # that class's argument for the part
@@ -198,17 +198,17 @@ def get_data(
     # 'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or the
     # NAME of NAME.npz in the folder of the data
     name: str,
-    device: str = None,  # where the images live; default: the reader's setting
+    device: str | None = None,  # where the images live; default: the reader's setting
     batch_size: int = 128,  # images per batch
     seed: int = 0,  # of order and augmentation
-    n: int = None,  # at most so many training images, balanced by class; default: all
+    n: int | None = None,  # at most so many training images, balanced by class; default: all
     # images held out of the training images, balanced by class; default: see `SOURCES`, at most a
     # fifth. Of a set with a validation part: so many of that; default: all
-    valid: int = None,
+    valid: int | None = None,
     # of the training images. True: what is usual; None: nothing; or a callable, see `Batches`
     augment=True,
     download: bool = False,  # download what is missing
-    root: str = None,  # folder of the data; default: the reader's setting
+    root: str | None = None,  # folder of the data; default: the reader's setting
     # seed of the held-out part, apart from `seed`: a new seed never moves a training image into
     # validation
     split: int = 0,
@@ -226,15 +226,15 @@ def get_data(
     name : str
         'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or
         the NAME of NAME.npz in the folder of the data
-    device : str
+    device : str | None
         where the images live; default: the reader's setting
     batch_size : int
         images per batch (default: 128)
     seed : int
         of order and augmentation (default: 0)
-    n : int
+    n : int | None
         at most so many training images, balanced by class; default: all
-    valid : int
+    valid : int | None
         images held out of the training images, balanced by class; default: see `SOURCES`, at most a
         fifth. Of a set with a validation part: so many of that; default: all
     augment
@@ -242,7 +242,7 @@ def get_data(
         (default: True)
     download : bool
         download what is missing (default: False)
-    root : str
+    root : str | None
         folder of the data; default: the reader's setting
     split : int
         seed of the held-out part, apart from `seed`: a new seed never moves a training image into

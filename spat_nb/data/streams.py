@@ -100,7 +100,7 @@ class Stream(ImageSet):
         images per batch; the last one may be smaller (default: 128)
     shuffle : bool
         a new order in each epoch (default: False)
-    augment : Callable
+    augment : Callable | None
         (PIL image, size) -> image of size x size, draws from torch's generator; None: `centre`
         (default: None)
     seed : int
@@ -119,7 +119,7 @@ class Stream(ImageSet):
     batch_size: int = 128  # images per batch; the last one may be smaller
     shuffle: bool = False  # a new order in each epoch
     # (PIL image, size) -> image of size x size, draws from torch's generator; None: `centre`
-    augment: Callable = None
+    augment: Callable | None = None
     seed: int = 0  # of order and augmentation
     size: int = 224  # height and width of the batches, in pixels
     workers: int = 0  # processes that read ahead; 0: none
@@ -167,13 +167,13 @@ class Stream(ImageSet):
 
     def loaded(
         self,
-        augment: Callable = None,  # of the result: (x float, generator) -> x
+        augment: Callable | None = None,  # of the result: (x float, generator) -> x
     ) -> Batches:
         """Read all files once, central squares, and keep them as bytes on the device
 
         Parameters
         ----------
-        augment : Callable
+        augment : Callable | None
             of the result: (x float, generator) -> x (default: None)
 
         Returns

@@ -195,11 +195,11 @@ class Guess:
     ----------
     question : str
     value
-    name : str
+    name : str | None
         default: None
     """
 
-    def __init__(self, question: str, value, name: str = None):
+    def __init__(self, question: str, value, name: str | None = None):
         self.question, self.value, self.name = question, value, name
 
     def check(
@@ -238,7 +238,7 @@ def predict(
     guess=...,  # number, text, or a tuple of them; `...` until the reader has one
     *,
     # of the exercise, 'balls 1': the first guess is kept as the reader's progress
-    name: str = None,
+    name: str | None = None,
 ) -> Guess:  # call its `check` with the truth
     """Note a guess before the truth is known
 
@@ -248,7 +248,7 @@ def predict(
         one sentence, with the unit of the answer
     guess
         number, text, or a tuple of them; `...` until the reader has one (default: ...)
-    name : str
+    name : str | None
         of the exercise, 'balls 1': the first guess is kept as the reader's progress (default: None)
 
     Returns
@@ -278,7 +278,8 @@ def judge(
     reference: Callable,  # a function that is right
     *cases,  # each a tuple of arguments, or one argument that is no tuple
     tol: float = 1e-6,  # numbers agree when |got-expected| <= tol*(1+|expected|)
-    name: str = None,  # of the exercise, 'balls 2': attempts are kept as the reader's progress
+    name: str
+    | None = None,  # of the exercise, 'balls 2': attempts are kept as the reader's progress
     hints: tuple = (),  # texts; each failed attempt of a session shows one more
 ) -> Verdict:  # 'not attempted', 'error', 'wrong' or 'right'
     """Compare `fn` with `reference` case by case and print one line: the verdict, with the first
@@ -294,7 +295,7 @@ def judge(
         each a tuple of arguments, or one argument that is no tuple
     tol : float
         numbers agree when |got-expected| <= tol*(1+|expected|) (default: 1e-6)
-    name : str
+    name : str | None
         of the exercise, 'balls 2': attempts are kept as the reader's progress (default: None)
     hints : tuple
         texts; each failed attempt of a session shows one more (default: ())

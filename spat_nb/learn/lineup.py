@@ -204,15 +204,15 @@ def check_attack(
     fn: Callable,
     # what it shall fool; default: a digits network that is trained on the spot, after a linear
     # model
-    model: Callable = None,
-    data: tuple = None,  # (x, y); default: 64 digits
-    ball: Ball = None,  # default: the attack's own, or Linf(.1)
-    reference: Callable = None,  # what it is measured by; default: PGD on `loss`, 20 steps
+    model: Callable | None = None,
+    data: tuple | None = None,  # (x, y); default: 64 digits
+    ball: Ball | None = None,  # default: the attack's own, or Linf(.1)
+    reference: Callable | None = None,  # what it is measured by; default: PGD on `loss`, 20 steps
     # (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
-    loss: Callable = None,
+    loss: Callable | None = None,
     share: float = 0.95,  # of the reference's gain that it must reach
     # of the exercise, 'lineup 1': attempts are kept as the reader's progress
-    name: str = None,
+    name: str | None = None,
     hints: tuple = (),  # texts; each failed attempt of a session shows one more
 ) -> Verdict:  # 'not attempted', 'error', 'wrong' or 'right'
     """Judge an attack: rules, determinism, strength.
@@ -224,20 +224,20 @@ def check_attack(
     fn : Callable
         attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
         of these names
-    model : Callable
+    model : Callable | None
         what it shall fool; default: a digits network that is trained on the spot, after a linear
         model
-    data : tuple
+    data : tuple | None
         (x, y); default: 64 digits
-    ball : Ball
+    ball : Ball | None
         default: the attack's own, or Linf(.1)
-    reference : Callable
+    reference : Callable | None
         what it is measured by; default: PGD on `loss`, 20 steps
-    loss : Callable
+    loss : Callable | None
         (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
     share : float
         of the reference's gain that it must reach (default: 0.95)
-    name : str
+    name : str | None
         of the exercise, 'lineup 1': attempts are kept as the reader's progress (default: None)
     hints : tuple
         texts; each failed attempt of a session shows one more (default: ())

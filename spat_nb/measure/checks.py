@@ -100,11 +100,11 @@ class Check:
 
 def check(
     name: str,  # key of `RULES`
-    figure: float = None,  # None: not asked
-    lo: float = None,  # lowest plausible value; default: the figure itself
-    hi: float = None,  # highest
+    figure: float | None = None,  # None: not asked
+    lo: float | None = None,  # lowest plausible value; default: the figure itself
+    hi: float | None = None,  # highest
     note: str = "",  # the numbers behind it, or why it was not asked
-    limit: float = None,  # default: the rule's
+    limit: float | None = None,  # default: the rule's
 ) -> Check:
     """Judge one figure by its rule; a figure that is not a number is a flag
 
@@ -112,15 +112,15 @@ def check(
     ----------
     name : str
         key of `RULES`
-    figure : float
+    figure : float | None
         None: not asked (default: None)
-    lo : float
+    lo : float | None
         lowest plausible value; default: the figure itself
-    hi : float
+    hi : float | None
         highest (default: None)
     note : str
         the numbers behind it, or why it was not asked (default: "")
-    limit : float
+    limit : float | None
         default: the rule's
 
     Returns

@@ -225,7 +225,7 @@ def evaluate(
     data,  # `Batches`, tensors (x, y), or what yields batches (x, y)
     # how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's setting.
     # A plain function runs as it is
-    precision: str = None,
+    precision: str | None = None,
     seed: int = 0,  # of random starts; None draws from torch's own stream
     progress: bool = True,  # show a bar with the accuracies so far and the time left
     # file that keeps what is done: a run that was killed goes on from it, a finished one is read
@@ -244,7 +244,7 @@ def evaluate(
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
         `Batches`, tensors (x, y), or what yields batches (x, y)
-    precision : str
+    precision : str | None
         how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's
         setting. A plain function runs as it is
     seed : int

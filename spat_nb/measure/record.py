@@ -57,7 +57,7 @@ class Record:
     info : dict
         how it was made: attacks, precision, seed, seconds, and the identity of model, images and
         attacks (default: dict())
-    marks : Tensor
+    marks : Tensor | None
         (n,) int64, a fingerprint of each image; not saved (default: None)
 
     Raises
@@ -72,7 +72,7 @@ class Record:
     # how it was made: attacks, precision, seed, seconds, and the identity of model, images and
     # attacks
     info: dict = field(default_factory=dict)
-    marks: Tensor = None  # (n,) int64, a fingerprint of each image; not saved
+    marks: Tensor | None = None  # (n,) int64, a fingerprint of each image; not saved
 
     def __post_init__(self):
         if len(self.y) == 0 or "clean" not in self.preds:
@@ -307,7 +307,7 @@ class Record:
         other: Record,  # on the same images, in the same order
         # an attack, or 'clean': class by class under this one; default: all images, under every
         # attack that both have
-        name: str = None,
+        name: str | None = None,
         level: float = 0.95,  # confidence of the intervals; of the classes together (Bonferroni)
     ):  # pandas.DataFrame, a row per attack or class: n, accuracy, other, diff, lo, hi
         """Which of two networks is better, image by image, see `paired`.
@@ -319,7 +319,7 @@ class Record:
         ----------
         other : Record
             on the same images, in the same order
-        name : str
+        name : str | None
             an attack, or 'clean': class by class under this one; default: all images, under every
             attack that both have
         level : float

@@ -121,9 +121,9 @@ class _Stage:
     "One attack of an evaluation, the images that wait for it, and what it has done so far"
 
     name: str
-    attack: Callable = None  # None: the images are answered as they are
-    ball: Ball = None  # where the attack must stay
-    before: str = None  # the stage whose survivors come here
+    attack: Callable | None = None  # None: the images are answered as they are
+    ball: Ball | None = None  # where the attack must stay
+    before: str | None = None  # the stage whose survivors come here
     held: list = field(default_factory=list)  # pieces (rows, x, y) in line
     runs: int = 0  # batches done
     n: int = 0  # images done

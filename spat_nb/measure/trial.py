@@ -80,7 +80,7 @@ class Trial:
         (n,) labels
     ball : Ball
         threat model
-    attack : Callable
+    attack : Callable | None
         the attack whose number is in question (default: None)
     cost : float
         factor of all steps and queries (default: 1.0)
@@ -98,7 +98,7 @@ class Trial:
         x: Tensor,  # (n,ch,h,w) pixels in [0,1]
         y: Tensor,  # (n,) labels
         ball: Ball,  # threat model
-        attack: Callable = None,  # the attack whose number is in question
+        attack: Callable | None = None,  # the attack whose number is in question
         cost: float = 1.0,  # factor of all steps and queries
         seed: int = 0,  # of all randomness
         size: int = 256,  # images in a batch
@@ -195,9 +195,9 @@ class Trial:
         name: str,  # each name is run once
         attack: Callable,  # (model, x, y) -> x_adv
         # (m,) bool, which of the right answers to attack; the others have fallen. Default: all
-        on: Tensor = None,
-        ball: Ball = None,  # where its images are put back to; default: the trial's
-        model: Callable = None,  # what it attacks; default: the model itself
+        on: Tensor | None = None,
+        ball: Ball | None = None,  # where its images are put back to; default: the trial's
+        model: Callable | None = None,  # what it attacks; default: the model itself
         white: bool = True,  # does it use the model's own slope at this eps?
     ) -> Tensor:  # (m,) bool
         """Which right answers still stand
@@ -208,12 +208,12 @@ class Trial:
             each name is run once
         attack : Callable
             (model, x, y) -> x_adv
-        on : Tensor
+        on : Tensor | None
             (m,) bool, which of the right answers to attack; the others have fallen. Default: all
             (default: None)
-        ball : Ball
+        ball : Ball | None
             where its images are put back to; default: the trial's
-        model : Callable
+        model : Callable | None
             what it attacks; default: the model itself
         white : bool
             does it use the model's own slope at this eps? (default: True)

@@ -91,15 +91,17 @@ def trust(
     model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches` or tensors (x, y), not trained on
     ball: Ball,  # threat model
-    attack: Callable = None,  # an attack of yours whose number is in question; default: PGD
+    attack: Callable | None = None,  # an attack of yours whose number is in question; default: PGD
     n: int = 256,  # at most so many images
     cost: float = 1.0,  # factor of all steps, starts and queries
-    loss: Callable = None,  # the loss (z, y) -> (b,) that was trained with, for G7
-    surrogate: nn.Module = None,  # a network to transfer from, for G6; default: one is taught
-    checkpoints: dict = None,  # 'best' and 'last': Record or accuracy on the test set, for G10
-    history: list = None,  # `Learner.history`, for G10
-    seeds: list = None,  # a Record or accuracy for each seed, for G11
-    limits: dict = None,  # limits that differ from `RULES`, {'G9 stronger': 1}
+    loss: Callable | None = None,  # the loss (z, y) -> (b,) that was trained with, for G7
+    surrogate: nn.Module
+    | None = None,  # a network to transfer from, for G6; default: one is taught
+    checkpoints: dict
+    | None = None,  # 'best' and 'last': Record or accuracy on the test set, for G10
+    history: list | None = None,  # `Learner.history`, for G10
+    seeds: list | None = None,  # a Record or accuracy for each seed, for G11
+    limits: dict | None = None,  # limits that differ from `RULES`, {'G9 stronger': 1}
     seed: int = 0,  # of images and of all randomness
     progress: bool = True,  # show a bar
 ) -> Card:
@@ -115,23 +117,23 @@ def trust(
         `Batches` or tensors (x, y), not trained on
     ball : Ball
         threat model
-    attack : Callable
+    attack : Callable | None
         an attack of yours whose number is in question; default: PGD
     n : int
         at most so many images (default: 256)
     cost : float
         factor of all steps, starts and queries (default: 1.0)
-    loss : Callable
+    loss : Callable | None
         the loss (z, y) -> (b,) that was trained with, for G7 (default: None)
-    surrogate : nn.Module
+    surrogate : nn.Module | None
         a network to transfer from, for G6; default: one is taught
-    checkpoints : dict
+    checkpoints : dict | None
         'best' and 'last': Record or accuracy on the test set, for G10 (default: None)
-    history : list
+    history : list | None
         `Learner.history`, for G10 (default: None)
-    seeds : list
+    seeds : list | None
         a Record or accuracy for each seed, for G11 (default: None)
-    limits : dict
+    limits : dict | None
         limits that differ from `RULES`, {'G9 stronger': 1} (default: None)
     seed : int
         of images and of all randomness (default: 0)

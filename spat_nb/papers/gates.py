@@ -38,7 +38,7 @@ def _seconds(f, x):
 
 def overhead(
     build: Callable,  # build(act=...) -> network
-    x: Tensor = None,  # (b,ch,h,w) pixels to time it on; None: parameters only
+    x: Tensor | None = None,  # (b,ch,h,w) pixels to time it on; None: parameters only
     acts: dict = ACTIVATIONS,  # name -> factory; the first one is what the others are compared with
     rounds: int = 5,  # the least time of so many counts
     # pandas.DataFrame, a row per activation: parameters, more_% and, with `x`, ms and times
@@ -49,7 +49,7 @@ def overhead(
     ----------
     build : Callable
         build(act=...) -> network
-    x : Tensor
+    x : Tensor | None
         (b,ch,h,w) pixels to time it on; None: parameters only (default: None)
     acts : dict
         name -> factory; the first one is what the others are compared with (default: ACTIVATIONS)

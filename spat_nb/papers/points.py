@@ -203,7 +203,7 @@ def hyperspherical(
 def simplex(
     classes: int,  # K, 2 <= K <= d+1
     d: int,  # width of a prototype
-    seed: int = None,  # of a random rotation; default: as the recursion gives it, e_1 first
+    seed: int | None = None,  # of a random rotation; default: as the recursion gives it, e_1 first
 ) -> Tensor:  # (K,d) of length 1, inner products -1/(K-1)
     """The corners of a regular simplex: Max-Mahalanobis centres (`P2333/Max-Mahalanobis-Training`),
     up to scale the simplex ETF.
@@ -214,7 +214,7 @@ def simplex(
         K, 2 <= K <= d+1
     d : int
         width of a prototype
-    seed : int
+    seed : int | None
         of a random rotation; default: as the recursion gives it, e_1 first
 
     Returns

@@ -137,7 +137,7 @@ class Aimed:
         its loss is replaced
     loss : Callable
         t (b,) -> loss(z, y) (default: towards)
-    rule : str
+    rule : str | None
         through which the loss is seen, a name in `RULES`; default: the model's own
     targets : int
         wrong classes to try (default: 9)
@@ -146,7 +146,7 @@ class Aimed:
     attack: Attack  # its loss is replaced
     loss: Callable = towards  # t (b,) -> loss(z, y)
     # through which the loss is seen, a name in `RULES`; default: the model's own
-    rule: str = None
+    rule: str | None = None
     targets: int = 9  # wrong classes to try
 
     @property
@@ -183,13 +183,13 @@ def refutation(
     ball: Ball,  # Linf or L2
     # what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and what
     # needs one is left out
-    metric: str = None,
+    metric: str | None = None,
     loss: Callable = pull,  # the training loss (z, y) -> (b,) on the metric's logits
     # of each climb, a quarter of eps long; five times as many for the training loss
     steps: int = 20,
     queries: int = 1000,  # of Square
     draws: int = 100,  # random images of the ball
-    source: nn.Module = None,  # a network to transfer from; None: no transfer
+    source: nn.Module | None = None,  # a network to transfer from; None: no transfer
 ) -> dict:  # name -> attack(model, x, y)
     """The attacks that a claim of prototype robustness has to stand
 
@@ -197,7 +197,7 @@ def refutation(
     ----------
     ball : Ball
         Linf or L2
-    metric : str
+    metric : str | None
         what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and
         what needs one is left out (default: None)
     loss : Callable
@@ -208,7 +208,7 @@ def refutation(
         of Square (default: 1000)
     draws : int
         random images of the ball (default: 100)
-    source : nn.Module
+    source : nn.Module | None
         a network to transfer from; None: no transfer (default: None)
 
     Returns

@@ -51,7 +51,7 @@ class Prototypes(nn.Module):
         who decides: a name in `RULES`, or (h, P) -> (b,classes), larger is nearer (default: "l2")
     metric
         what training sees, likewise; default: `rule`
-    width : int
+    width : int | None
         entries of h and of each prototype; default: d
     scale : float
         factor of the prototypes, > 0 (default: 1.0)
@@ -74,7 +74,7 @@ class Prototypes(nn.Module):
         # who decides: a name in `RULES`, or (h, P) -> (b,classes), larger is nearer
         rule="l2",
         metric=None,  # what training sees, likewise; default: `rule`
-        width: int = None,  # entries of h and of each prototype; default: d
+        width: int | None = None,  # entries of h and of each prototype; default: d
         scale: float = 1.0,  # factor of the prototypes, > 0
         seed: int = 0,  # of the prototypes
     ):

@@ -99,7 +99,8 @@ def agreement(
 def shared(
     s: State,
     model: Callable,  # the attacked model
-    t: float = None,  # moves only the pixels with A >= t; default: weighs each pixel's step by A
+    t: float
+    | None = None,  # moves only the pixels with A >= t; default: weighs each pixel's step by A
     random: bool = False,  # deals the weights out to random pixels: the control of the same density
 ) -> Tensor:  # (b,...) proposal
     """S3, the literal reading: a step on the pixels that the classes share
@@ -109,7 +110,7 @@ def shared(
     s : State
     model : Callable
         the attacked model
-    t : float
+    t : float | None
         moves only the pixels with A >= t; default: weighs each pixel's step by A
     random : bool
         deals the weights out to random pixels: the control of the same density (default: False)

@@ -139,7 +139,7 @@ class Progress(Callback):
     ----------
     every : float
         seconds between two lines where there is no bar (default: 30)
-    show : bool
+    show : bool | None
         a bar? Default: where there is a terminal or a notebook (default: None)
     """
 
@@ -148,7 +148,7 @@ class Progress(Callback):
     def __init__(
         self,
         every: float = 30,  # seconds between two lines where there is no bar
-        show: bool = None,  # a bar? Default: where there is a terminal or a notebook
+        show: bool | None = None,  # a bar? Default: where there is a terminal or a notebook
     ):
         self.every, self.show = every, show
 

@@ -133,7 +133,7 @@ class Checkpoint(Callback):
         .safetensors file
     every : float
         seconds between two writings; also at the end of each epoch (default: 60)
-    config : dict
+    config : dict | None
         JSON values that identify the run, beside what the Learner knows of itself (default: None)
 
     Raises
@@ -150,7 +150,7 @@ class Checkpoint(Callback):
         path,  # .safetensors file
         every: float = 60,  # seconds between two writings; also at the end of each epoch
         # JSON values that identify the run, beside what the Learner knows of itself
-        config: dict = None,
+        config: dict | None = None,
     ):
         self.path, self.every, self.config, self.at, self.begun = (
             Path(path),

@@ -361,7 +361,7 @@ class Devices(Callback):
 # %% ../../nbs/24_devices.ipynb #ab85b327
 def many(
     # 'cpu', or 'cuda': each process takes its own one; default: the reader's setting
-    device: str = None,
+    device: str | None = None,
     timeout: float = 600,  # seconds after which a process that does not answer is given up
     shared_norm: bool = False,  # batch norm over all shares
 ) -> Devices:  # None where this process is the only one: the usual run
@@ -369,7 +369,7 @@ def many(
 
     Parameters
     ----------
-    device : str
+    device : str | None
         'cpu', or 'cuda': each process takes its own one; default: the reader's setting
     timeout : float
         seconds after which a process that does not answer is given up (default: 600)

@@ -95,7 +95,7 @@ class Free(Callback):
     ----------
     ball : Ball
         where the perturbation may go
-    lr : float
+    lr : float | None
         its step size in the ball's norm; default eps
     loss : Callable
         of both players, (z, y) -> (b,) (default: ce)
@@ -107,7 +107,7 @@ class Free(Callback):
     """
 
     ball: Ball  # where the perturbation may go
-    lr: float = None  # its step size in the ball's norm; default eps
+    lr: float | None = None  # its step size in the ball's norm; default eps
     loss: Callable = ce  # of both players, (z, y) -> (b,)
 
     def __post_init__(self):

@@ -112,7 +112,7 @@ class Learner:
         `Batches`, or what else has `n`, `len` and `epoch(e, start)`
     objective : Callable
         (model, x, y, attack) -> loss (); `pgd_at`, say
-    attack : Callable
+    attack : Callable | None
         the inner maximisation (default: None)
     epochs : int
         passes over `train` (default: 10)
@@ -124,7 +124,7 @@ class Learner:
         share of the run done -> factor of `lr` (default: one_cycle)
     callbacks
         listeners (default: ())
-    precision : str
+    precision : str | None
         how the network runs, one of `PRECISIONS`; default: the reader's setting
     compile : bool
         torch.compile the network (pays on GPUs) (default: False)
@@ -139,14 +139,14 @@ class Learner:
         model: nn.Module,  # pixels to logits; trained in place, on the device of the data
         train,  # `Batches`, or what else has `n`, `len` and `epoch(e, start)`
         objective: Callable,  # (model, x, y, attack) -> loss (); `pgd_at`, say
-        attack: Callable = None,  # the inner maximisation
+        attack: Callable | None = None,  # the inner maximisation
         epochs: int = 10,  # passes over `train`
         lr: float = 0.1,  # highest learning rate
         opt: Callable = sgd,  # (parameters, lr) -> optimiser
         schedule: Callable = one_cycle,  # share of the run done -> factor of `lr`
         callbacks=(),  # listeners
         # how the network runs, one of `PRECISIONS`; default: the reader's setting
-        precision: str = None,
+        precision: str | None = None,
         compile: bool = False,  # torch.compile the network (pays on GPUs)
         seed: int = 0,  # of all randomness that has no generator of its own
         devices=None,  # `devices.many()`: this process is one of many; None: the only one

@@ -24,7 +24,7 @@ def standard(
     model: Callable,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable = None,  # not used
+    attack: Callable | None = None,  # not used
     loss: Callable = ce,  # outer loss (z, y) -> (b,)
 ) -> Tensor:  # ()
     """Mean loss on clean images
@@ -37,7 +37,7 @@ def standard(
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : Callable | None
         not used (default: None)
     loss : Callable
         outer loss (z, y) -> (b,) (default: ce)

@@ -179,7 +179,7 @@ class EMA(Callback):
     ----------
     decay : float
         d, share of the old average; the n-th step takes min(d, (1+n)/(10+n)) (default: 0.999)
-    look : Callback
+    look : Callback | None
         a `Validate`, to be asked while the average stands in the network; leave it out of the
         Learner's list (default: None)
 
@@ -195,7 +195,7 @@ class EMA(Callback):
         decay: float = 0.999,
         # a `Validate`, to be asked while the average stands in the network; leave it out of the
         # Learner's list
-        look: Callback = None,
+        look: Callback | None = None,
     ):
         if not 0 <= decay < 1:
             raise ValueError(
@@ -290,7 +290,7 @@ def flatness(
     attack: Callable,  # run anew on each moved network
     xi: float = 0.5,  # radius, as a share of each layer's norm
     draws: int = 10,  # of nu
-    generator: torch.Generator = None,  # of nu; default: torch's own
+    generator: torch.Generator | None = None,  # of nu; default: torch's own
 ) -> float:
     """Average flatness of the robust loss (Stutz et al.
 
@@ -310,7 +310,7 @@ def flatness(
         radius, as a share of each layer's norm (default: 0.5)
     draws : int
         of nu (default: 10)
-    generator : torch.Generator
+    generator : torch.Generator | None
         of nu; default: torch's own
 
     Returns
