@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from ..core.tensors import bview, own
 __all__ = ['State', 'pick', 'worst', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest', 'Recorder']
 
 # %% ../../nbs/12_attack.ipynb #a33ce2ef
+_LATER: Any = None  # the first look fills it in, before a step rule or a recorder is asked
+
+
 @dataclass
 class State:
     """Where a climb stands: what a step rule and a recorder may read
@@ -41,14 +45,14 @@ class State:
         random stream (default: None)
     i : int
         steps done (default: 0)
-    val : Tensor | None
-        (b,) value at x (default: None)
-    g : Tensor | None
-        (b,...) gradient at x; None at a last point that is only looked at (default: None)
-    z : Tensor | None
-        (b,c) logits at x (default: None)
-    won : Tensor | None
-        (b,) bool, does x fool the model? (default: None)
+    val : Tensor
+        (b,) value at x (default: _LATER)
+    g : Tensor
+        (b,...) gradient at x; None at a last point that is only looked at (default: _LATER)
+    z : Tensor
+        (b,c) logits at x (default: _LATER)
+    won : Tensor
+        (b,) bool, does x fool the model? (default: _LATER)
     best : tuple | None
         (x, val, won) at each sample's worst point so far, if the climb keeps it (default: None)
     own : dict
@@ -62,13 +66,12 @@ class State:
     x: Tensor  # (b,...) current point
     generator: torch.Generator | None = None  # random stream
     i: int = 0  # steps done
-    val: Tensor | None = None  # (b,) value at x
-    g: Tensor | None = None  # (b,...) gradient at x; None at a last point that is only looked at
-    z: Tensor | None = None  # (b,c) logits at x
-    won: Tensor | None = None  # (b,) bool, does x fool the model?
-    best: tuple | None = (
-        None  # (x, val, won) at each sample's worst point so far, if the climb keeps it
-    )
+    val: Tensor = _LATER  # (b,) value at x
+    g: Tensor = _LATER  # (b,...) gradient at x; None at a last point that is only looked at
+    z: Tensor = _LATER  # (b,c) logits at x
+    won: Tensor = _LATER  # (b,) bool, does x fool the model?
+    # (x, val, won) at each sample's worst point so far, if the climb keeps it
+    best: tuple | None = None
     own: dict = field(default_factory=dict)  # what a step rule remembers between steps
 
 # %% ../../nbs/12_attack.ipynb #77a5be77
@@ -192,8 +195,8 @@ def ascend(
         if last and not (look or best or recorder):
             break
         s.val, *aux = _see(f, s.x, eot, slope=not last)
-        s.g = None if last else aux.pop(0)
-        s.z, s.won = aux or (None, torch.zeros_like(s.val, dtype=torch.bool))
+        s.g = _LATER if last else aux.pop(0)
+        s.z, s.won = aux or (_LATER, torch.zeros_like(s.val, dtype=torch.bool))
         if best:
             s.best = worst((s.x, s.val, s.won), s.best)
         if recorder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -79,11 +80,12 @@ def misfits(
         misfits(a, x)
     if x is not None and hasattr(attack, "fits"):
         attack.fits(x)
-    won = getattr(getattr(attack, "loss", None), "won", None)
+    loss = getattr(attack, "loss", None)
+    won = getattr(loss, "won", None)
     if won is not None and won(torch.eye(4), torch.arange(4)).any():
         raise ValueError(
-            f"{attack.loss.__name__} has won where the model answers the label that it is given,"
-            " and here that is the true one; give the wanted labels by a function, such as lambda"
+            f"{getattr(loss, '__name__', loss)} has won where the model answers the label that it is"
+            " given, and here that is the true one; give the wanted labels by a function, such as lambda"
             " model, x, y: attack(model, x, (y+1) % 10)."
         )
 
@@ -142,10 +144,10 @@ class Attack:
             raise ValueError(f"restarts is {self.restarts}; one climb is restarts=1.")
         if self.eot < 1:
             raise ValueError(f"eot is {self.eot}; one pass for each look is eot=1.")
-        if self.lr is None:
-            object.__setattr__(self, "lr", 2.5 * self.ball.eps / max(self.steps, 1))
-        if not self.lr >= 0:
-            raise ValueError(f"lr is {self.lr}; a step size is >= 0, the loss already points up.")
+        lr = 2.5 * self.ball.eps / max(self.steps, 1) if self.lr is None else self.lr
+        object.__setattr__(self, "lr", lr)
+        if not lr >= 0:
+            raise ValueError(f"lr is {lr}; a step size is >= 0, the loss already points up.")
 
     def __call__(
         self,
@@ -206,7 +208,7 @@ class Attack:
                 self.steps,
                 self.step,
                 self.start,
-                self.lr,
+                cast(float, self.lr),  # set in any case
                 self.generator,
                 look=look or self.restarts > 1,
                 best=self.best,

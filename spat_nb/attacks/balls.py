@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class Ball:
         if not self.lo < self.hi:
             raise ValueError(f"the pixel box is [{self.lo},{self.hi}]; lo must lie below hi.")
 
-    def _open(self, *args):
+    def _open(self, *args) -> NoReturn:
         raise NotImplementedError(
             f"{type(self).__name__} is an outline without a norm; use Linf, L2 or L1, or define"
             " norm, shrink, ascent and noise."

@@ -109,7 +109,7 @@ def _inside(attack, ball):
     if not callable(attack):
         raise TypeError(f"{attack!r} is no attack; give a name such as pgd, or attack(model, x, y)")
     inner = getattr(attack, "attack", None)
-    if is_dataclass(attack) and _is_open(inner):
+    if is_dataclass(attack) and not isinstance(attack, type) and _is_open(inner):
         attack = replace(attack, attack=attack_in(inner, ball))
     own = getattr(attack, "ball", None)
     if own is None and _looks_anywhere(attack):

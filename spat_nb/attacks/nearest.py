@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -263,7 +264,7 @@ class within:
     def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
         "x_adv (b,...) inside `ball`"
         a = (
-            replace(self.attack, enough=self.ball.eps)
+            replace(cast(Any, self.attack), enough=self.ball.eps)
             if hasattr(self.attack, "enough")
             else self.attack
         )

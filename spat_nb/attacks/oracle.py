@@ -147,7 +147,7 @@ class BlackBox:
 
     def __post_init__(self):
         a_ball(self.ball)
-        known = getattr(self.search, "balls", Ball)
+        known: tuple = getattr(self.search, "balls", (Ball,))
         if not isinstance(self.ball, known):
             raise TypeError(
                 f"ball is {self.ball!r}; {self.search!r} knows"

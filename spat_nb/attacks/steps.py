@@ -119,7 +119,8 @@ def checkpoints(
         of int, rising, at most n
     """
     first, less, least = (max(int(share * n), 1) for share in (0.22, 0.03, 0.06))
-    ends, k = [], first
+    ends: list[int] = []
+    k = first
     while sum(ends[-1:]) + k <= n:
         ends.append(sum(ends[-1:]) + k)
         k = max(k - less, least)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -160,7 +161,7 @@ def class_means(
         return torch.cat([v, torch.ones_like(v[:, :1])], 1)
 
     with eval_mode(model):
-        t = sum(tally(one(f(model, x, y).float()), y, data.c) for x, y in data)
+        t: Any = sum(tally(one(f(model, x, y).float()), y, data.c) for x, y in data)
     return (t[:, :-1] / t[:, -1:].clamp_min(1)).T
 
 

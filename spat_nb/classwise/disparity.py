@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -257,7 +258,10 @@ class PerClass(Callback):
     ):
         if every < 1 or every != int(every):
             raise ValueError(f"every is {every}; it counts epochs between two looks: 1, 2, ...")
-        self.data, self.every, self.attacks, self.records = data, every, attacks, {}
+        self.data = data
+        self.every = every
+        self.attacks: dict[str, Any] = attacks
+        self.records: dict = {}
 
     def after_epoch(self, learner):
         if learner.epoch % self.every and learner.epoch < learner.epochs:

@@ -73,13 +73,11 @@ class FAWA(Callback):
         valid=None,
         least: float = 0.0,  # of FAWA: validation `Batches`, and the gate in [0,1]
     ):
-        self.decay, self.start, self.valid, self.least, self.weights = (
-            decay,
-            start,
-            valid,
-            least,
-            None,
-        )
+        self.decay = decay
+        self.start = start
+        self.valid = valid
+        self.least = least
+        self.weights: dict | None = None
 
     def after_epoch(self, learner):
         if (

@@ -53,7 +53,7 @@ FAMILIES = [
 
 def families(
     classes,  # class names
-) -> dict:  # family -> names of its classes; None where the set is not known here
+) -> dict | None:  # family -> names of its classes; None where the set is not known here
     """The superclasses of CIFAR-100, or animals and vehicles of CIFAR-10, recognised by the names
 
     Parameters
@@ -63,7 +63,7 @@ def families(
 
     Returns
     -------
-    dict
+    dict | None
         family -> names of its classes; None where the set is not known here
     """
     return next((f for f in FAMILIES if {c for cs in f.values() for c in cs} == set(classes)), None)

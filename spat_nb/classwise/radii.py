@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,9 @@ def at(
     return v.to(y.device)[hard_labels(y, "a weight by class")]
 
 # %% ../../nbs/32_fairness.ipynb #1de5eee7
+_GIVEN: Any = None  # whoever makes a `Radii` gives it; a field behind others needs a default
+
+
 @dataclass(frozen=True, eq=False)
 class Radii(Linf):
     """A cube of radius eps v for each sample; norms and steps are in units of v, so that `eps`
@@ -65,11 +69,11 @@ class Radii(Linf):
         darkest pixel (default: 0.0)
     hi : float
         brightest pixel (default: 1.0)
-    v : Tensor | None
-        (b,) >= 0, the factor of each sample (default: None)
+    v : Tensor
+        (b,) >= 0, the factor of each sample (default: _GIVEN)
     """
 
-    v: Tensor | None = None  # (b,) >= 0, the factor of each sample
+    v: Tensor = _GIVEN  # (b,) >= 0, the factor of each sample
 
     def norm(self, d):
         return super().norm(d) / self.v.clamp_min(1e-12)
@@ -171,8 +175,9 @@ def normalised(
         a copy
     """
     m = copy.deepcopy(model)
-    n = m.head.weight.data.norm(dim=1, keepdim=True)
-    m.head.weight.data *= (n.mean() / n) ** g
+    head: Any = m.head
+    n = head.weight.data.norm(dim=1, keepdim=True)
+    head.weight.data *= (n.mean() / n) ** g
     return m
 
 
@@ -195,7 +200,8 @@ def biased(
         a copy
     """
     m = copy.deepcopy(model)
-    m.head.bias.data += b.to(m.head.bias.device)
+    head: Any = m.head
+    head.bias.data += b.to(head.bias.device)
     return m
 
 
@@ -267,7 +273,8 @@ def fit_bias(
     Tensor
         (c,) the bias with the best `score` on the way, 0 among them
     """
-    b, best = torch.zeros(data.c), (-math.inf, None)
+    b = torch.zeros(data.c)
+    best = (-math.inf, b)
     for _ in range(rounds):
         R = 1 - class_errors(biased(model, b), data, attack).sum(0).cpu()
         if score(R) > best[0]:

@@ -11,6 +11,7 @@ import operator
 import re
 import warnings
 from dataclasses import dataclass
+from typing import NoReturn
 
 LONGEST, DEEPEST = 10_000, 30  # characters of a spec; calls, lists and sums inside each other
 LARGEST = 2**64  # of whole numbers: a seed
@@ -112,7 +113,7 @@ class _Reader:
     def __init__(self, text):
         self.text = text
 
-    def refuse(self, why):
+    def refuse(self, why) -> NoReturn:
         raise ValueError(f"{short(self.text)!r} is no spec: {why}.")
 
     def read(self, node, depth):

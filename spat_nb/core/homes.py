@@ -14,13 +14,14 @@ import sys
 import sysconfig
 from pathlib import Path, PurePath
 
+import spat_nb
 from .source import all_codes
 
 # %% auto #0
 __all__ = ['place_of', 'home_of', 'names_read', 'is_generated', 'file_of', 'what_is_imported']
 
 # %% ../../nbs/00_identity.ipynb #63a948a1
-_OURS = Path(importlib.util.find_spec("spat_nb").origin).parent
+_OURS = Path(spat_nb.__file__).parent
 
 
 @functools.cache

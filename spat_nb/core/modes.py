@@ -114,7 +114,7 @@ def _of_network(m):
         yield from (
             h for hooks in (layer._forward_pre_hooks, layer._forward_hooks) for h in hooks.values()
         )
-        yield from _methods(type(layer))
+        yield from _methods(type(layer))  # type: ignore[arg-type]  # a class has a hash
 
 
 def _of_object(obj):
@@ -123,7 +123,7 @@ def _of_object(obj):
     for c in type(obj).__mro__:
         slots = vars(c).get("__slots__", ())
         yield from (getattr(obj, s, None) for s in ([slots] if isinstance(slots, str) else slots))
-    yield from _methods(type(obj))
+    yield from _methods(type(obj))  # type: ignore[arg-type]  # a class has a hash
 
 
 def _step(obj) -> Iterator:
@@ -186,7 +186,7 @@ def networks(
     """
     found, seen, near = {}, set(), [model]
     for _ in range(_FAR):
-        far = []
+        far: list = []
         for obj in near:
             if isinstance(obj, (*_PLAIN, as_it_is)) or id(obj) in seen:
                 continue
@@ -200,7 +200,10 @@ def networks(
 
 # %% ../../nbs/00_core.ipynb #dc5a4894
 def _lazy(layer):
-    return isinstance(layer, nn.modules.lazy.LazyModuleMixin) and layer.has_uninitialized_params()
+    # torch types it as a method of a protocol of its own
+    return (
+        isinstance(layer, nn.modules.lazy.LazyModuleMixin) and layer.has_uninitialized_params()  # type: ignore[misc]
+    )
 
 
 @contextmanager

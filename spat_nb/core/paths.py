@@ -162,5 +162,5 @@ def check_writable(path, folder=False, ending=""):
 
 def shell(*args) -> str:
     "`args` as they are typed in a shell, quoted where one needs it"
-    args = [str(a) for a in args]
-    return subprocess.list2cmdline(args) if os.name == "nt" else shlex.join(args)
+    texts = [str(a) for a in args]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)

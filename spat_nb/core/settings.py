@@ -197,8 +197,8 @@ def settings(
 
 # %% ../../nbs/00_core.ipynb #86767f71
 def default_device(
-    name: str
-    | None = None,  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
+    # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
+    name: str | None = None,
 ) -> torch.device:
     """The device to work on.
 

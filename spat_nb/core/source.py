@@ -91,10 +91,10 @@ def _index(text, name, flags):
     # a notebook's cell may wait
     more = flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     tree = compile(text, name, "exec", more | ast.PyCF_ONLY_AST, dont_inherit=True)
-    codes = {}
+    codes: dict[tuple, list] = {}
     for c in all_codes(compile(tree, name, "exec", more, dont_inherit=True)):
         codes.setdefault((c.co_qualname, c.co_firstlineno), []).append(c)
-    nodes = {}
+    nodes: dict[int, list] = {}
     for n in ast.walk(tree):
         if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             first = min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", ()))])

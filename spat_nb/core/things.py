@@ -53,7 +53,37 @@ __all__ = ['Things']
 
 # %% ../../nbs/00_identity.ipynb #7d1a9c01
 class Things:
-    "What things that are no code say of themselves; `Walk` adds functions, classes and modules"
+    """What things that are no code say of themselves; `Walk` adds functions, classes and modules
+
+    Parameters
+    ----------
+    weights
+        default: True
+    ours
+        default: True
+    modes
+        default: True
+    """
+
+    KINDS: tuple = ()  # (type, method that looks at things of it), ...
+    group: str | None  # module of ours whose fingerprint takes what is met now
+
+    def __init__(self, weights=True, ours=True, modes=True):
+        self.weights, self.ours, self.modes = weights, ours, modes
+        self.parts = Parts()
+        self.met: dict[int, str] = {}
+
+    def __call__(self, a) -> Parts:
+        raise NotImplementedError
+
+    def down(self, k, v):
+        raise NotImplementedError
+
+    def named(self, f, group=None) -> str:
+        raise NotImplementedError
+
+    def one_global(self, space, chain, group):
+        raise NotImplementedError
 
     def thing(self, v, kind):
         """The text of a thing; what it holds joins the queue

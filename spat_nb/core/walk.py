@@ -67,10 +67,11 @@ class Walk(Things):
     """
 
     def __init__(self, weights=True, ours=True, modes=True):
-        self.weights, self.ours, self.modes = weights, ours, modes
-        # kept: what has been met stays alive, so that no two have one id
-        self.parts, self.queue, self.kept = Parts(), deque(), []
-        self.met, self.labels, self.folded = {}, {}, {}
+        super().__init__(weights, ours, modes)
+        self.queue: deque[tuple] = deque()
+        self.kept: list = []  # what has been met stays alive, so that no two have one id
+        self.labels: dict[str | tuple, int] = {}
+        self.folded: dict[str, list] = {}
 
     def __call__(self, a):
         self.push("", "", a)

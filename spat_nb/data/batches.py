@@ -8,8 +8,9 @@ Docs: https://spat-nb.github.io/spat_nb/data.html.md"""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -109,8 +110,8 @@ class crop_flip:
     def __call__(
         self,
         x: Tensor,  # (b,ch,h,w) pixels in [0,1]
-        generator: torch.Generator
-        | None = None,  # random stream, on any device; default: torch's own
+        # random stream, on any device; default: torch's own
+        generator: torch.Generator | None = None,
     ) -> Tensor:  # (b,ch,h,w) pixels in [0,1]
         (b, _, h, w), p, dev = x.shape, self.pad, generator.device if generator else x.device
         i, j = torch.randint(2 * p + 1, (2, b), generator=generator, device=dev).to(x.device)
@@ -129,7 +130,24 @@ class crop_flip:
 
 # %% ../../nbs/02_data.ipynb #9fbc92b3
 class ImageSet:
-    "What `Batches` and `Stream` share; both have y, classes, batch_size, shuffle, augment, seed"
+    "What `Batches` and `Stream` share"
+
+    y: Tensor
+    classes: tuple
+    batch_size: int
+    shuffle: bool
+    augment: Callable | None
+    seed: int
+
+    @property
+    def shape(self) -> tuple:  # (ch,h,w)
+        raise NotImplementedError
+
+    def epoch(self, e=0, start=0) -> Iterator[tuple[Tensor, Tensor]]:
+        raise NotImplementedError
+
+    def take(self, i) -> Self:
+        raise NotImplementedError
 
     @property
     def n(self):
@@ -156,12 +174,14 @@ class ImageSet:
         check_labels(self.y, c=self.c)
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; a batch holds at least 1 image.")
-        if getattr(self, "workers", 0) < 0:
+        workers = getattr(self, "workers", 0)
+        if workers < 0:
             raise ValueError(
-                f"workers is {self.workers}; give 0 for none, or how many processes read ahead."
+                f"workers is {workers}; give 0 for none, or how many processes read ahead."
             )
-        if getattr(self, "size", 1) < 1:
-            raise ValueError(f"size is {self.size}; images are at least 1 pixel high and wide.")
+        size = getattr(self, "size", 1)
+        if size < 1:
+            raise ValueError(f"size is {size}; images are at least 1 pixel high and wide.")
 
     def indices(
         self,
@@ -191,14 +211,18 @@ class ImageSet:
             order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))
         ]
 
-    def with_(self, **changes):
+    def with_(self, **changes) -> Self:
         """A copy with other fields: with_(batch_size=64, augment=None)
 
         Parameters
         ----------
         **changes
+
+        Returns
+        -------
+        Self
         """
-        return replace(self, **changes)
+        return cast(Self, replace(cast(Any, self), **changes))
 
     def subset(
         self,

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -276,25 +276,27 @@ def get_data(
     ):
         if v is not None:
             check_count(key, v, least)
-    root = Path(root or settings().data).expanduser()
-    known, file = SOURCES.get(str(name)), _file(name, root)
+    folder = Path(root or settings().data).expanduser()
+    known = SOURCES.get(str(name))
+    file = _file(name, folder)
     if not (known or file):
-        raise ValueError(_unknown(name, root))
+        raise ValueError(_unknown(name, folder))
     s, dev = known or Source(1000), default_device(device)
-    usual, kw = s.augment, dict(batch_size=batch_size, seed=seed)
+    usual = s.augment
+    kw: dict[str, Any] = dict(batch_size=batch_size, seed=seed)
     if file:
         parts = _arrays(file, dev, **kw)
         if not known:
             usual = _usual(parts[0].shape)
     elif name == "imagefolder":
-        parts = _folders(root, size=size, workers=workers, device=str(dev), **kw)
+        parts = _folders(folder, size=size, workers=workers, device=str(dev), **kw)
         if not stream:
             parts, usual = [p.loaded() for p in parts], crop_flip(size // 8)
     else:
         raw = (
             [_digits()]
             if name == "digits"
-            else [_open(name, root, p, download) for p in ("train", "test")]
+            else [_open(name, folder, p, download) for p in ("train", "test")]
         )
         parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x, y, c in raw]
     # digits and lone folders: always the same fifth

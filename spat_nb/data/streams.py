@@ -54,7 +54,7 @@ def centre(img, size):
     return v2.CenterCrop(size)(v2.Resize(round(size * 8 / 7))(img))
 
 # %% ../../nbs/02_data.ipynb #189cb848
-class _Views:
+class _Views(torch.utils.data.Dataset):
     """Image `i` of epoch `e` as bytes, the same whichever worker makes it; a text where the file is
     damaged
     """

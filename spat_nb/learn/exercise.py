@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -160,7 +161,7 @@ def _keep(name, right, once=False):
         print(f"progress is not kept: {e}")
 
 # %% ../../nbs/04_exercise.ipynb #d83cc3f4
-_failed = {}  # exercise -> its failed attempts in this session
+_failed: dict = {}  # exercise -> its failed attempts in this session
 
 
 def show_verdict(verdict, text, name=None, hints=(), once=False):
@@ -221,10 +222,11 @@ class Guess:
         Verdict
             'not attempted', 'right' or 'wrong'
         """
-        plain = [v.tolist() if hasattr(v, "tolist") else v for v in (self.value, truth)]
+        said, true = (v.tolist() if hasattr(v, "tolist") else v for v in (self.value, truth))
         if self.value is ...:
             return show_verdict("not attempted", f"{self.question} It is {_show(truth)}.")
-        near, why = f" (within {tol:g} is right)" if tol else "", _differs(*plain, tol, rel=1e-6)
+        near = f" (within {tol:g} is right)" if tol else ""
+        why = _differs(said, true, tol, rel=1e-6)
         return show_verdict(
             "wrong" if why else "right",
             f"you said {_show(self.value)}, it is {_show(truth)}{near}{why and '; '}{why}.",
@@ -274,12 +276,12 @@ def _call(f, case):
 
 
 def judge(
-    fn: Callable,  # the reader's function, or `...`
+    fn: Callable | EllipsisType,  # the reader's function, or `...`
     reference: Callable,  # a function that is right
     *cases,  # each a tuple of arguments, or one argument that is no tuple
     tol: float = 1e-6,  # numbers agree when |got-expected| <= tol*(1+|expected|)
-    name: str
-    | None = None,  # of the exercise, 'balls 2': attempts are kept as the reader's progress
+    # of the exercise, 'balls 2': attempts are kept as the reader's progress
+    name: str | None = None,
     hints: tuple = (),  # texts; each failed attempt of a session shows one more
 ) -> Verdict:  # 'not attempted', 'error', 'wrong' or 'right'
     """Compare `fn` with `reference` case by case and print one line: the verdict, with the first
@@ -287,7 +289,7 @@ def judge(
 
     Parameters
     ----------
-    fn : Callable
+    fn : Callable | EllipsisType
         the reader's function, or `...`
     reference : Callable
         a function that is right

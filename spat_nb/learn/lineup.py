@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ from ..models.networks import SmallCNN
 __all__ = ['MODELS', 'ATTACKS', 'planted', 'check_attack']
 
 # %% ../../nbs/25_lineup.ipynb #a42c66a2
-MODELS = {
+MODELS: dict[str, tuple[Callable, str]] = {
     "logits x 256": (Times, "G7 zero"),
     "logits x 50": (partial(Times, s=50.0), "G7 zero"),
     "logits x 0.05": (partial(Times, s=0.05), "G8 scale"),
@@ -70,7 +71,7 @@ MODELS = {
 }
 
 
-ATTACKS = {
+ATTACKS: dict[str, tuple[Callable, str]] = {
     "attack: eps x 2": (rescaled, "G1 ball"),
     "attack: eps / 255": (partial(rescaled, factor=1 / 255), "G1 reach"),
     "attack: eps x std": (partial(rescaled, factor=0.376), "G1 reach"),
@@ -201,7 +202,7 @@ def _breach(fn, model, x, y, ball):
 def check_attack(
     # attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
     # of these names
-    fn: Callable,
+    fn: Callable | EllipsisType,
     # what it shall fool; default: a digits network that is trained on the spot, after a linear
     # model
     model: Callable | None = None,
@@ -221,7 +222,7 @@ def check_attack(
 
     Parameters
     ----------
-    fn : Callable
+    fn : Callable | EllipsisType
         attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
         of these names
     model : Callable | None
@@ -259,9 +260,12 @@ def check_attack(
         return say("not attempted", "write your attack in place of ... and run this cell again.")
     ball, loss = ball or getattr(fn, "ball", None) or Linf(0.1), loss or getattr(fn, "loss", ce)
     line, ends, best = _line(ball)
-    stages = [] if model else [(line, ends, margin, best, None)]
-    net, (x, y) = (model, data) if model else _classroom()
-    stages.append((net, (x, y), loss, None, None))
+    stages: list[tuple] = []
+    if model is None or data is None:
+        stages.append((line, ends, margin, best, None))
+        stages.append((*_classroom(), loss, None, None))
+    else:
+        stages.append((model, data, loss, None, None))
     for m, (x, y), f, gain, _ in stages:  # noqa: B020
         where = "a linear model" if m is line else "the network"
 

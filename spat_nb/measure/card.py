@@ -260,7 +260,8 @@ def _picture(card):
     ax = axes["curve"]
     ax.plot(eps, acc, "o-", color="#0072B2", ms=4)
     if eps:
-        ax.fill_between(eps, *zip(*map(count, acc)), color="#0072B2", alpha=0.2, linewidth=0)
+        low, high = zip(*map(count, acc))
+        ax.fill_between(eps, low, high, color="#0072B2", alpha=0.2, linewidth=0)
     ax.axvline(card.info["eps"], color="black", ls=":", lw=1)
     ax.set(
         xlabel="eps (dotted: the one in question)",

@@ -62,11 +62,11 @@ class Check:
     ----------
     name : str
         'G3 loss': the gate and the question
-    figure : float
+    figure : float | None
         what was measured, None where it was not
-    lo : float
+    lo : float | None
         lowest plausible value
-    hi : float
+    hi : float | None
         highest plausible value
     limit : float
         a higher figure is a flag, if luck cannot explain it
@@ -83,9 +83,9 @@ class Check:
     """
 
     name: str  # 'G3 loss': the gate and the question
-    figure: float  # what was measured, None where it was not
-    lo: float  # lowest plausible value
-    hi: float  # highest plausible value
+    figure: float | None  # what was measured, None where it was not
+    lo: float | None  # lowest plausible value
+    hi: float | None  # highest plausible value
     limit: float  # a higher figure is a flag, if luck cannot explain it
     verdict: str  # 'pass', 'flag', 'unclear' or 'not asked'
     asks: str  # the figure and its unit
@@ -96,6 +96,15 @@ class Check:
     @property
     def gate(self):
         return self.name.split()[0]
+
+
+def _verdict(figure, lo, limit):
+    "What a figure means against its limit, luck granted; NaN is a flag"
+    if figure is None:
+        return "not asked"
+    if not lo <= limit:
+        return "flag"
+    return "unclear" if figure > limit else "pass"
 
 
 def check(
@@ -129,16 +138,9 @@ def check(
     """
     r = RULES[name]
     limit = r.limit if limit is None else limit
-    lo, hi = (figure if v is None else v for v in (lo, hi))
-    verdict = (
-        "not asked"
-        if figure is None
-        else "flag"
-        if not lo <= limit
-        else "unclear"
-        if figure > limit
-        else "pass"
-    )
+    lo = figure if lo is None else lo
+    hi = figure if hi is None else hi
+    verdict = _verdict(figure, lo, limit)
     return Check(name, figure, lo, hi, limit, verdict, r.asks, r.means, r.then, note)
 
 

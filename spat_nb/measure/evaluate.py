@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attacks.attack import misfits
 from ..attacks.gradients import watched
@@ -99,13 +100,11 @@ class _Run:
 
     def __post_init__(self):
         self.stages = stages_of(self.attacks)
-        self.y, self.answers, self.size, self.notes, self.marks = (
-            [],
-            {k: [] for k in self.stages},
-            None,
-            [],
-            [],
-        )
+        self.y: list = []
+        self.answers: dict[str, list] = {k: [] for k in self.stages}
+        self.size = None
+        self.notes: list = []
+        self.marks: list = []
         # images whose gradient was not finite
         self.broken = dict.fromkeys(self.stages, 0)
 
@@ -194,7 +193,9 @@ class _Run:
                 ]
 
     def record(self, identity, **info):
-        y, preds, marks = torch.tensor(self.y), {}, torch.tensor(self.marks)
+        y = torch.tensor(self.y)
+        marks = torch.tensor(self.marks)
+        preds: dict[str, Tensor] = {}
         # who was not asked had fallen before: its answer stays
         for s in self.stages.values():
             p = torch.tensor(self.answers[s.name])
@@ -293,7 +294,8 @@ def evaluate(
             **{} if progress else {"disable": True},
         ) as b,
     ):
-        run = _Run(model, fast(model, precision), attacks, classes, seed, tell)
+        net = fast(cast(nn.Module, model), precision)  # in float32 a function stays as it is
+        run = _Run(model, net, attacks, classes, seed, tell)
 
         def show():
             if b.disable or not n:

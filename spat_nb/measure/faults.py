@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ class Awake(Fault):
     """
 
     def forward(self, x):
-        self.model.train()
+        cast(nn.Module, self.model).train()
         return self.model(x)
 
 

@@ -25,7 +25,12 @@ __all__ = ['g1', 'g2', 'g3', 'g4', 'g5']
 def _searches(t):
     "How often tensors are fetched for a backward pass while the model merely answers"
     fetched = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda v: v, lambda v: (fetched.append(1), v)[1]):
+
+    def fetch(v):
+        fetched.append(1)
+        return v
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda v: v, fetch):
         t.ask(t.all[:4])
     return len(fetched)
 
@@ -88,10 +93,15 @@ def g1(t):
 def _kept(t, moved, tol=1e-6):
     "The rules for the attack in question, or for our own where none is"
     name, ball, on = t.claim if t.attack else f"PGD-{t.short}", t.ball, t.stands["clean"]
-    attack, before, sent = t.attack or t.pgd(t.short), state_of(t.net), []
-    x = t.images(
-        name, lambda m, x, y: (sent.append((x, x.clone())), attack(m, x, y))[1], on, t.model
-    )
+    attack = t.attack or t.pgd(t.short)
+    before = state_of(t.net)
+    sent = []
+
+    def watched(m, x, y):
+        sent.append((x, x.clone()))
+        return attack(m, x, y)
+
+    x = t.images(name, watched, on, t.model)
     if x.shape != t.x.shape:
         raise ValueError(
             f"the attack returned shape {tuple(x.shape)} for images of {tuple(t.x.shape)}."

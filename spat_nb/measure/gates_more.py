@@ -55,7 +55,9 @@ def _false(t, h=1e-3, draws=4):
         def f(x):
             return (margin(logits(t.model, x), y),)
 
-        g, err, size, rand = value_and_grad(f, x)[1], 0.0, 0.0, generator(t.seed)
+        g = value_and_grad(f, x)[1]
+        err = size = x.new_zeros(len(x))
+        rand = generator(t.seed)
         for _ in range(draws):
             v = torch.randint(0, 2, x.shape, generator=rand).to(x) * 2 - 1
             with torch.no_grad():

@@ -82,7 +82,7 @@ def _chosen(attacks, ball, outside):
     "name -> (attack, its spec or what else tells it)"
     if isinstance(attacks, dict):
         return {k: _one(k, v, ball, outside) for k, v in attacks.items()}
-    out = {}
+    out: dict[str, tuple] = {}
     for attack in attacks if isinstance(attacks, (list, tuple)) else [attacks]:
         if not isinstance(attack, str):
             name = getattr(attack, "__name__", type(attack).__name__.lower())
@@ -168,8 +168,8 @@ def judge(
     | dict = False,  # also ask whether the number is real; a dict is more for `trust`: n, cost, ...
     device=None,  # where the network is judged; default: where it is
     resume=None,  # file that keeps what is done: a judgement that was killed goes on from it
-    precision: str
-    | None = None,  # how the network runs while it is attacked; default: the reader's setting
+    # how the network runs while it is attacked; default: the reader's setting
+    precision: str | None = None,
     n: int | None = None,  # so many images, balanced by class; default: all
     seed: int = 0,  # of random starts
     progress: bool = True,  # show a bar

@@ -339,7 +339,9 @@ class Record:
         import pandas as pd
 
         if name is None:
-            parts = {k: (k, slice(None)) for k in ("clean", *self.attacks) if k in other.preds}
+            parts: dict = {
+                k: (k, slice(None)) for k in ("clean", *self.attacks) if k in other.preds
+            }
         else:
             parts = {
                 c: (name, self.y == i) for i, c in enumerate(self.classes) if (self.y == i).any()

@@ -147,15 +147,15 @@ class Report:
             *advice,
         ]
 
-    def _gates(self):
+    def _gates(self, card: Card):
         "The table of the trust card, without its headline: the verdict stands in one place"
-        return self.card.table().drop(columns=["lo", "hi", "note"])
+        return card.table().drop(columns=["lo", "hi", "note"])
 
     def __repr__(self):
         table = self.table().to_string(float_format="{:.4g}".format, na_rep="")
         lines = [*self.head(), "", table, "", *self._said()]
         if self.card is not None:
-            lines += ["", self._gates().to_string(float_format="{:.3g}".format, na_rep="")]
+            lines += ["", self._gates(self.card).to_string(float_format="{:.3g}".format, na_rep="")]
         return "\n".join(lines)
 
     def _repr_html_(self):
@@ -164,7 +164,7 @@ class Report:
         said = "".join(f"<p>{escape(line)}</p>" for line in self._said())
         gates = ""
         if self.card is not None:
-            gates = self._gates().to_html(float_format="{:.3g}".format, na_rep="")
+            gates = self._gates(self.card).to_html(float_format="{:.3g}".format, na_rep="")
         return f"<p>{head}</p>{table}{said}{gates}"
 
     def plot(self, row: str = "", ax=None):  # the axes

@@ -179,7 +179,11 @@ def outlook(stages, n):
     n
     """
     first = stages["clean"]
-    alive, todo, open_, left, known = {}, {}, {}, 0.0, True
+    alive: dict[str, int] = {}
+    todo: dict[str, float] = {}
+    open_: dict[str, int] = {}
+    left = 0.0
+    known = True
     for s in stages.values():
         alive[s.name] = s.stood if s is first else alive[s.before] - (s.n - s.stood)
         todo[s.name] = (

@@ -112,13 +112,15 @@ class Flight(Recorder):
         y: Tensor,  # (b,) labels
     ):
         super().__init__()
-        self.y, self.last = y, None
+        self.y = y
+        self.last: Tensor | None = None
 
     def __call__(self, s: State):
         super().__call__(s)
+        last = self.last if s.i else None
         self.rows[-1].update(
             margin=margin(s.z, self.y).cpu(),
-            stride=(s.x - self.last).flatten(1).norm(dim=1).cpu() if s.i else None,
+            stride=None if last is None else (s.x - last).flatten(1).norm(dim=1).cpu(),
         )
         self.last = s.x
 

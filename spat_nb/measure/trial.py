@@ -143,12 +143,10 @@ class Trial:
         self.all, self.labels, self.z, self.x, self.y = x, y, z, x[ok], y[ok]
         # attacked images, and those of them without an answer
         self.asked, self.odd = 0, 0
-        self.flight, self.stands, self.white, self.notes = (
-            [],
-            {"clean": torch.ones(len(self.x), dtype=torch.bool, device=x.device)},
-            [],
-            {},
-        )
+        self.stands = {"clean": torch.ones(len(self.x), dtype=torch.bool, device=x.device)}
+        self.flight: list = []
+        self.white: list = []
+        self.notes: dict = {}
         self.short, self.long = self.k(20, 10), self.k(100, 20)
         self.claim = "yours" if attack else f"PGD-{self.long}"
 
@@ -255,7 +253,8 @@ class Trial:
         return [100 * v for v in gap(int((a & ~b).sum()), int((b & ~a).sum()), self.n)]
 
     def check(self, name, *args, **kw):
-        return check(name, *args, limit=(self.given.get("limits") or {}).get(name), **kw)
+        limits = self.given.get("limits") or {}
+        return check(name, *args, **{"limit": limits.get(name), **kw})
 
     def points(self, name, a, b):
         """The check `name` of by how much more stands under `a` than under `b`

@@ -95,10 +95,10 @@ def trust(
     n: int = 256,  # at most so many images
     cost: float = 1.0,  # factor of all steps, starts and queries
     loss: Callable | None = None,  # the loss (z, y) -> (b,) that was trained with, for G7
-    surrogate: nn.Module
-    | None = None,  # a network to transfer from, for G6; default: one is taught
-    checkpoints: dict
-    | None = None,  # 'best' and 'last': Record or accuracy on the test set, for G10
+    # a network to transfer from, for G6; default: one is taught
+    surrogate: nn.Module | None = None,
+    # 'best' and 'last': Record or accuracy on the test set, for G10
+    checkpoints: dict | None = None,
     history: list | None = None,  # `Learner.history`, for G10
     seeds: list | None = None,  # a Record or accuracy for each seed, for G11
     limits: dict | None = None,  # limits that differ from `RULES`, {'G9 stronger': 1}

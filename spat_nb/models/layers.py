@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['CIFAR', 'DIGITS', 'Normalize', 'make_slot', 'activation', 'conv', 'PreActBlock']
@@ -37,6 +37,9 @@ class Normalize(nn.Module):
     std
         their standard deviation, above 0, likewise (default: None)
     """
+
+    mean: Tensor  # (1,ch,1,1)
+    std: Tensor  # (1,ch,1,1)
 
     def __init__(
         self,

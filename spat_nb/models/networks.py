@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -116,7 +117,7 @@ class Net(nn.Module):
         )
 
 # %% ../../nbs/03_models.ipynb #79ec814d
-ARCHITECTURES = {}
+ARCHITECTURES: dict[str, Callable] = {}
 
 
 def _architecture(build):
@@ -195,7 +196,8 @@ def _resnet(stem, widths, blocks, act, channels):
     """Stem, then `blocks[s]` blocks of `widths[s]` channels for each stage s (all but the first
     halve the map), then bn-act
     """
-    layers, ni = [conv(channels, stem)], stem
+    layers: list[nn.Module] = [conv(channels, stem)]
+    ni = stem
     for s, (no, n) in enumerate(zip(widths, blocks)):
         for b in range(n):
             layers.append(PreActBlock(ni, no, 2 if s and not b else 1, act))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -305,7 +306,7 @@ def gate_values(
         where there are none
     """
     found = {
-        k: m.wire.kept
+        k: cast(_Hold, m.wire).kept
         for k, m in gates(_watched(model, x)).items()
         if isinstance(m, (Sparta, PooledSparta))
     }
@@ -392,7 +393,7 @@ def cut(
     def cut(model, x, y):
         return attack(wired(model, lambda: Tensor.detach), x, y)
 
-    cut.ball = getattr(attack, "ball", None)
+    cut.ball = getattr(attack, "ball", None)  # type: ignore[attr-defined]  # a function has room
     return cut
 
 
@@ -418,5 +419,5 @@ def held(
             m.wire.full = True
         return attack(twin, x, y)
 
-    held.ball = getattr(attack, "ball", None)
+    held.ball = getattr(attack, "ball", None)  # type: ignore[attr-defined]  # a function has room
     return held

@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -218,10 +219,9 @@ def rescaled(
             f"the head is {getattr(model, 'head', None)}; only a Hypersphere has a scale to change."
         )
     twin = copy.deepcopy(model)
-    twin.head.scale, twin.config = (
-        _positive(scale),
-        {**model.config, "head": partial(model.config["head"], scale=scale)},
-    )
+    parts: Any = twin
+    parts.head.scale = _positive(scale)
+    parts.config = {**parts.config, "head": partial(parts.config["head"], scale=scale)}
     return twin
 
 # %% ../../nbs/50_hypersphere.ipynb #c441b7aa

@@ -64,6 +64,8 @@ class Prototypes(nn.Module):
         on an unknown name or where the prototypes do not fit
     """
 
+    P: Tensor  # (classes,width)
+
     def __init__(
         self,
         d: int,  # length of a feature f

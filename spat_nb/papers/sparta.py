@@ -7,6 +7,7 @@ Docs: https://spat-nb.github.io/spat_nb/sparta.html.md"""
 # %% ../../nbs/70_sparta.ipynb #752950e0
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -22,7 +23,8 @@ class Gate(nn.Module):
     What it has seen of its surroundings passes `wire`; a frozen one stays in eval mode
     """
 
-    frozen, wire = False, None
+    frozen: bool = False
+    wire: Callable | None = None
 
     def train(self, mode: bool = True):
         return super().train(mode and not self.frozen)
@@ -153,11 +155,11 @@ class DYReLU(Gate):
     ):
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.coef = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 4 * channels)
-        )
-        nn.init.zeros_(self.coef[2].weight)
-        nn.init.zeros_(self.coef[2].bias)
+        first = nn.Linear(channels, hidden)
+        last = nn.Linear(hidden, 4 * channels)
+        self.coef = nn.Sequential(first, nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, x):
         t = self.seen(2 * torch.sigmoid(self.coef(x.mean((2, 3)))) - 1).view(*x.shape[:2], 4, 1, 1)

@@ -99,8 +99,8 @@ def agreement(
 def shared(
     s: State,
     model: Callable,  # the attacked model
-    t: float
-    | None = None,  # moves only the pixels with A >= t; default: weighs each pixel's step by A
+    # moves only the pixels with A >= t; default: weighs each pixel's step by A
+    t: float | None = None,
     random: bool = False,  # deals the weights out to random pixels: the control of the same density
 ) -> Tensor:  # (b,...) proposal
     """S3, the literal reading: a step on the pixels that the classes share

@@ -5,6 +5,8 @@ Its data, its network, what it minimises, and who listens
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 
@@ -28,7 +30,7 @@ def open_data(
     data = get_data(
         recipe.data,
         device=device,
-        batch_size=recipe.batch,
+        batch_size=cast(int, recipe.batch),  # set when the recipe was made
         seed=recipe.seed,
         n=recipe.n,
         valid=recipe.valid,
@@ -104,7 +106,7 @@ def training_parts(
     draws = hasattr(objective, "epoch") and hasattr(
         objective, "n"
     )  # CFOL chooses its images itself
-    images = objective if draws else data.train
+    images: Any = objective if draws else data.train
     epochs = recipe.epochs
     if recipe.replays > 1:
         images = Replay(images, recipe.replays)

@@ -84,7 +84,10 @@ class Best(Callback):
         self,
         key: str = "robust",  # column of the history
     ):
-        self.key, self.value, self.step, self.weights = key, -math.inf, 0, None
+        self.key = key
+        self.value = -math.inf
+        self.step = 0
+        self.weights: dict | None = None
 
     def after_validate(self, learner):
         v = learner.history[-1][self.key]

@@ -111,7 +111,8 @@ class Share:
                 yield self.rows(x), self.rows(y)
             return
         mine = copy.copy(self.train)
-        mine.indices = partial(_part, self.train, self.rank, self.of)
+        # this copy alone
+        mine.indices = partial(_part, self.train, self.rank, self.of)  # type: ignore[method-assign]
         for i, (x, y) in zip(self.train.indices(e, start), mine.epoch(e, start)):
             self.whole = len(i)
             yield x, y
@@ -177,7 +178,7 @@ def spread(
     -------
     the same attack, which starts as a `Whole` does; attacks that are no dataclass stay
     """
-    if not is_dataclass(attack):
+    if not is_dataclass(attack) or isinstance(attack, type):
         return attack
     new = (
         {"start": Whole(attack.start, share)}
@@ -275,7 +276,7 @@ class Devices(Callback):
         """
         part = len(range(self.rank, self.share.whole, self.of)) / self.share.whole
         (loss * part).backward()
-        kept = [
+        kept: list[Any] = [
             b
             for m in model.modules()
             if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None
@@ -364,7 +365,7 @@ def many(
     device: str | None = None,
     timeout: float = 600,  # seconds after which a process that does not answer is given up
     shared_norm: bool = False,  # batch norm over all shares
-) -> Devices:  # None where this process is the only one: the usual run
+) -> Devices | None:  # None where this process is the only one: the usual run
     """Which of the processes am I that `torchrun` or `accelerate launch` started?
 
     Parameters
@@ -378,7 +379,7 @@ def many(
 
     Returns
     -------
-    Devices
+    Devices | None
         None where this process is the only one: the usual run
 
     Raises

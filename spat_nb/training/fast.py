@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from ..attacks.ascent import uniform
 from ..attacks.attack import Attack, fgsm
@@ -111,7 +112,9 @@ class Free(Callback):
     loss: Callable = ce  # of both players, (z, y) -> (b,)
 
     def __post_init__(self):
-        self.lr, self.d, self.on = self.ball.eps if self.lr is None else self.lr, None, False
+        self.lr = self.ball.eps if self.lr is None else self.lr
+        self.d: Tensor | None = None
+        self.on = False
 
     def before_fit(self, learner):
         self.on = True
@@ -130,8 +133,9 @@ class Free(Callback):
         return self.loss(logits(model, (x + self.leaf).clamp(self.ball.lo, self.ball.hi)), y).mean()
 
     def after_step(self, learner):
-        new = self.ball.shrink(self.leaf.detach() + self.lr * self.ball.ascent(self.leaf.grad))
-        self.d = torch.cat([new, self.d[len(new) :]])
+        g = cast(Tensor, self.leaf.grad)  # the step has just filled it
+        new = self.ball.shrink(self.leaf.detach() + cast(float, self.lr) * self.ball.ascent(g))
+        self.d = torch.cat([new, cast(Tensor, self.d)[len(new) :]])
 
     def state(self):
         return dict(d=self.d)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.evalmode import device_of
 from ..core.precision import fast
@@ -54,7 +54,7 @@ def one_cycle(
 
 # %% ../../nbs/22_learner.ipynb #2020c096
 # listeners of every Learner of this process, called before its own: the clock of a study's budget
-EVERYWHERE = []
+EVERYWHERE: list[Callback] = []
 
 
 class Callback:
@@ -172,7 +172,9 @@ class Learner:
         self.precision = precision or settings().precision
         self.net, self.opt = fast(model, self.precision, compile), opt(model.parameters(), lr=lr)
         self.epoch = self.batch = 0  # the batch that comes next
-        self.stop, self.history, self.losses = False, [], []
+        self.stop = False
+        self.history: list[dict] = []
+        self.losses: list[Tensor] = []
         self.devices = devices
         if devices:
             devices.join(self)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 # %% auto #0
@@ -32,6 +32,11 @@ class SharedNorm(_BatchNorm):
     """Batch norm that takes mean and variance over the shares of all processes: two sums more for
     each layer and pass in train mode
     """
+
+    running_mean: Tensor  # `share_norms` takes no other ones
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def _get_name(self):
         return "BatchNorm2d"
@@ -94,5 +99,6 @@ def share_norms(
                 f"{m} cannot be shared; give it affine=True, track_running_stats=True and a"
                 " momentum."
             )
-        m.__class__ = SharedNorm
+        # it has the same parts, and another forward
+        m.__class__ = SharedNorm  # type: ignore[assignment]
     return model

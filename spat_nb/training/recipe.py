@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, cast
 
 from ..attacks.balls import Ball
 from ..core import spec
@@ -93,7 +94,7 @@ class Recipe:
     look: float | None = None  # epochs between two looks at them; None: 1, of a few epochs 0.5
     optimiser: str = "sgd"  # (parameters, lr) -> optimiser
     schedule: str = "one_cycle"  # share of the run done -> factor of lr
-    callbacks: tuple = ()  # specs of more listeners: ('EMA(decay=0.999)',)
+    callbacks: tuple | list | str = ()  # specs of more listeners: ('EMA(decay=0.999)',)
     seed: int = 0  # of weights, order, augmentation and random starts
     precision: str = "float32"  # of the network in training; see `PRECISIONS`
 
@@ -113,7 +114,7 @@ class Recipe:
         "Slots as specs in their one way of writing"
         for name in SLOTS:
             self._set(name, _as_spec(name, getattr(self, name)))
-        listed = self.callbacks
+        listed: Any = self.callbacks
         if isinstance(listed, str):
             listed = split_specs(listed)
         if not isinstance(listed, (tuple, list)):
@@ -138,7 +139,8 @@ class Recipe:
                 self._set(name, _number(name, value, least, whole=True))
         self._set("lr", _number("lr", self.lr, 0, above=True))
         if self.look is None:
-            self._set("look", 1.0 if self.epochs > 3 or self.data == "digits" else 0.5)
+            epochs = cast(int, self.epochs)  # set above
+            self._set("look", 1.0 if epochs > 3 or self.data == "digits" else 0.5)
         self._set("look", _number("look", self.look, 0, above=True))
 
     def check(self):

@@ -40,22 +40,22 @@ def train(
         raise TypeError(
             f"recipe is a {type(recipe).__name__}; give a Recipe, Recipe(data='digits') say."
         )
-    device = devices.device if devices is not None else default_device(device)
+    place = devices.device if devices is not None else default_device(device)
     told = json.loads(json.dumps(identity(recipe)))
     folder = Path(out) if out is not None else None
     if folder is not None:
         _wait(devices)  # nobody looks for files that the first one deletes or writes
         if resume and stands(folder, told):
-            return open_run(folder, device, recipe)
+            return open_run(folder, place, recipe)
         _wait(devices)
         if _is_first(devices):
-            begin(folder, told, resume, device if compile else None)
+            begin(folder, told, resume, place if compile else None)
         _wait(devices)
         told = kept_identity(folder, told)
-    data = data or open_data(recipe, device, workers)
+    data = data or open_data(recipe, place, workers)
     parts = training_parts(recipe, data)
     fitted = fit(
-        build_model(recipe, data.train).to(device),
+        build_model(recipe, data.train).to(place),
         **parts,
         callbacks=[*listeners(recipe, data, parts), *callbacks],
         checkpoint=folder / "checkpoint.safetensors" if folder is not None else None,

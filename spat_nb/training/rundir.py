@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -172,14 +172,15 @@ def write(
     devices=None,  # of one process in many
 ):
     "Weights, then result.json, which says that the run is finished; the checkpoint goes"
-    train = run.opened.train
+    folder = cast(Path, run.folder)
+    train = cast(Data, run.opened).train
     about = {
         "spat_nb": __version__,
         **told,
         "shape": list(train.shape),
         "classes": [*map(str, train.classes)],
     }
-    path = run.folder / "weights.safetensors"
+    path = folder / "weights.safetensors"
     if isinstance(getattr(run.model, "config", None), dict):
         save(run.model, path, schema=SCHEMA, **about)
     else:  # a network of the reader's own: only its recipe can build it
@@ -201,9 +202,9 @@ def write(
         "passes": run.passes,
         "history": run.history,
     }
-    with write_aside(run.folder / "result.json") as part:
+    with write_aside(folder / "result.json") as part:
         part.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def weights_info(

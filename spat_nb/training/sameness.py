@@ -78,6 +78,6 @@ def run_name(
 ) -> str:  # 'digits-pgd_at-SmallCNN-s0-1a2b3c'
     "A name for the folder of a run: what a person looks for, and a few letters of its identity"
     data = Path(recipe.data).stem if recipe.data.lower().endswith(".npz") else recipe.data
-    told = [data, name_of(recipe.objective), name_of(recipe.model), f"s{recipe.seed}"]
+    told = [data, name_of(recipe.objective), name_of(str(recipe.model)), f"s{recipe.seed}"]
     mark = hashlib.sha1(json.dumps(identity(recipe), sort_keys=True).encode()).hexdigest()[:6]
     return re.sub("[^A-Za-z0-9_.+=-]+", "_", "-".join([*told, mark]))

@@ -201,13 +201,11 @@ class EMA(Callback):
             raise ValueError(
                 f"decay is {decay}; it is the share of the old average, in [0,1), .999 say."
             )
-        self.decay, self.look, self.n, self.weights, self.attack = (
-            decay,
-            look,
-            0,
-            None,
-            getattr(look, "attack", None),
-        )
+        self.decay = decay
+        self.look = look
+        self.n = 0
+        self.weights: dict | None = None
+        self.attack = getattr(look, "attack", None)
 
     def after_step(self, learner):
         self.n += 1
@@ -216,11 +214,8 @@ class EMA(Callback):
         def mix(a, b):
             return a.to(b.device).lerp(b, 1 - d) if b.is_floating_point() else b.clone()
 
-        self.weights = (
-            {k: mix(self.weights[k], t) for k, t in new.items()}
-            if self.weights
-            else {k: t.clone() for k, t in new.items()}
-        )
+        old = self.weights
+        self.weights = {k: mix(old[k], t) if old else t.clone() for k, t in new.items()}
         if self.look:
             with swapped(learner.model, self.weights):
                 self.look.after_step(learner)
@@ -269,7 +264,7 @@ class in_train:
 
     @property
     def ball(self):
-        return self.attack.ball
+        return self.attack.ball  # type: ignore[attr-defined]  # where the attack has one
 
     @property
     def generator(self):
