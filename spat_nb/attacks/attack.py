@@ -21,6 +21,7 @@ from .gradients import watched
 from .losses import ce, missed
 from ..core.checks import check_images, check_labels, check_logits
 from ..core.evalmode import attack_mode
+from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.tensors import logits, own
 from ..core.threads import fitting_threads
 
@@ -31,7 +32,7 @@ __all__ = ['door', 'misfits', 'Attack', 'fgsm', 'pgd']
 @contextmanager
 def door(
     # pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
-    model: Callable,
+    model: ModelFunction,
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels or (b,c) probabilities
 ):  # gives what to run, `x` without its graph in float32 or float64, and `y`
@@ -41,7 +42,7 @@ def door(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -58,7 +59,7 @@ def door(
 
 
 def misfits(
-    attack: Callable,  # any attack; of a `Cascade` every member is asked
+    attack: AttackFunction,  # any attack; of a `Cascade` every member is asked
     x: Tensor | None = None,  # (b,...) images; None: only what can be said without them
 ):
     """Refuse an attack that would refuse these images, or that climbs towards the very label it is
@@ -66,7 +67,7 @@ def misfits(
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         any attack; of a `Cascade` every member is asked
     x : Tensor | None
         (b,...) images; None: only what can be said without them (default: None)
@@ -84,9 +85,9 @@ def misfits(
     won = getattr(loss, "won", None)
     if won is not None and won(torch.eye(4), torch.arange(4)).any():
         raise ValueError(
-            f"{getattr(loss, '__name__', loss)} has won where the model answers the label that it is"
-            " given, and here that is the true one; give the wanted labels by a function, such as lambda"
-            " model, x, y: attack(model, x, (y+1) % 10)."
+            f"{getattr(loss, '__name__', loss)} has won where the model answers the label that it"
+            " is given, and here that is the true one; give the wanted labels by a function, such"
+            " as lambda model, x, y: attack(model, x, (y+1) % 10)."
         )
 
 
@@ -103,7 +104,7 @@ class Attack:
         steps of one climb (default: 10)
     lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
-    loss : Callable
+    loss : LossFunction
         (z, y) -> (b,), up is worse for the model (default: ce)
     start : Callable
         (x, ball, generator) -> first point (default: uniform)
@@ -125,7 +126,7 @@ class Attack:
     ball: Ball  # how far: Linf(8/255), L2(.5), ...
     steps: int = 10  # steps of one climb
     lr: float | None = None  # step size in the ball's norm; default 2.5 eps/steps
-    loss: Callable = ce  # (z, y) -> (b,), up is worse for the model
+    loss: LossFunction = ce  # (z, y) -> (b,), up is worse for the model
     start: Callable = uniform  # (x, ball, generator) -> first point
     step: Callable = steepest  # State -> proposal
     # climbs; each sample's worst end is kept, for one more forward pass each
@@ -153,7 +154,7 @@ class Attack:
         self,
         # pixels (b,ch,h,w) to logits (b,c); its mode and its parameters' `.grad` are left as they
         # were
-        model: Callable,
+        model: ModelFunction,
         # (b,ch,h,w) pixels in [0,1]; kept in float32 or float64 whatever the model's precision
         x: Tensor,
         y: Tensor,  # (b,) labels or (b,c) probabilities

@@ -24,6 +24,7 @@ from .square import square
 from .steps import apgd, apgd_t
 from ..core.checks import check_labels, check_logits
 from ..core.evalmode import eval_mode
+from ..core.protocols import ModelFunction
 from ..core.tensors import logits
 
 # %% auto #0
@@ -93,7 +94,7 @@ class Cascade:
 
     def __call__(
         self,
-        model: Callable,  # pixels (b,ch,h,w) to logits (b,c)
+        model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c)
         x: Tensor,  # (b,ch,h,w) pixels in [0,1]
         y: Tensor,  # (b,) labels
         # (b,ch,h,w) an image that fools the model, or the clean one where none was found
@@ -177,7 +178,7 @@ def _flat(model, x, y, loss):
 
 
 def doubts(
-    model: Callable,  # pixels (b,ch,h,w) to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c)
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     random: bool = False,  # is the attack made for models that draw random numbers?
@@ -186,7 +187,7 @@ def doubts(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) to logits (b,c)
     x : Tensor
         (b,ch,h,w) pixels in [0,1]

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from functools import partial
 
+from spat_nb.core.protocols import AttackFunction
+
 from .balls import Ball
 
 __all__ = ["open_names", "filled", "attack_in", "objective_in"]
@@ -74,7 +76,7 @@ def attack_in(
     attack,  # an attack, or what makes one in a ball: `pgd`, partial(pgd, steps=20), ball -> attack
     ball: Ball,  # threat model
     told: str = "",  # what the attack is called in sentences; default: its repr
-) -> Callable:  # (model, x, y) -> x_adv
+) -> AttackFunction:  # (model, x, y) -> x_adv
     """The attack in this ball; a smallest-change attack is kept `within` it
 
     ValueError in one sentence where it does not fit the ball

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.protocols import LossFunction
+
 # %% auto #0
 __all__ = ['ce', 'missed', 'ruled_out', 'hard_labels', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'margin_targeted',
            'dlr_or_margin', 'tempered', 'smooth', 'smoothed', 'kl']
@@ -187,7 +189,7 @@ def _renamed(f, loss, name, *args):
 
 
 def targeted(
-    loss: Callable = ce,  # loss(z, t)
+    loss: LossFunction = ce,  # loss(z, t)
     # a loss to climb with the wanted label `t` in the place of `y`; its `won` says where the model
     # answers `t`
 ) -> Callable:
@@ -195,7 +197,7 @@ def targeted(
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         loss(z, t) (default: ce)
 
     Returns
@@ -305,14 +307,14 @@ def dlr_or_margin(
 
 # %% ../../nbs/11_losses.ipynb #f042a9d2
 def tempered(
-    loss: Callable,  # loss(z, y)
+    loss: LossFunction,  # loss(z, y)
     tau: float,  # > 0; it multiplies: tau > 1 sharpens
 ) -> Callable:  # loss(tau z, y)
     """The loss at temperature 1/`tau`.
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         loss(z, y)
     tau : float
         > 0; it multiplies: tau > 1 sharpens
@@ -372,14 +374,14 @@ def smooth(
 
 
 def smoothed(
-    loss: Callable,  # loss(z, y) that takes probabilities, such as `ce`
+    loss: LossFunction,  # loss(z, y) that takes probabilities, such as `ce`
     a: float,  # in [0,1]
 ) -> Callable:  # loss(z, q_a)
     """The loss against smoothed labels.
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         loss(z, y) that takes probabilities, such as `ce`
     a : float
         in [0,1]

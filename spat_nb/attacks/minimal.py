@@ -19,6 +19,7 @@ from .gradients import NoGradient, finite, value_and_grad
 from .losses import margin
 from .nearest import Nearest, counts, fools, hair, reach, seek, unit_of
 from .steps import in_turn
+from ..core.protocols import ModelFunction
 from ..core.tensors import bview
 
 # %% auto #0
@@ -121,7 +122,7 @@ class deepfool:
         unit_of(self.norm)
         counts(steps=self.steps, rivals=self.rivals, halvings=self.halvings)
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
         was found
         """
@@ -185,7 +186,7 @@ class cw:
                 " no number left, and w would be infinite."
             )
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
         was found
         """
@@ -275,7 +276,7 @@ class fab:
             halvings=self.halvings,
         )
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
         was found
         """

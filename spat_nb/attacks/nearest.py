@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from .gradients import value_and_grad
 from .losses import margin, missed, ruled_out
 from ..core.checks import check_labels, check_logits
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import alike, bview, logits, own
 
 # %% auto #0
@@ -201,7 +201,7 @@ def seek(model, x, y, search):
 
 
 def norms(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,...) clean images
     y: Tensor,  # (b,) labels
     x_adv: Tensor,  # (b,...) what an attack returned
@@ -213,7 +213,7 @@ def norms(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,...) clean images
@@ -243,13 +243,13 @@ class within:
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         returns the nearest point it finds, in the ball's own norm
     ball : Ball
         how far is allowed
     """
 
-    attack: Callable  # returns the nearest point it finds, in the ball's own norm
+    attack: AttackFunction  # returns the nearest point it finds, in the ball's own norm
     ball: Ball  # how far is allowed
 
     def __post_init__(self):
@@ -261,7 +261,7 @@ class within:
                 " norm for both."
             )
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         "x_adv (b,...) inside `ball`"
         a = (
             replace(cast(Any, self.attack), enough=self.ball.eps)

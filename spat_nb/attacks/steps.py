@@ -20,6 +20,7 @@ from .attack import Attack, door
 from .balls import L1, Ball, a_ball
 from .losses import ce, dlr_targeted, margin_targeted, missed
 from ..core.checks import check_labels, check_logits
+from ..core.protocols import LossFunction
 from ..core.tensors import bview, logits
 
 # %% auto #0
@@ -187,7 +188,7 @@ def adaptive(
 def apgd(
     ball: Ball,  # Linf or L2
     steps: int = 100,  # number of steps
-    loss: Callable = ce,  # `ce` or `dlr`
+    loss: LossFunction = ce,  # `ce` or `dlr`
     rho: float = 0.75,  # share of an interval's steps that must go up
     **kw,  # other slots of `Attack`; `lr` is the first step size
 ) -> Attack:
@@ -201,7 +202,7 @@ def apgd(
         Linf or L2
     steps : int
         number of steps (default: 100)
-    loss : Callable
+    loss : LossFunction
         `ce` or `dlr` (default: ce)
     rho : float
         share of an interval's steps that must go up (default: 0.75)

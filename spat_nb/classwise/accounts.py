@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..attacks.losses import hard_labels
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..measure.record import Record
 
@@ -137,7 +138,7 @@ def tally(
 @torch.no_grad()
 def class_means(
     f: Callable,  # (model, x, y) -> values (b,m)
-    model: Callable,  # in any mode, restored after
+    model: ModelFunction,  # in any mode, restored after
     data,  # `Batches`
 ) -> Tensor:  # (m,c) mean of each class; 0 for a class without images
     """Measure each class on a data set
@@ -146,7 +147,7 @@ def class_means(
     ----------
     f : Callable
         (model, x, y) -> values (b,m)
-    model : Callable
+    model : ModelFunction
         in any mode, restored after
     data
         `Batches`
@@ -166,19 +167,19 @@ def class_means(
 
 
 def class_errors(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     data,  # `Batches`
-    attack: Callable,  # attack(model, x, y)
+    attack: AttackFunction,  # attack(model, x, y)
 ) -> Tensor:  # (2,c) in [0,1]
     """Clean error and boundary error of each class; 1 minus their sum is its robust accuracy
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     data
         `Batches`
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
 
     Returns

@@ -6,7 +6,6 @@
 # A diagnosis by class
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ from ..attacks.losses import margin
 from .confusion import attackers, graph, heat, if_symmetric, symmetry
 from .disparity import measures
 from .families import agreement, families, in_family
+from ..core.protocols import ModelFunction
 from ..measure.evaluate import evaluate
 from ..measure.record import Record
 
@@ -285,7 +285,7 @@ class Diagnosis:
 
 
 def diagnose(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches`, a stream of files, tensors (x, y), or what yields batches
     attacks,  # dict name -> attack, or a ball: then `usual(ball)`
     # family -> class names; default: those of CIFAR-10 and CIFAR-100 where the names are theirs
@@ -299,7 +299,7 @@ def diagnose(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
         `Batches`, a stream of files, tensors (x, y), or what yields batches

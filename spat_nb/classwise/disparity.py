@@ -8,12 +8,12 @@ Docs: https://spat-nb.github.io/spat_nb/classwise.html.md"""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..core.protocols import AttackFunction
 from ..core.rng import generator
 from ..measure.evaluate import evaluate
 from ..measure.record import Record
@@ -241,7 +241,7 @@ class PerClass(Callback):
         held-out `Batches`
     every : int
         epochs between two looks; the last epoch is always looked at (default: 1)
-    **attacks : Callable
+    **attacks : AttackFunction
         name=attack, as in `evaluate`
 
     Raises
@@ -254,7 +254,7 @@ class PerClass(Callback):
         self,
         data,  # held-out `Batches`
         every: int = 1,  # epochs between two looks; the last epoch is always looked at
-        **attacks: Callable,  # name=attack, as in `evaluate`
+        **attacks: AttackFunction,  # name=attack, as in `evaluate`
     ):
         if every < 1 or every != int(every):
             raise ValueError(f"every is {every}; it counts epochs between two looks: 1, 2, ...")

@@ -7,14 +7,13 @@ Docs: https://spat-nb.github.io/spat_nb/fairness.html.md"""
 # %% ../../nbs/32_fairness.ipynb #85ee4a7a
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ..attacks.losses import ce, kl
 from .accounts import class_errors, class_means, pooled, tally
 from .radii import at, resized
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..training.learner import Callback
 from ..training.objectives import probs
@@ -24,19 +23,19 @@ __all__ = ['trades_parts', 'FAWA', 'CFA', 'CFATrades', 'WAT', 'dafa_weights', 'D
 
 # %% ../../nbs/32_fairness.ipynb #940b9251
 def trades_parts(
-    model: Callable,
+    model: ModelFunction,
     x: Tensor,
     y: Tensor,
-    attack: Callable,  # as in `trades`
+    attack: AttackFunction,  # as in `trades`
 ) -> tuple:  # CE at x (b,), KL(p(x) || p(x_adv)) (b,), logits at x_adv (b,c)
     """The terms of `trades`, sample by sample
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
     x : Tensor
     y : Tensor
-    attack : Callable
+    attack : AttackFunction
         as in `trades`
 
     Returns

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .disparity import basic, rates, redraw
 from .families import spearman
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..measure.intervals import wilson
 from ..measure.record import Record
@@ -63,7 +64,7 @@ class Cut(nn.Module):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits (b,c)
     k : int
         class that it cannot answer any more
@@ -71,7 +72,7 @@ class Cut(nn.Module):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits (b,c)
+        model: ModelFunction,  # pixels to logits (b,c)
         k: int,  # class that it cannot answer any more
     ):
         super().__init__()
@@ -93,10 +94,10 @@ def _attacked(attack, model, x, y):
 
 def homing(
     train: Callable,  # images to train on -> model; it reads the number of classes from them
-    model: Callable,  # the network that was trained on all classes
+    model: ModelFunction,  # the network that was trained on all classes
     train_data,  # what it was trained on, `Batches`
     test_data,  # held-out `Batches`
-    attack: Callable,  # attack(model, x, y)
+    attack: AttackFunction,  # attack(model, x, y)
     i: int,  # class that is attacked
     j: int,  # class that it is taken for
     others=(),  # control classes, removed instead of j, one retraining each
@@ -111,13 +112,13 @@ def homing(
     ----------
     train : Callable
         images to train on -> model; it reads the number of classes from them
-    model : Callable
+    model : ModelFunction
         the network that was trained on all classes
     train_data
         what it was trained on, `Batches`
     test_data
         held-out `Batches`
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
     i : int
         class that is attacked

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..attacks.attack import Attack
 from ..attacks.balls import Linf
 from ..attacks.losses import ce, hard_labels
 from .accounts import class_errors, pooled
+from ..core.protocols import AttackFunction
 from ..core.rng import rand_like
 from ..core.tensors import bview, logits
 from ..training.learner import Callback
@@ -225,7 +225,7 @@ def score(
 def fit_power(
     model: nn.Module,
     data,
-    attack: Callable,  # a network, validation `Batches`, an attack
+    attack: AttackFunction,  # a network, validation `Batches`, an attack
     powers=(0.0, 0.25, 0.5, 0.75, 1.0),  # to choose from
 ) -> float:
     """The power of I1 with the best `score` under attack
@@ -234,7 +234,7 @@ def fit_power(
     ----------
     model : nn.Module
     data
-    attack : Callable
+    attack : AttackFunction
         a network, validation `Batches`, an attack
     powers
         to choose from (default: (0.0, 0.25, 0.5, 0.75, 1.0))
@@ -251,7 +251,7 @@ def fit_power(
 def fit_bias(
     model: nn.Module,
     data,
-    attack: Callable,  # a network, validation `Batches`, an attack
+    attack: AttackFunction,  # a network, validation `Batches`, an attack
     rounds: int = 8,  # looks at the validation images
     step: float = 0.5,  # in logits per unit of accuracy
 ) -> Tensor:  # (c,) the bias with the best `score` on the way, 0 among them
@@ -261,7 +261,7 @@ def fit_bias(
     ----------
     model : nn.Module
     data
-    attack : Callable
+    attack : AttackFunction
         a network, validation `Batches`, an attack
     rounds : int
         looks at the validation images (default: 8)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -15,6 +15,8 @@ from weakref import ReferenceType
 
 import torch
 from torch import Tensor, nn
+
+from .protocols import ModelFunction
 
 # %% auto #0
 __all__ = ['as_it_is', 'networks', 'settled']
@@ -152,13 +154,13 @@ class as_it_is:
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     """
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
     ):
         self.model = model
 
@@ -167,7 +169,7 @@ class as_it_is:
 
 
 def networks(
-    model: Callable,  # a network, or any callable around networks
+    model: ModelFunction,  # a network, or any callable around networks
     # of nn.Module, each once: `model` itself, and what lies in closures, attributes, lists,
     # partials, and in globals that its functions read
 ) -> list:
@@ -175,7 +177,7 @@ def networks(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         a network, or any callable around networks
 
     Returns

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..core.files import write_aside
+from ..core.protocols import AttackFunction
 from ..core.settings import settings
 
 # %% auto #0
@@ -277,7 +278,7 @@ def _call(f, case):
 
 def judge(
     fn: Callable | EllipsisType,  # the reader's function, or `...`
-    reference: Callable,  # a function that is right
+    reference: AttackFunction,  # a function that is right
     *cases,  # each a tuple of arguments, or one argument that is no tuple
     tol: float = 1e-6,  # numbers agree when |got-expected| <= tol*(1+|expected|)
     # of the exercise, 'balls 2': attempts are kept as the reader's progress
@@ -291,7 +292,7 @@ def judge(
     ----------
     fn : Callable | EllipsisType
         the reader's function, or `...`
-    reference : Callable
+    reference : AttackFunction
         a function that is right
     *cases
         each a tuple of arguments, or one argument that is no tuple

@@ -23,6 +23,7 @@ from ..attacks.balls import L1, Ball, Linf
 from ..attacks.losses import ce, margin
 from ..core.checks import check_images
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.rng import generator
 from ..core.tensors import logits
 from ..data.sources import get_data
@@ -205,12 +206,13 @@ def check_attack(
     fn: Callable | EllipsisType,
     # what it shall fool; default: a digits network that is trained on the spot, after a linear
     # model
-    model: Callable | None = None,
+    model: ModelFunction | None = None,
     data: tuple | None = None,  # (x, y); default: 64 digits
     ball: Ball | None = None,  # default: the attack's own, or Linf(.1)
-    reference: Callable | None = None,  # what it is measured by; default: PGD on `loss`, 20 steps
+    reference: AttackFunction
+    | None = None,  # what it is measured by; default: PGD on `loss`, 20 steps
     # (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
-    loss: Callable | None = None,
+    loss: LossFunction | None = None,
     share: float = 0.95,  # of the reference's gain that it must reach
     # of the exercise, 'lineup 1': attempts are kept as the reader's progress
     name: str | None = None,
@@ -225,16 +227,16 @@ def check_attack(
     fn : Callable | EllipsisType
         attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
         of these names
-    model : Callable | None
+    model : ModelFunction | None
         what it shall fool; default: a digits network that is trained on the spot, after a linear
         model
     data : tuple | None
         (x, y); default: 64 digits
     ball : Ball | None
         default: the attack's own, or Linf(.1)
-    reference : Callable | None
+    reference : AttackFunction | None
         what it is measured by; default: PGD on `loss`, 20 steps
-    loss : Callable | None
+    loss : LossFunction | None
         (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
     share : float
         of the reference's gain that it must reach (default: 0.95)

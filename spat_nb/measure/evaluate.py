@@ -23,6 +23,7 @@ from ..core.evalmode import device_of, eval_mode
 from ..core.identity import fingerprint, made_of
 from ..core.precision import fast
 from ..core.progress import bar
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.settings import settings
 from ..core.tensors import kept_layout, own
 from ..core.threads import fitting_threads
@@ -91,7 +92,7 @@ def _batch(data):
 class _Run:
     "An evaluation under way"
 
-    model: Callable
+    model: ModelFunction
     net: Callable  # how the model runs while it is attacked
     attacks: dict
     classes: tuple  # names, if the data gives any
@@ -222,7 +223,7 @@ class _Run:
 
 # %% ../../nbs/20_evaluate.ipynb #1ca43ab0
 def evaluate(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches`, tensors (x, y), or what yields batches (x, y)
     # how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's setting.
     # A plain function runs as it is
@@ -233,7 +234,7 @@ def evaluate(
     # back
     resume=None,
     # name=attack(model, x, y) -> x_adv; of a `Cascade` every member is counted
-    **attacks: Callable,
+    **attacks: AttackFunction,
 ) -> Record:  # on the CPU, row i for image i
     """The model's answers to clean images and, where those are right, to attacked ones.
 
@@ -241,7 +242,7 @@ def evaluate(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
         `Batches`, tensors (x, y), or what yields batches (x, y)
@@ -255,7 +256,7 @@ def evaluate(
     resume
         file that keeps what is done: a run that was killed goes on from it, a finished one is read
         back (default: None)
-    **attacks : Callable
+    **attacks : AttackFunction
         name=attack(model, x, y) -> x_adv; of a `Cascade` every member is counted
 
     Returns

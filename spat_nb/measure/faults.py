@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -18,6 +17,7 @@ from ..attacks.ascent import at_x
 from ..attacks.attack import pgd
 from ..attacks.balls import Ball
 from ..attacks.losses import ce
+from ..core.protocols import ModelFunction
 
 # %% auto #0
 __all__ = ['Fault', 'Times', 'Softmax', 'Dice', 'Awake', 'Searcher', 'around_start', 'rescaled', 'as_the_net_sees', 'rude', 'Reversed', 'Grid', 'Lottery', 'Pitted', 'Rounded', 'Straight', 'Gate', 'detached', 'Decoy']
@@ -28,13 +28,13 @@ class Fault(nn.Module):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
     def __init__(
         self,
-        model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+        model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     ):
         super().__init__()
         self.model = model
@@ -45,7 +45,7 @@ class Times(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     s : float
         the factor on the logits, above 0 (default: 256.0)
@@ -53,7 +53,7 @@ class Times(Fault):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
         s: float = 256.0,  # the factor on the logits, above 0
     ):
         super().__init__(model)
@@ -68,7 +68,7 @@ class Softmax(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -81,7 +81,7 @@ class Dice(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -94,7 +94,7 @@ class Awake(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -108,7 +108,7 @@ class Searcher(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -120,7 +120,7 @@ class Searcher(Fault):
 
 # %% ../../nbs/21_trust.ipynb #ffa6157a
 def around_start(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     ball: Ball,  # threat model
@@ -130,7 +130,7 @@ def around_start(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -150,7 +150,7 @@ def around_start(
 
 
 def rescaled(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     ball: Ball,  # threat model
@@ -162,7 +162,7 @@ def rescaled(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -185,7 +185,7 @@ def rescaled(
 
 
 def as_the_net_sees(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     ball: Ball,  # threat model
@@ -197,7 +197,7 @@ def as_the_net_sees(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -269,7 +269,7 @@ class Reversed(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -282,7 +282,7 @@ class Grid(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -295,7 +295,7 @@ class Lottery(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -310,7 +310,7 @@ class Pitted(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     a : float
         how far a pixel is moved at most (default: 0.02)
@@ -320,7 +320,7 @@ class Pitted(Fault):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
         a: float = 0.02,  # how far a pixel is moved at most
         k: float = 150.0,  # ripples: 2 pi/k is the length of one, in units of a pixel
     ):
@@ -336,7 +336,7 @@ class Rounded(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     levels : int
         shades less one (default: 2)
@@ -344,7 +344,7 @@ class Rounded(Fault):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
         levels: int = 2,  # shades less one
     ):
         super().__init__(model)
@@ -362,7 +362,7 @@ class Straight(Rounded):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     levels : int
         shades less one (default: 2)
@@ -420,7 +420,7 @@ class Decoy(Times):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     s : float
         the factor on the logits, above 0 (default: 256.0)

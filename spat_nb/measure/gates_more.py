@@ -6,8 +6,6 @@
 # The gates of a trust card that ask for gradients that lie, and for other ways in
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +15,7 @@ from ..attacks.losses import ce, dlr, margin, tempered
 from ..attacks.square import square
 from ..attacks.steps import apgd, apgd_t
 from ..core.evalmode import eval_mode
+from ..core.protocols import ModelFunction
 from ..core.rng import generator
 from ..core.tensors import logits
 from .gates import g4
@@ -162,7 +161,7 @@ def g9(t):
 
 
 def distil(
-    model: Callable,  # pixels to logits; only its answers are used
+    model: ModelFunction,  # pixels to logits; only its answers are used
     x: Tensor,  # (n,ch,h,w) pixels in [0,1]
     ball: Ball,  # images are moved at random in it
     epochs: int = 30,  # passes over `x`
@@ -173,7 +172,7 @@ def distil(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits; only its answers are used
     x : Tensor
         (n,ch,h,w) pixels in [0,1]

@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from spat_nb.core.protocols import ModelFunction
+
 from .. import __version__
 from ..attacks.attack import pgd
 from ..attacks.balls import Ball, a_ball
@@ -160,7 +162,7 @@ def _images(data, record):
 
 
 def judge(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
     ball: Ball | str,  # threat model, or its spec: 'L2(0.5)'
     attacks=STANDARD,  # see `named_attacks`; pgd without lr= steps by a quarter of the radius

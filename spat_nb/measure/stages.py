@@ -6,7 +6,6 @@
 # Attacks on batches of survivors
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..attacks.balls import Ball
 from ..core.checks import check_images, check_logits
+from ..core.protocols import AttackFunction
 from ..core.tensors import logits
 from ..data.batches import rng
 
@@ -121,7 +121,7 @@ class _Stage:
     "One attack of an evaluation, the images that wait for it, and what it has done so far"
 
     name: str
-    attack: Callable | None = None  # None: the images are answered as they are
+    attack: AttackFunction | None = None  # None: the images are answered as they are
     ball: Ball | None = None  # where the attack must stay
     before: str | None = None  # the stage whose survivors come here
     held: list = field(default_factory=list)  # pieces (rows, x, y) in line

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..attacks.ascent import Recorder, State
 from ..attacks.losses import margin
+from ..core.protocols import ModelFunction
 from .evaluate import evaluate
 from .record import Record
 
@@ -21,7 +22,7 @@ __all__ = ['sweep', 'plot_sweep', 'Flight', 'plot_flight']
 
 # %% ../../nbs/20_evaluate.ipynb #be6924d2
 def sweep(
-    model: Callable,  # as in `evaluate`
+    model: ModelFunction,  # as in `evaluate`
     data,  # as in `evaluate`
     make: Callable,  # eps -> attack
     eps,  # the radii
@@ -31,7 +32,7 @@ def sweep(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         as in `evaluate`
     data
         as in `evaluate`

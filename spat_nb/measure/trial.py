@@ -6,7 +6,6 @@
 # A model on trial: its answers under the attacks that the gates need
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -18,6 +17,7 @@ from ..attacks.gradients import NoGradient
 from ..attacks.losses import missed, ruled_out
 from ..core.checks import check_labels, check_logits
 from ..core.modes import networks
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import alike, logits
 from .checks import check, gap
 from .stages import stream_for
@@ -72,7 +72,7 @@ class Trial:
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in eval mode
     x : Tensor
         (n,ch,h,w) pixels in [0,1]
@@ -80,7 +80,7 @@ class Trial:
         (n,) labels
     ball : Ball
         threat model
-    attack : Callable | None
+    attack : AttackFunction | None
         the attack whose number is in question (default: None)
     cost : float
         factor of all steps and queries (default: 1.0)
@@ -94,11 +94,11 @@ class Trial:
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits, in eval mode
+        model: ModelFunction,  # pixels to logits, in eval mode
         x: Tensor,  # (n,ch,h,w) pixels in [0,1]
         y: Tensor,  # (n,) labels
         ball: Ball,  # threat model
-        attack: Callable | None = None,  # the attack whose number is in question
+        attack: AttackFunction | None = None,  # the attack whose number is in question
         cost: float = 1.0,  # factor of all steps and queries
         seed: int = 0,  # of all randomness
         size: int = 256,  # images in a batch
@@ -191,11 +191,11 @@ class Trial:
     def run(
         self,
         name: str,  # each name is run once
-        attack: Callable,  # (model, x, y) -> x_adv
+        attack: AttackFunction,  # (model, x, y) -> x_adv
         # (m,) bool, which of the right answers to attack; the others have fallen. Default: all
         on: Tensor | None = None,
         ball: Ball | None = None,  # where its images are put back to; default: the trial's
-        model: Callable | None = None,  # what it attacks; default: the model itself
+        model: ModelFunction | None = None,  # what it attacks; default: the model itself
         white: bool = True,  # does it use the model's own slope at this eps?
     ) -> Tensor:  # (m,) bool
         """Which right answers still stand
@@ -204,14 +204,14 @@ class Trial:
         ----------
         name : str
             each name is run once
-        attack : Callable
+        attack : AttackFunction
             (model, x, y) -> x_adv
         on : Tensor | None
             (m,) bool, which of the right answers to attack; the others have fallen. Default: all
             (default: None)
         ball : Ball | None
             where its images are put back to; default: the trial's
-        model : Callable | None
+        model : ModelFunction | None
             what it attacks; default: the model itself
         white : bool
             does it use the model's own slope at this eps? (default: True)

@@ -8,7 +8,6 @@ Docs: https://spat-nb.github.io/spat_nb/trust.html.md"""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 
 from torch import nn
@@ -20,6 +19,7 @@ from ..core.checks import check_images, check_labels
 from ..core.evalmode import device_of, eval_mode
 from ..core.modes import networks
 from ..core.progress import bar
+from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.tensors import own
 from ..core.threads import fitting_threads
 from ..data.batches import pick
@@ -88,13 +88,14 @@ def borrowed(model, device, seed):
 
 
 def trust(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches` or tensors (x, y), not trained on
     ball: Ball,  # threat model
-    attack: Callable | None = None,  # an attack of yours whose number is in question; default: PGD
+    attack: AttackFunction
+    | None = None,  # an attack of yours whose number is in question; default: PGD
     n: int = 256,  # at most so many images
     cost: float = 1.0,  # factor of all steps, starts and queries
-    loss: Callable | None = None,  # the loss (z, y) -> (b,) that was trained with, for G7
+    loss: LossFunction | None = None,  # the loss (z, y) -> (b,) that was trained with, for G7
     # a network to transfer from, for G6; default: one is taught
     surrogate: nn.Module | None = None,
     # 'best' and 'last': Record or accuracy on the test set, for G10
@@ -111,19 +112,19 @@ def trust(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
         `Batches` or tensors (x, y), not trained on
     ball : Ball
         threat model
-    attack : Callable | None
+    attack : AttackFunction | None
         an attack of yours whose number is in question; default: PGD
     n : int
         at most so many images (default: 256)
     cost : float
         factor of all steps, starts and queries (default: 1.0)
-    loss : Callable | None
+    loss : LossFunction | None
         the loss (z, y) -> (b,) that was trained with, for G7 (default: None)
     surrogate : nn.Module | None
         a network to transfer from, for G6; default: one is taught

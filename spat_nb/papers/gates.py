@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..attacks.gradients import value_and_grad
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction
 from ..core.tensors import logits
 from ..models.layers import activation
 from ..models.networks import count
@@ -375,13 +376,13 @@ def off_centre(
 
 
 def cut(
-    attack: Callable,  # (model, x, y) -> x_adv
+    attack: AttackFunction,  # (model, x, y) -> x_adv
 ) -> Callable:  # likewise
     """The attack, on a twin whose gates have no slope
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         (model, x, y) -> x_adv
 
     Returns
@@ -398,13 +399,13 @@ def cut(
 
 
 def held(
-    attack: Callable,  # (model, x, y) -> x_adv
+    attack: AttackFunction,  # (model, x, y) -> x_adv
 ) -> Callable:  # likewise
     """The attack, on a twin whose gates stay as the clean image set them
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         (model, x, y) -> x_adv
 
     Returns

@@ -21,6 +21,7 @@ from ..attacks.attack import pgd
 from ..attacks.balls import Ball
 from ..attacks.losses import ce, dlr, margin, tempered
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, LossFunction
 from ..core.tensors import logits
 
 # %% auto #0
@@ -229,8 +230,8 @@ def gradient_ratio(
     model: nn.Module,  # pixels to logits; its mode and statistics are left as they were
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # makes x_adv
-    loss: Callable = ce,  # (z, y) -> (b,)
+    attack: AttackFunction,  # makes x_adv
+    loss: LossFunction = ce,  # (z, y) -> (b,)
 ) -> dict:  # parameter in front of the head -> ratio
     """||grad_theta L(x_adv)|| / ||grad_theta L(x)||, mean losses, with the same weights and in eval
     mode
@@ -243,9 +244,9 @@ def gradient_ratio(
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         makes x_adv
-    loss : Callable
+    loss : LossFunction
         (z, y) -> (b,) (default: ce)
 
     Returns

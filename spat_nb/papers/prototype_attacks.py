@@ -20,6 +20,7 @@ from ..attacks.balls import Ball
 from ..attacks.losses import margin
 from ..attacks.square import square
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, LossFunction
 from ..core.tensors import logits
 from .prototypes import own_head, pull, ruled
 
@@ -35,7 +36,7 @@ class Through:
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
     rule : str
         a name in `RULES`
@@ -46,7 +47,7 @@ class Through:
         where the model has no Prototypes head
     """
 
-    attack: Callable  # attack(model, x, y)
+    attack: AttackFunction  # attack(model, x, y)
     rule: str  # a name in `RULES`
 
     @property
@@ -65,13 +66,13 @@ class Transfer:
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
     source : nn.Module
         for which they are made
     """
 
-    attack: Callable  # attack(model, x, y)
+    attack: AttackFunction  # attack(model, x, y)
     source: nn.Module  # for which they are made
 
     @property
@@ -184,7 +185,7 @@ def refutation(
     # what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and what
     # needs one is left out
     metric: str | None = None,
-    loss: Callable = pull,  # the training loss (z, y) -> (b,) on the metric's logits
+    loss: LossFunction = pull,  # the training loss (z, y) -> (b,) on the metric's logits
     # of each climb, a quarter of eps long; five times as many for the training loss
     steps: int = 20,
     queries: int = 1000,  # of Square
@@ -200,7 +201,7 @@ def refutation(
     metric : str | None
         what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and
         what needs one is left out (default: None)
-    loss : Callable
+    loss : LossFunction
         the training loss (z, y) -> (b,) on the metric's logits (default: pull)
     steps : int
         of each climb, a quarter of eps long; five times as many for the training loss (default: 20)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 import torch
 
 from ..core.progress import bar
+from ..core.protocols import AttackFunction
 from .learner import Callback
 
 # %% auto #0
@@ -28,7 +28,7 @@ class Validate(Callback):
     ----------
     data
         `Batches` that are not trained on, and not the test set
-    attack : Callable
+    attack : AttackFunction
         gives the column 'robust'
     every : float
         epochs between two looks, > 0 (default: 1.0)
@@ -44,7 +44,7 @@ class Validate(Callback):
     def __init__(
         self,
         data,  # `Batches` that are not trained on, and not the test set
-        attack: Callable,  # gives the column 'robust'
+        attack: AttackFunction,  # gives the column 'robust'
         every: float = 1.0,  # epochs between two looks, > 0
     ):
         if not every > 0:

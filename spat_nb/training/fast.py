@@ -17,6 +17,7 @@ from ..attacks.ascent import uniform
 from ..attacks.attack import Attack, fgsm
 from ..attacks.balls import Ball
 from ..attacks.losses import ce
+from ..core.protocols import LossFunction
 from ..core.tensors import logits
 from ..measure.evaluate import evaluate
 from .callbacks import Best
@@ -98,7 +99,7 @@ class Free(Callback):
         where the perturbation may go
     lr : float | None
         its step size in the ball's norm; default eps
-    loss : Callable
+    loss : LossFunction
         of both players, (z, y) -> (b,) (default: ce)
 
     Raises
@@ -109,7 +110,7 @@ class Free(Callback):
 
     ball: Ball  # where the perturbation may go
     lr: float | None = None  # its step size in the ball's norm; default eps
-    loss: Callable = ce  # of both players, (z, y) -> (b,)
+    loss: LossFunction = ce  # of both players, (z, y) -> (b,)
 
     def __post_init__(self):
         self.lr = self.ball.eps if self.lr is None else self.lr

@@ -13,6 +13,8 @@ from pathlib import Path
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from spat_nb.core.protocols import AttackFunction, ObjectiveFunction
+
 from ..measure.metering import Meter
 from .callbacks import Best, Progress, Validate
 from .checkpoint import Checkpoint
@@ -92,9 +94,9 @@ def looks_by_itself(
 def fit(
     model: nn.Module,  # pixels to logits; trained in place, on the device of the data
     train,  # `Batches`, or what else has `n`, `len` and `epoch(e, start)`
-    objective: Callable
+    objective: ObjectiveFunction
     | Callback,  # (model, x, y, attack) -> loss (); one that is a Callback listens too
-    attack: Callable | None = None,  # of the training: (model, x, y) -> x_adv
+    attack: AttackFunction | None = None,  # of the training: (model, x, y) -> x_adv
     epochs: int = 10,  # passes over `train`
     lr: float = 0.1,  # highest learning rate, > 0
     validate: Validate | None = None,  # looks at held-out images; left out where a listener does

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..core.evalmode import device_of
 from ..core.precision import fast
+from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.rng import seed_everything
 from ..core.settings import settings
 from ..core.threads import fitting_threads
@@ -110,9 +112,9 @@ class Learner:
         pixels to logits; trained in place, on the device of the data
     train
         `Batches`, or what else has `n`, `len` and `epoch(e, start)`
-    objective : Callable
+    objective : ObjectiveFunction
         (model, x, y, attack) -> loss (); `pgd_at`, say
-    attack : Callable | None
+    attack : AttackFunction | None
         the inner maximisation (default: None)
     epochs : int
         passes over `train` (default: 10)
@@ -138,8 +140,8 @@ class Learner:
         self,
         model: nn.Module,  # pixels to logits; trained in place, on the device of the data
         train,  # `Batches`, or what else has `n`, `len` and `epoch(e, start)`
-        objective: Callable,  # (model, x, y, attack) -> loss (); `pgd_at`, say
-        attack: Callable | None = None,  # the inner maximisation
+        objective: ObjectiveFunction,  # (model, x, y, attack) -> loss (); `pgd_at`, say
+        attack: AttackFunction | None = None,  # the inner maximisation
         epochs: int = 10,  # passes over `train`
         lr: float = 0.1,  # highest learning rate
         opt: Callable = sgd,  # (parameters, lr) -> optimiser
@@ -247,7 +249,9 @@ class Learner:
         for g in self.opt.param_groups:
             g["lr"] = self.lr * self.schedule(self.done / self.total)
         self.model.train()
-        loss = self.objective(self.net, x, y, self.attack)
+        # it may be None: then the objective asks for none
+        attack = cast(AttackFunction, self.attack)
+        loss = self.objective(self.net, x, y, attack)
         self.opt.zero_grad()
         if self.devices:
             loss = self.devices.backward(self.model, loss)

@@ -8,7 +8,6 @@ Docs: https://spat-nb.github.io/spat_nb/tricks.html.md"""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from ..attacks.balls import L2
 from ..attacks.losses import ce
 from ..core.evalmode import attack_mode, eval_mode
 from ..core.modes import as_it_is
+from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.tensors import logits
 from .learner import Callback
 
@@ -111,7 +111,7 @@ class awp:
 
     Parameters
     ----------
-    objective : Callable
+    objective : ObjectiveFunction
         (model, x, y, attack) -> loss
     gamma : float
         radius, as a share of each layer's norm; official: .01 for PGD-AT, .005 for TRADES (default:
@@ -123,7 +123,7 @@ class awp:
         where gamma < 0
     """
 
-    objective: Callable  # (model, x, y, attack) -> loss
+    objective: ObjectiveFunction  # (model, x, y, attack) -> loss
     # radius, as a share of each layer's norm; official: .01 for PGD-AT, .005 for TRADES
     gamma: float = 0.01
 
@@ -250,14 +250,14 @@ class in_train:
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         any attack
     keep : bool
         leave the updates of the attack's passes in the running statistics, as some published code
         does (default: False)
     """
 
-    attack: Callable  # any attack
+    attack: AttackFunction  # any attack
     # leave the updates of the attack's passes in the running statistics, as some published code
     # does
     keep: bool = False
@@ -282,7 +282,7 @@ def flatness(
     model: nn.Module,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # run anew on each moved network
+    attack: AttackFunction,  # run anew on each moved network
     xi: float = 0.5,  # radius, as a share of each layer's norm
     draws: int = 10,  # of nu
     generator: torch.Generator | None = None,  # of nu; default: torch's own
@@ -299,7 +299,7 @@ def flatness(
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         run anew on each moved network
     xi : float
         radius, as a share of each layer's norm (default: 0.5)
