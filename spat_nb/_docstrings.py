@@ -216,15 +216,20 @@ def _parts(src: Source, node: Definition, is_method: bool, find: Finder) -> dict
         return {}
     bound = is_method and "staticmethod" not in marks or any(m.startswith("patch") for m in marks)
     given = result(src, node)
+    parameters = arguments(src, node, bound)
+    results = [given] if given else []
+    if is_method and not any(part.text for part in [*parameters, *results]):
+        return {}  # what a method overrides may speak for it
     title = "Yields" if _yields(node) else "Returns"
-    return {"Parameters": arguments(src, node, bound), title: [given] if given else []}
+    return {"Parameters": parameters, title: results}
 
 
 def _sections(doc: str, parts: dict[str, list[Part]], width: int) -> str:
     """The docstring with its sections; the same where there is nothing to say"""
     head, example = _examples(doc)
     paragraphs = [_errors(p) for p in re.split(r"\n\s*\n", head)]
-    bodies = {title: [r for p in ps for r in _entry(p, width)] for title, ps in parts.items()}
+    told = {title: ps for title, ps in parts.items() if any(p.text or p.type for p in ps)}
+    bodies = {title: [r for p in ps for r in _entry(p, width)] for title, ps in told.items()}
     found = dict.fromkeys(e for _, errors in paragraphs for e in errors)
     bodies["Raises"] = [row for names, text in found for row in [names, *_wrapped(text, 4, width)]]
     bodies["Examples"] = example.splitlines()

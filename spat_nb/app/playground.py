@@ -86,26 +86,12 @@ def own_image(
 
 # %% ../../nbs/91_playground.ipynb #004f9f5a
 def random_point(ball, steps, **kw):
-    """No climb at all: a random point of the ball, for comparison
-
-    Parameters
-    ----------
-    ball
-    steps
-    **kw
-    """
+    "No climb at all: a random point of the ball, for comparison"
     return pgd(ball, 0, **kw)
 
 
 def one_step(ball, steps, **kw):
-    """FGSM, whatever the number of steps
-
-    Parameters
-    ----------
-    ball
-    steps
-    **kw
-    """
+    "FGSM, whatever the number of steps"
     return fgsm(ball, **kw)
 
 
@@ -289,12 +275,7 @@ class Playground:
         return self.controls[name].value
 
     def set(self, **values):
-        """Change several controls and draw once
-
-        Parameters
-        ----------
-        **values
-        """
+        "Change several controls and draw once"
         self._busy = True
         try:
             for name, v in values.items():
@@ -347,12 +328,7 @@ class Playground:
         return self.models[name]
 
     def look(self) -> Scene:
-        """The scene that the controls ask for
-
-        Returns
-        -------
-        Scene
-        """
+        "The scene that the controls ask for"
         model, k = self.model(), self._value("image")
         x = self.own[0] if self.own else self.x[k : k + 1]
         given = self._value("label")

@@ -46,13 +46,13 @@ class State:
     i : int
         steps done (default: 0)
     val : Tensor
-        (b,) value at x (default: _LATER)
+        (b,) value at x
     g : Tensor
-        (b,...) gradient at x; None at a last point that is only looked at (default: _LATER)
+        (b,...) gradient at x; None at a last point that is only looked at
     z : Tensor
-        (b,c) logits at x (default: _LATER)
+        (b,c) logits at x
     won : Tensor
-        (b,) bool, does x fool the model? (default: _LATER)
+        (b,) bool, does x fool the model?
     best : tuple | None
         (x, val, won) at each sample's worst point so far, if the climb keeps it (default: None)
     own : dict
@@ -207,28 +207,12 @@ def ascend(
 
 # %% ../../nbs/12_attack.ipynb #d55ba275
 def at_x(x, ball, generator=None):
-    """Start at the clean image
-
-    Parameters
-    ----------
-    x
-    ball
-    generator
-        default: None
-    """
+    "Start at the clean image"
     return x
 
 
 def uniform(x, ball, generator=None):
-    """Start at a random point of the ball (Madry et al. 2018)
-
-    Parameters
-    ----------
-    x
-    ball
-    generator
-        default: None
-    """
+    "Start at a random point of the ball (Madry et al. 2018)"
     return ball.uniform(x, generator)
 
 

@@ -166,19 +166,6 @@ class Attack:
     def run(self, model, x, y, look=True) -> tuple:
         """The same, with the loss at the attacked images and whether they fool the model; for one
         forward pass more (or not, with `best` or restarts)
-
-        Parameters
-        ----------
-        model
-        x
-        y
-        look
-            default: True
-
-        Returns
-        -------
-        tuple
-            x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
         """
         with door(model, x, y) as (m, x, y):
             return self._worst(self._objective(m, x, y), x, look)

@@ -116,14 +116,6 @@ class Cascade:
     def without(self, *names) -> Cascade:
         """The same without these members.
 
-        Parameters
-        ----------
-        *names
-
-        Returns
-        -------
-        Cascade
-
         Raises
         ------
         KeyError

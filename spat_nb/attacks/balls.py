@@ -238,41 +238,19 @@ class Linf(Ball):
             )
 
     def norm(self, d):
-        """max_i |d_i|
-
-        Parameters
-        ----------
-        d
-        """
+        "max_i |d_i|"
         return d.flatten(1).abs().amax(1)
 
     def shrink(self, d):
-        """Each entry by itself: clamp d_i to [-eps, eps]
-
-        Parameters
-        ----------
-        d
-        """
+        "Each entry by itself: clamp d_i to [-eps, eps]"
         return d.clamp(-self.eps, self.eps)
 
     def ascent(self, g):
-        """sign(g) (Goodfellow et al. 2015); <g,u> = ||g||_1
-
-        Parameters
-        ----------
-        g
-        """
+        "sign(g) (Goodfellow et al. 2015); <g,u> = ||g||_1"
         return g.sign()
 
     def noise(self, x, generator=None):
-        """Each entry uniform in [-eps, eps]
-
-        Parameters
-        ----------
-        x
-        generator
-            default: None
-        """
+        "Each entry uniform in [-eps, eps]"
         return rand_like(x, -self.eps, self.eps, generator)
 
 
@@ -323,41 +301,19 @@ class L2(Ball):
     """
 
     def norm(self, d):
-        """sqrt(sum_i d_i^2)
-
-        Parameters
-        ----------
-        d
-        """
+        "sqrt(sum_i d_i^2)"
         return d.flatten(1).norm(dim=1)
 
     def shrink(self, d):
-        """d min(1, eps/||d||_2)
-
-        Parameters
-        ----------
-        d
-        """
+        "d min(1, eps/||d||_2)"
         return d * bview((self.eps / self.norm(d).clamp_min(1e-12)).clamp_max(1), d)
 
     def ascent(self, g):
-        """g/||g||_2; <g,u> = ||g||_2
-
-        Parameters
-        ----------
-        g
-        """
+        "g/||g||_2; <g,u> = ||g||_2"
         return g / bview(self.norm(g).clamp_min(1e-12), g)
 
     def noise(self, x, generator=None):
-        """A normal vector's direction, at the distance eps u^(1/n)
-
-        Parameters
-        ----------
-        x
-        generator
-            default: None
-        """
+        "A normal vector's direction, at the distance eps u^(1/n)"
         d = self.ascent(randn_like(x, generator))
         return self.eps * _radius(x, generator) * d
 
@@ -398,21 +354,11 @@ class L1(Ball):
             )
 
     def norm(self, d):
-        """sum_i |d_i|
-
-        Parameters
-        ----------
-        d
-        """
+        "sum_i |d_i|"
         return d.flatten(1).abs().sum(1)
 
     def shrink(self, d):
-        """sign(d_i) max(|d_i|-t, 0) with t where the sum becomes `eps` (Duchi et al. 2008)
-
-        Parameters
-        ----------
-        d
-        """
+        "sign(d_i) max(|d_i|-t, 0) with t where the sum becomes `eps` (Duchi et al. 2008)"
         a = d.flatten(1).abs()
         s = a.sort(1, descending=True).values
         over = (s.cumsum(1) - self.eps) / torch.arange(1, a.shape[1] + 1, device=d.device)
@@ -424,10 +370,6 @@ class L1(Ball):
     def ascent(self, g):
         """sign(g_i)/k on the k = share n largest |g_i|; <g,u> is their mean size, ||g||_inf for k =
         1
-
-        Parameters
-        ----------
-        g
         """
         a = g.flatten(1).abs()
         k = max(1, round(self.share * a.shape[1]))
@@ -435,14 +377,7 @@ class L1(Ball):
         return (g.flatten(1).sign() * top).view_as(g)
 
     def noise(self, x, generator=None):
-        """Exponential sizes over their sum, random signs, at the distance eps u^(1/n)
-
-        Parameters
-        ----------
-        x
-        generator
-            default: None
-        """
+        "Exponential sizes over their sum, random signs, at the distance eps u^(1/n)"
         # exponential: |Laplace|
         e = -rand_like(x, generator=generator).clamp_min(1e-12).log()
         sign = rand_like(x, -1, 1, generator).sign()

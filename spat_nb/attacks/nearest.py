@@ -103,25 +103,13 @@ class Nearest:
         self.d = torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
 
     def see(self, x, won):
-        """Look at points `x` (b,...), of which `won` (b,) fool the model
-
-        Parameters
-        ----------
-        x
-        won
-        """
+        "Look at points `x` (b,...), of which `won` (b,) fool the model"
         d = self.ball.norm(x - self.x0)
         up = won & (d < self.d)
         self.x, self.d = torch.where(bview(up, x), x, self.x), torch.where(up, d, self.d)
 
     def take(self, at, other):
-        """Merge what a search over the samples `at` found, or over several copies of them in a row
-
-        Parameters
-        ----------
-        at
-        other
-        """
+        "Merge what a search over the samples `at` found, or over several copies of them in a row"
         for x, d in zip(other.x.split(len(at)), other.d.split(len(at))):
             up = d < self.d[at]
             self.x[at[up]], self.d[at[up]] = x[up], d[up]
@@ -129,12 +117,6 @@ class Nearest:
     def home(self, f, y, n):
         """Halve the last stretch back to x `n` times: where the half still fools the model, walk on
         from there
-
-        Parameters
-        ----------
-        f
-        y
-        n
         """
         # share of the way that does not fool, that does
         end, a, b = self.x, torch.zeros_like(self.d), torch.ones_like(self.d)
@@ -177,13 +159,6 @@ def _warn_flat(f, x, y):
 def seek(model, x, y, search):
     """What all three share: checks, eval mode, float32 or float64, and a search over those images
     only that are answered right
-
-    Parameters
-    ----------
-    model
-    x
-    y
-    search
     """
     with door(model, x, y) as (m, x, y):
         x_adv, f = x.clone(), lambda x: alike(logits(m, x), x)

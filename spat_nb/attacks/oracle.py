@@ -205,10 +205,6 @@ class BlackBox:
     def fits(self, x):
         """ValueError where the search needs images and `x` is none
 
-        Parameters
-        ----------
-        x
-
         Raises
         ------
         ValueError

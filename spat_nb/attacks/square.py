@@ -52,13 +52,7 @@ def side(
 
 # %% ../../nbs/15_queries.ipynb #c9bc9e51
 def coin(x, generator):
-    """-1 or +1 in the shape of `x`
-
-    Parameters
-    ----------
-    x
-    generator
-    """
+    "-1 or +1 in the shape of `x`"
     return torch.where(rand_like(x, generator=generator) < 0.5, -1.0, 1.0).to(x.dtype)
 
 
@@ -79,15 +73,7 @@ def _pixels(x, s, generator):
 
 # %% ../../nbs/15_queries.ipynb #cd31c4e0
 def stripes(x, ball, generator=None):
-    """Start at vertical stripes: every column of every channel at +eps or -eps
-
-    Parameters
-    ----------
-    x
-    ball
-    generator
-        default: None
-    """
+    "Start at vertical stripes: every column of every channel at +eps or -eps"
     return x + ball.eps * coin(x[:, :, :1], generator)
 
 
@@ -164,13 +150,6 @@ def bump(
 def tiles(x, ball, generator=None):
     """Start at a quilt of bumps, lying or standing, with a sign for each channel, of length eps in
     all
-
-    Parameters
-    ----------
-    x
-    ball
-    generator
-        default: None
     """
     s = max(min(x.shape[2:]) // 5, 1)
     rows, cols = (n // s for n in x.shape[2:])

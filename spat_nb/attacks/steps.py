@@ -91,13 +91,6 @@ def mim(
 def rim(x, ball, generator=None):
     """A random point at the distance eps exactly, then cut at the box: x + eps u/||u|| in the
     ball's own norm (Croce & Hein's official code)
-
-    Parameters
-    ----------
-    x
-    ball
-    generator
-        default: None
     """
     u = ball.noise(x, generator)
     return (x + u * bview(ball.eps / ball.norm(u).clamp_min(1e-12), u)).clamp(ball.lo, ball.hi)
@@ -314,19 +307,7 @@ class Targeted:
 
     # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
     def run(self, model, x, y) -> tuple:
-        """The same, with the loss towards its target, and whether the model is fooled
-
-        Parameters
-        ----------
-        model
-        x
-        y
-
-        Returns
-        -------
-        tuple
-            x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
-        """
+        "The same, with the loss towards its target, and whether the model is fooled"
         with door(model, x, y) as (m, x, y):
             with torch.no_grad():
                 z = check_logits(logits(m, x), len(x))

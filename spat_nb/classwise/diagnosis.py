@@ -123,15 +123,6 @@ class Diagnosis:
     def direction(self, name: str | None = None) -> dict:
         """Symmetry of the confusions, the range that luck leaves where they are symmetric, and the
         share of errors in the family
-
-        Parameters
-        ----------
-        name : str | None
-            default: None
-
-        Returns
-        -------
-        dict
         """
         C = self.record.confusion(name or self.strongest)
         q = torch.tensor([(1 - self.level) / 2, (1 + self.level) / 2], dtype=torch.float64)

@@ -147,13 +147,6 @@ class CFOL(Callback):
     def epoch(self, e=0, start=0):
         """Batch k of epoch e is a function of (seed, e, k) and of the weights as they are when it
         is drawn
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
         """
         for k in range(start, len(self)):
             g = rng(self.seed, e, k, "cfol")

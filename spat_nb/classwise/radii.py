@@ -70,7 +70,7 @@ class Radii(Linf):
     hi : float
         brightest pixel (default: 1.0)
     v : Tensor
-        (b,) >= 0, the factor of each sample (default: _GIVEN)
+        (b,) >= 0, the factor of each sample
     """
 
     v: Tensor = _GIVEN  # (b,) >= 0, the factor of each sample

@@ -28,10 +28,6 @@ _OURS = Path(spat_nb.__file__).parent
 def place_of(path):
     """Whose code lies in a file: 'torch' (or NumPy, or Python's own), 'ours', the name of a
     library, or '' for anybody's
-
-    Parameters
-    ----------
-    path
     """
     if path.startswith("<frozen"):
         return "torch"
@@ -50,12 +46,7 @@ def place_of(path):
 
 
 def home_of(name):
-    """Whose is the module called `name`?
-
-    Parameters
-    ----------
-    name
-    """
+    "Whose is the module called `name`?"
     if name == "__main__":
         return ""
     m = sys.modules.get(name or "")
@@ -73,10 +64,6 @@ def home_of(name):
 def names_read(code):
     """What a code object asks its module for: ((name, attribute, ...), ...), and what it imports:
     ((level, module, name, ...), ...)
-
-    Parameters
-    ----------
-    code
     """
     asked, brought = [], []
     for c in all_codes(code):
@@ -104,12 +91,7 @@ def is_generated(f):
 
 
 def file_of(path):
-    """What a reader calls the file
-
-    Parameters
-    ----------
-    path
-    """
+    "What a reader calls the file"
     name = PurePath(path).name
     return "this notebook" if name[:1] == "<" and "ipython" in name or "ipykernel" in path else name
 
@@ -117,12 +99,6 @@ def file_of(path):
 def what_is_imported(level, name, space):
     """The module that a function imports, brought in where it is a user's own; the name of a
     library; None where it does not count
-
-    Parameters
-    ----------
-    level
-    name
-    space
     """
     if level:
         name = ".".join(

@@ -108,12 +108,7 @@ class Parts(dict):
         self.files, self.streams = {}, []
 
     def fingerprint(self) -> str:
-        """40 hexadecimal digits: equal where all parts are
-
-        Returns
-        -------
-        str
-        """
+        "40 hexadecimal digits: equal where all parts are"
         return hashlib.sha1(json.dumps(sorted(self.items())).encode()).hexdigest()
 
 
@@ -123,14 +118,7 @@ def short_text(v):
 
 
 def simple_text(v, deep=3):
-    """Is it a number, a text, or a short row of such?
-
-    Parameters
-    ----------
-    v
-    deep
-        default: 3
-    """
+    "Is it a number, a text, or a short row of such?"
     if type(v) in (list, tuple):
         return deep > 0 and len(v) <= 16 and all(simple_text(x, deep - 1) for x in v)
     return type(v) in PLAIN_TYPES or isinstance(v, np.generic)
@@ -146,12 +134,7 @@ def tensor_text(t, values=True):
 
 
 def slots_of(v):
-    """The attributes of an object that its classes keep in slots
-
-    Parameters
-    ----------
-    v
-    """
+    "The attributes of an object that its classes keep in slots"
     names = [s for c in type(v).__mro__ for s in [vars(c).get("__slots__", ())]]
     flat = [
         n
@@ -163,12 +146,7 @@ def slots_of(v):
 
 
 def attributes_of(v):
-    """What an object holds, without what `cached_property` has put there
-
-    Parameters
-    ----------
-    v
-    """
+    "What an object holds, without what `cached_property` has put there"
     cached = {
         k
         for c in type(v).__mro__
@@ -181,12 +159,7 @@ def attributes_of(v):
 
 
 def meant(v):
-    """What an object stands for, where its class says so by `__identity__`, and its class
-
-    Parameters
-    ----------
-    v
-    """
+    "What an object stands for, where its class says so by `__identity__`, and its class"
     for _ in range(9):
         if isinstance(v, type):
             break

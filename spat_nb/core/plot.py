@@ -64,17 +64,7 @@ def plain(
 
 
 def new_axes(ax, size, rows=None, cols=None):
-    """`ax`, or new axes: one, or an array (rows,cols)
-
-    Parameters
-    ----------
-    ax
-    size
-    rows
-        default: None
-    cols
-        default: None
-    """
+    "`ax`, or new axes: one, or an array (rows,cols)"
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt

@@ -73,14 +73,7 @@ _RULES = {
 
 
 def valid_setting(key, text, source):
-    """`text`, if it is a value of setting `key`
-
-    Parameters
-    ----------
-    key
-    text
-    source
-    """
+    "`text`, if it is a value of setting `key`"
     rule, mend = _RULES[key]
     if re.fullmatch(rule, text):
         return text

@@ -34,12 +34,7 @@ def _undocumented(body):
 
 
 def plain_tree(node):
-    """A syntax tree as text, without docstrings, places and what is empty
-
-    Parameters
-    ----------
-    node
-    """
+    "A syntax tree as text, without docstrings, places and what is empty"
     if isinstance(node, list):
         return "[" + ",".join(map(plain_tree, node)) + "]"
     if not isinstance(node, ast.AST):
@@ -73,12 +68,7 @@ def _arguments(a):
 
 
 def all_codes(code):
-    """The code object and all that lie in it
-
-    Parameters
-    ----------
-    code
-    """
+    "The code object and all that lie in it"
     yield code
     for c in code.co_consts:
         if isinstance(c, types.CodeType):

@@ -53,17 +53,7 @@ __all__ = ['Things']
 
 # %% ../../nbs/00_identity.ipynb #7d1a9c01
 class Things:
-    """What things that are no code say of themselves; `Walk` adds functions, classes and modules
-
-    Parameters
-    ----------
-    weights
-        default: True
-    ours
-        default: True
-    modes
-        default: True
-    """
+    "What things that are no code say of themselves; `Walk` adds functions, classes and modules"
 
     KINDS: tuple = ()  # (type, method that looks at things of it), ...
     group: str | None  # module of ours whose fingerprint takes what is met now
@@ -86,13 +76,7 @@ class Things:
         raise NotImplementedError
 
     def thing(self, v, kind):
-        """The text of a thing; what it holds joins the queue
-
-        Parameters
-        ----------
-        v
-        kind
-        """
+        "The text of a thing; what it holds joins the queue"
         for types_, look in self.KINDS:
             if isinstance(v, types_):
                 return look(self, v, kind)
@@ -104,11 +88,6 @@ class Things:
     def a_stream(self, v, kind):
         """Drawing moves a generator, and an attack that is resumed must be the same attack: so its
         seed counts, not where it stands
-
-        Parameters
-        ----------
-        v
-        kind
         """
         self.parts.streams.append(v)
         return f"generator with seed {v.initial_seed()}"
@@ -250,10 +229,6 @@ class Things:
     def alone(self, v):
         """The fingerprint of a member of a set: there is no order among them, so each is walked for
         itself
-
-        Parameters
-        ----------
-        v
         """
         if simple_text(v):
             return short_text(v)
@@ -262,14 +237,7 @@ class Things:
         return w(v).fingerprint()
 
     def rebuilt(self, v, kind, label):
-        """What Python would need to build it again, for things that are not written in Python
-
-        Parameters
-        ----------
-        v
-        kind
-        label
-        """
+        "What Python would need to build it again, for things that are not written in Python"
         try:
             how = v.__reduce_ex__(4)
         except Exception:

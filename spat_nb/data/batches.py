@@ -212,16 +212,7 @@ class ImageSet:
         ]
 
     def with_(self, **changes) -> Self:
-        """A copy with other fields: with_(batch_size=64, augment=None)
-
-        Parameters
-        ----------
-        **changes
-
-        Returns
-        -------
-        Self
-        """
+        "A copy with other fields: with_(batch_size=64, augment=None)"
         return cast(Self, replace(cast(Any, self), **changes))
 
     def subset(

@@ -97,10 +97,6 @@ class Pairs:
     """Batches (x, y) of a DataLoader, a Dataset or a list; triples and dicts are unpacked, empty
     batches left out.
 
-    Parameters
-    ----------
-    data
-
     Raises
     ------
     TypeError

@@ -43,13 +43,7 @@ class resized_crop:
 
 
 def centre(img, size):
-    """The central square, after the shorter side was resized to 8/7 of `size`
-
-    Parameters
-    ----------
-    img
-    size
-    """
+    "The central square, after the shorter side was resized to 8/7 of `size`"
     v2 = torchvision("transforms.v2")
     return v2.CenterCrop(size)(v2.Resize(round(size * 8 / 7))(img))
 
@@ -138,13 +132,6 @@ class Stream(ImageSet):
 
     def epoch(self, e=0, start=0):
         """The batches of epoch `e`; image i is a function of (seed, e, i) alone.
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
 
         Raises
         ------

@@ -121,10 +121,6 @@ def read_progress(path):
     """What is kept: exercise -> 'attempted' or 'right'.
 
     A damaged file is laid aside, with a sentence
-
-    Parameters
-    ----------
-    path
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -168,17 +164,6 @@ _failed: dict = {}  # exercise -> its failed attempts in this session
 def show_verdict(verdict, text, name=None, hints=(), once=False):
     """Print a verdict; note an attempt at exercise `name`; after each failure show one more of the
     `hints`
-
-    Parameters
-    ----------
-    verdict
-    text
-    name
-        default: None
-    hints
-        default: ()
-    once
-        default: False
     """
     print(f"{verdict}: {text}")
     if name and verdict != "not attempted" and progress_file():

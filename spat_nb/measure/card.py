@@ -135,12 +135,7 @@ class Card:
         return _picture(self)
 
     def save(self, path):
-        """Write to a JSON file
-
-        Parameters
-        ----------
-        path
-        """
+        "Write to a JSON file"
         d = {**asdict(self), "checks": [asdict(c) for c in self.checks]}
         with write_aside(path) as part:
             part.write_text(json.dumps(_plain(d), allow_nan=False), encoding="utf-8")
@@ -150,14 +145,6 @@ class Card:
         """Read what `save` wrote.
 
         FileNotFoundError, or ValueError where the file is damaged or no card
-
-        Parameters
-        ----------
-        path
-
-        Returns
-        -------
-        Card
 
         Raises
         ------

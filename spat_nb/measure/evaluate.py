@@ -121,12 +121,7 @@ class _Run:
             a += [-1] * len(x)  # -1: not asked (yet)
 
     def work(self, least):
-        """Run all stages in which `least` images wait; yields after each batch
-
-        Parameters
-        ----------
-        least
-        """
+        "Run all stages in which `least` images wait; yields after each batch"
         for s in self.stages.values():
             while s.waiting >= least:
                 yield self.step(s)
@@ -176,13 +171,7 @@ class _Run:
         return z.argmax(1)
 
     def doubt(self, x, y):
-        """What the cascades have to say about the model
-
-        Parameters
-        ----------
-        x
-        y
-        """
+        "What the cascades have to say about the model"
         for k, a in self.attacks.items():
             if not getattr(a, "check", None):
                 continue

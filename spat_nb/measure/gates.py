@@ -62,12 +62,7 @@ def _weights(net):
 
 
 def g1(t):
-    """Rules of the game: the model's, then the attack's
-
-    Parameters
-    ----------
-    t
-    """
+    "Rules of the game: the model's, then the attack's"
     again, odd = (
         share_off(t.ask(t.all), t.z),
         share_off(t.ask(t.all[::2]), t.z[::2]) if t.n > 2 else None,
@@ -145,12 +140,7 @@ def _climb(t):
 
 
 def g2(t):
-    """Order: FGSM, PGD-20, PGD-100, and yours
-
-    Parameters
-    ----------
-    t
-    """
+    "Order: FGSM, PGD-20, PGD-100, and yours"
     names = ["FGSM", f"PGD-{t.short}", f"PGD-{t.long}"]
     t.run(names[0], fgsm(t.ball))
     t.run(names[1], t.pgd(t.short))
@@ -162,12 +152,7 @@ def g2(t):
 
 
 def g3(t):
-    """Convergence: the loss does not fall, and twice the steps find nothing
-
-    Parameters
-    ----------
-    t
-    """
+    "Convergence: the loss does not fall, and twice the steps find nothing"
     _climb(t)
     if not t.flight:
         yield from skipped("G3", "no gradient flows, so there is no climb")
@@ -201,12 +186,7 @@ def g3(t):
 
 
 def g4(t):
-    """Starts: a second and third climb find nothing
-
-    Parameters
-    ----------
-    t
-    """
+    "Starts: a second and third climb find nothing"
     first = f"PGD-{t.long}"
     stand, times = _climb(t), t.k(3, 2)
     for i in range(2, times + 1):
@@ -216,12 +196,7 @@ def g4(t):
 
 # %% ../../nbs/21_trust.ipynb #1cdfa646
 def g5(t):
-    """Sweep: accuracy falls with eps, and to chance where every image may be grey
-
-    Parameters
-    ----------
-    t
-    """
+    "Sweep: accuracy falls with eps, and to chance where every image may be grey"
     grey = t.ball.norm(t.x - (t.ball.lo + t.ball.hi) / 2).max().item()
     t.radii = [e for k in (0.5, 1, 2, 4) if (e := k * t.ball.eps) < grey] + [max(grey, t.ball.eps)]
     names = [f"eps {e:.4g}" for e in t.radii]

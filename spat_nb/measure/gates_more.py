@@ -68,12 +68,7 @@ def _false(t, h=1e-3, draws=4):
 
 
 def g7(t):
-    """Slopes: none is zero, and they are the function's own
-
-    Parameters
-    ----------
-    t
-    """
+    "Slopes: none is zero, and they are the function's own"
     losses = {
         "ce": ce,
         **({"dlr": dlr} if t.z.shape[1] > 2 else {"margin": margin}),
@@ -106,10 +101,6 @@ def _unsaid(z, y):
 def g8(t):
     """Scale and loss: others find no more than cross-entropy as it is, and the logits are as large
     as what is known
-
-    Parameters
-    ----------
-    t
     """
     s, base = 4 / max(-margin(t.ask(t.x), t.y).median().item(), 1e-6), f"PGD-{t.short}"
     t.run(base, t.pgd(t.short))
@@ -133,12 +124,7 @@ def g8(t):
 
 # %% ../../nbs/21_trust.ipynb #a9be1a38
 def g9(t):
-    """Strength: APGD, towards targets too
-
-    Parameters
-    ----------
-    t
-    """
+    "Strength: APGD, towards targets too"
     # an attack is run once, whoever asks for it
     list(g4(t))
     list(g8(t))
@@ -206,12 +192,7 @@ def distil(
 
 
 def g6(t):
-    """No gradients: Square and transfer find no more
-
-    Parameters
-    ----------
-    t
-    """
+    "No gradients: Square and transfer find no more"
     white, queries = t.worst() if t.white else t.stands["clean"], t.k(1000, 100)
     if isinstance(t.ball, L1):
         yield t.check("G6 square", note="Square is for Linf and L2")
@@ -242,12 +223,7 @@ def _value(r):
 
 
 def g10(t):
-    """Checkpoints: best and last, chosen on validation images
-
-    Parameters
-    ----------
-    t
-    """
+    "Checkpoints: best and last, chosen on validation images"
     given, history = t.given.get("checkpoints"), t.given.get("history")
     if given is None:
         yield t.check("G10 both", note="give checkpoints=dict(best=..., last=...)")
@@ -270,12 +246,7 @@ def g10(t):
 
 
 def g11(t):
-    """Seeds: at least three
-
-    Parameters
-    ----------
-    t
-    """
+    "Seeds: at least three"
     seeds = t.given.get("seeds")
     if seeds is None:
         yield t.check("G11 seeds", note="give seeds=[...], an accuracy or Record of each")

@@ -26,10 +26,6 @@ def marks_of(x):
     """A number for each image: equal where its pixels are, to 16 bits.
 
     Devices do not divide by 255 in quite the same way
-
-    Parameters
-    ----------
-    x
     """
     grid = (x.detach().float().cpu() * 65535).round().to(torch.int32).contiguous()
     shape = repr(tuple(x.shape[1:])).encode()
@@ -69,13 +65,6 @@ def _other(old, new):
 class Journal:
     """What every finished step gave, in a file that is never half written; without a path nothing
     is kept.
-
-    Parameters
-    ----------
-    path
-    key
-    streams
-        default: ()
 
     Raises
     ------

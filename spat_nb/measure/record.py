@@ -25,14 +25,7 @@ __all__ = ['answers_as_classes', 'Record']
 
 # %% ../../nbs/20_evaluate.ipynb #3b1ad773
 def answers_as_classes(y, n, c):
-    """`y`, where it is one label for each image
-
-    Parameters
-    ----------
-    y
-    n
-    c
-    """
+    "`y`, where it is one label for each image"
     if check_labels(y, n, c).ndim == 1:
         return y
     raise ValueError(
@@ -128,33 +121,11 @@ class Record:
         ).all(0)
 
     def accuracy(self, name: str = "clean") -> float:
-        """Share of images answered right, in [0,1]
-
-        Parameters
-        ----------
-        name : str
-            default: "clean"
-
-        Returns
-        -------
-        float
-        """
+        "Share of images answered right, in [0,1]"
         return self.correct(name).double().mean().item()
 
     def interval(self, name: str = "clean", level: float = 0.95) -> tuple:
-        """Wilson interval of the accuracy
-
-        Parameters
-        ----------
-        name : str
-            default: "clean"
-        level : float
-            default: 0.95
-
-        Returns
-        -------
-        tuple
-        """
+        "Wilson interval of the accuracy"
         return wilson(int(self.correct(name).sum()), len(self.y), level)
 
     def per_class(
@@ -224,14 +195,7 @@ class Record:
 
     # pandas.DataFrame, a row per attack: n, accuracy, lo, hi, weakest_class, weakest
     def table(self, level: float = 0.95):
-        """One line for each attack, and the worst case over all of them where there are several
-
-        Parameters
-        ----------
-        level : float
-            pandas.DataFrame, a row per attack: n, accuracy, lo, hi, weakest_class, weakest
-            (default: 0.95)
-        """
+        "One line for each attack, and the worst case over all of them where there are several"
         import pandas as pd
 
         rows = [
@@ -373,12 +337,7 @@ class Record:
         )
 
     def save(self, path):
-        """Write to a JSON file
-
-        Parameters
-        ----------
-        path
-        """
+        "Write to a JSON file"
         d = dict(
             y=self.y.tolist(),
             preds={k: v.tolist() for k, v in self.preds.items()},
@@ -393,14 +352,6 @@ class Record:
         """Read what `save` wrote.
 
         FileNotFoundError, or ValueError where the file is damaged or no record
-
-        Parameters
-        ----------
-        path
-
-        Returns
-        -------
-        Record
 
         Raises
         ------

@@ -26,12 +26,6 @@ __all__ = ['stream_for', 'logits_of', 'attacked', 'stages_of', 'outlook']
 def stream_for(device, seed, *key):
     """torch's random streams, seeded by all these for a while; then as they were. A seed of None
     leaves them alone
-
-    Parameters
-    ----------
-    device
-    seed
-    *key
     """
     if seed is None:
         yield
@@ -49,13 +43,6 @@ def stream_for(device, seed, *key):
 
 def logits_of(model, x, classes=()):
     """(b,c), checked.
-
-    Parameters
-    ----------
-    model
-    x
-    classes
-        default: ()
 
     Raises
     ------
@@ -75,16 +62,6 @@ def logits_of(model, x, classes=()):
 def attacked(name, attack, ball, model, net, x, y):
     """(b,) answers of `model` to images that were attacked through `net`, after a check that the
     attack kept to the rules
-
-    Parameters
-    ----------
-    name
-    attack
-    ball
-    model
-    net
-    x
-    y
     """
     x_adv = attack(net, x.clone(), y.clone())
     if isinstance(x_adv, Tensor) and (lost := ~x_adv.isfinite().flatten(1).all(1)).any():
@@ -135,12 +112,7 @@ class _Stage:
         return sum(len(rows) for rows, *_ in self.held)
 
     def take(self, size):
-        """The first `size` images in line
-
-        Parameters
-        ----------
-        size
-        """
+        "The first `size` images in line"
         line = [torch.cat(t) for t in zip(*self.held)]
         self.held = [tuple(t[size:] for t in line)] if len(line[0]) > size else []
         return [t[:size] for t in line]
@@ -149,10 +121,6 @@ class _Stage:
 def stages_of(attacks):
     """name -> _Stage in an order in which each stands behind the one before it; the members of a
     cascade form a row
-
-    Parameters
-    ----------
-    attacks
     """
     stages = {"clean": _Stage("clean")}
     for k, a in attacks.items():
@@ -172,11 +140,6 @@ def stages_of(attacks):
 def outlook(stages, n):
     """Of `n` images: accuracies so far (who waits still stands), the share of (image, attack) pairs
     that are settled, the seconds left, and whether they are known in full
-
-    Parameters
-    ----------
-    stages
-    n
     """
     first = stages["clean"]
     alive: dict[str, int] = {}

@@ -27,12 +27,7 @@ __all__ = ['state_of', 'what_changed', 'Trial', 'share_off']
 
 # %% ../../nbs/21_trust.ipynb #0344608e
 def state_of(model):
-    """Copies of what an attack must leave alone
-
-    Parameters
-    ----------
-    model
-    """
+    "Copies of what an attack must leave alone"
     nets = networks(model)
 
     def copies(vs):
@@ -49,13 +44,7 @@ def state_of(model):
 
 
 def what_changed(before, after):
-    """Names of what differs
-
-    Parameters
-    ----------
-    before
-    after
-    """
+    "Names of what differs"
 
     def same(a, b):
         return a is b or (
@@ -154,12 +143,7 @@ class Trial:
         return max(least, round(full * self.cost))
 
     def ask(self, x):
-        """Logits (n,c) in pieces, without a graph
-
-        Parameters
-        ----------
-        x
-        """
+        "Logits (n,c) in pieces, without a graph"
         with torch.no_grad():
             return torch.cat([alike(logits(self.model, b), b) for b in x.split(self.size)])
 
@@ -167,15 +151,7 @@ class Trial:
         return pgd(ball or self.ball, steps, best=True, **kw)
 
     def images(self, name, attack, on, model):
-        """What `attack` makes of the images `on`
-
-        Parameters
-        ----------
-        name
-        attack
-        on
-        model
-        """
+        "What `attack` makes of the images `on`"
         try:
             with stream_for(self.x.device, self.seed, name):
                 return torch.cat(
@@ -242,13 +218,7 @@ class Trial:
         return self.stands[name].sum().item() / self.n
 
     def gap(self, a, b):
-        """By how many points more stands under `a` than under `b` (names or masks), and the interval
-
-        Parameters
-        ----------
-        a
-        b
-        """
+        "By how many points more stands under `a` than under `b` (names or masks), and the interval"
         a, b = (self.stands[v] if isinstance(v, str) else v for v in (a, b))
         return [100 * v for v in gap(int((a & ~b).sum()), int((b & ~a).sum()), self.n)]
 
@@ -257,14 +227,7 @@ class Trial:
         return check(name, *args, **{"limit": limits.get(name), **kw})
 
     def points(self, name, a, b):
-        """The check `name` of by how much more stands under `a` than under `b`
-
-        Parameters
-        ----------
-        name
-        a
-        b
-        """
+        "The check `name` of by how much more stands under `a` than under `b`"
 
         def say(v):
             return f"{v} {self.accuracy(v):.1%}"
@@ -277,11 +240,6 @@ class Trial:
 def share_off(a, b):
     """The largest difference of two rows of logits, over the mean length of a row, in %; without
     the classes that a mask has ruled out
-
-    Parameters
-    ----------
-    a
-    b
     """
     a, b = (v.masked_fill(ruled_out(b), 0) for v in (a, b))
     return (100 * (a - b).norm(dim=1).max() / b.norm(dim=1).mean().clamp_min(1e-12)).item()

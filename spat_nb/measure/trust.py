@@ -71,12 +71,6 @@ def _images(data, n, seed, device):
 def borrowed(model, device, seed):
     """`model` in eval mode; modes, statistics and the random streams (of the CPU and this device)
     go back to what they were
-
-    Parameters
-    ----------
-    model
-    device
-    seed
     """
     kept = [(b, b.clone()) for n in networks(model) for b in n.buffers()]
     with stream_for(device, seed, "trust"), eval_mode(model):

@@ -77,12 +77,6 @@ class Normalize(nn.Module):
 def make_slot(slot, factory, *args):
     """The layer `factory(*args)` of the slot `slot`.
 
-    Parameters
-    ----------
-    slot
-    factory
-    *args
-
     Raises
     ------
     TypeError

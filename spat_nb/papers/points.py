@@ -44,34 +44,17 @@ def dot(
 def linf(h, P):
     """-max_i |h_i - P_ji|: the nearest prototype in L_inf wins, the rule that fits the paper's
     training loss
-
-    Parameters
-    ----------
-    h
-    P
     """
     return -(h[:, None] - P).abs().amax(2)
 
 
 def l2(h, P):
-    """-||h - P_j||^2: the nearest prototype wins (`P2333/Max-Mahalanobis-Training`)
-
-    Parameters
-    ----------
-    h
-    P
-    """
+    "-||h - P_j||^2: the nearest prototype wins (`P2333/Max-Mahalanobis-Training`)"
     return -(h[:, None] - P).square().sum(2)
 
 
 def cosine(h, P):
-    """cos(h,P_j) (`psmmettes/hpn`)
-
-    Parameters
-    ----------
-    h
-    P
-    """
+    "cos(h,P_j) (`psmmettes/hpn`)"
     return F.normalize(h, dim=1) @ F.normalize(P, dim=1).T
 
 

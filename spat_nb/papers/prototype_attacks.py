@@ -155,15 +155,7 @@ class Aimed:
         return self.attack.ball
 
     def at(self, rank, model, x, y):
-        """Towards the class that the model ranks so (0: first), as it answers now
-
-        Parameters
-        ----------
-        rank
-        model
-        x
-        y
-        """
+        "Towards the class that the model ranks so (0: first), as it answers now"
         with torch.no_grad():
             t = logits(model, x).topk(rank + 1, 1).indices[:, rank]
         with ruled(model, self.rule):

@@ -100,11 +100,6 @@ def gain(
 def follow_up(s, b):
     """Over the classes: correlation of the share of steps in which p_y rose with the gain in
     accuracy under AutoAttack; 0 where one of them does not vary
-
-    Parameters
-    ----------
-    s
-    b
     """
     rate = [s["extra"]["flips"]["0.1"][c]["p_y rose"] for c in s["classes"]]
 

@@ -161,12 +161,7 @@ class Checkpoint(Callback):
         self.begun: dict[str, Any] = {}  # what the run is made of, once it has begun
 
     def facts(self, learner):
-        """What must be equal for a run to go on, as far as numbers and texts say it
-
-        Parameters
-        ----------
-        learner
-        """
+        "What must be equal for a run to go on, as far as numbers and texts say it"
         facts = dict(
             epochs=learner.epochs,
             lr=learner.lr,
@@ -180,12 +175,7 @@ class Checkpoint(Callback):
         return json.loads(json.dumps({**facts, **self.config}))
 
     def begin(self, learner):
-        """Note what the run is made of, before it moves
-
-        Parameters
-        ----------
-        learner
-        """
+        "Note what the run is made of, before it moves"
         self.begun = dict(
             facts=self.facts(learner), made=_made(learner), fixed=_fixed(learner.model)
         )
@@ -194,12 +184,7 @@ class Checkpoint(Callback):
         return [c for c in learner.callbacks if type(c).state is not Callback.state]
 
     def other(self, tree):
-        """How the file belongs to another run, in words; '' where it is this one
-
-        Parameters
-        ----------
-        tree
-        """
+        "How the file belongs to another run, in words; '' where it is this one"
         old, new = tree["facts"], self.begun["facts"]
         others = [
             f"{k} = {old.get(k)!r}, not {new.get(k)!r}"

@@ -97,13 +97,6 @@ class Share:
         """This process's rows of the batches of epoch `e`.
 
         An augmentation of whole batches is drawn whole, then cut; of files only the share is read
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
         """
         if not isinstance(self.train, Stream):
             for x, y in self.train.epoch(e, start):
@@ -224,12 +217,7 @@ class Devices(Callback):
         )
 
     def join(self, learner):
-        """Called by the Learner when it is made
-
-        Parameters
-        ----------
-        learner
-        """
+        "Called by the Learner when it is made"
         if self.shared_norm:
             share_norms(learner.model)
         learner.train = self.share = Share(learner.train, self.rank, self.of)
@@ -242,10 +230,6 @@ class Devices(Callback):
         """All begin from the same place with the first one's weights.
 
         ValueError where they do not stand at the same step
-
-        Parameters
-        ----------
-        learner
 
         Raises
         ------
@@ -268,11 +252,6 @@ class Devices(Callback):
     def backward(self, model, loss):
         """The gradient, the loss and batch norm's statistics of the whole batch, in one sum over
         all processes. Returns the loss
-
-        Parameters
-        ----------
-        model
-        loss
         """
         part = len(range(self.rank, self.share.whole, self.of)) / self.share.whole
         (loss * part).backward()
@@ -301,10 +280,6 @@ class Devices(Callback):
     def sum(self, x):
         """The sum over all processes.
 
-        Parameters
-        ----------
-        x
-
         Raises
         ------
         ConnectionError
@@ -321,18 +296,6 @@ class Devices(Callback):
     def evaluate(self, model, data, precision=None, **kw) -> Record:
         """`spat_nb.evaluate`, each process on its share of the images; all get the whole
         record
-
-        Parameters
-        ----------
-        model
-        data
-        precision
-            default: None
-        **kw
-
-        Returns
-        -------
-        Record
         """
         from accelerate.utils import gather_object
 

@@ -71,13 +71,6 @@ class Replay:
     def epoch(self, e=0, start=0):
         """The batches of epoch `e`, from step `start` on, which may be in the middle of a batch's
         replays
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
         """
         skip = start % self.m
         for x, y in self.train.epoch(e, start // self.m):
@@ -210,13 +203,7 @@ class Sentry(Callback):
         self.best.after_validate(learner)
 
     def back(self, learner, row):
-        """Once: the message, the old weights, the stop
-
-        Parameters
-        ----------
-        learner
-        row
-        """
+        "Once: the message, the old weights, the stop"
         b = self.best
         self.caught = (
             f"catastrophic overfitting at step {learner.done} of {learner.total}: robust accuracy {b.value:.3f}"  # noqa: E501

@@ -239,13 +239,7 @@ class Learner:
         self("after_epoch")
 
     def step(self, x, y):
-        """One optimiser step
-
-        Parameters
-        ----------
-        x
-        y
-        """
+        "One optimiser step"
         for g in self.opt.param_groups:
             g["lr"] = self.lr * self.schedule(self.done / self.total)
         self.model.train()
@@ -269,24 +263,13 @@ class Learner:
         return self.epoch * len(self.train) + self.batch  # steps done
 
     def evaluate(self, data, **attacks):
-        """A `Record` of the network as it stands
-
-        Parameters
-        ----------
-        data
-        **attacks
-        """
+        "A `Record` of the network as it stands"
         return (self.devices.evaluate if self.devices else evaluate)(
             self.model, data, self.precision, progress=False, **attacks
         )
 
     def log(self, **row):
-        """Add a row to the history: mean loss since the last one, and `row`
-
-        Parameters
-        ----------
-        **row
-        """
+        "Add a row to the history: mean loss since the last one, and `row`"
         v = self.check()
         self.history.append(
             dict(

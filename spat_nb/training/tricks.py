@@ -223,10 +223,6 @@ class EMA(Callback):
     def restore(self, model):
         """Put the average into `model`.
 
-        Parameters
-        ----------
-        model
-
         Raises
         ------
         ValueError
