@@ -206,13 +206,51 @@ def ascend(
     return s
 
 # %% ../../nbs/12_attack.ipynb #d55ba275
-def at_x(x, ball, generator=None):
-    "Start at the clean image"
+def at_x(
+    x: Tensor,  # (b,...) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,...) first point
+    """Start at the clean image
+
+    Parameters
+    ----------
+    x : Tensor
+        (b,...) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,...) first point
+    """
     return x
 
 
-def uniform(x, ball, generator=None):
-    "Start at a random point of the ball (Madry et al. 2018)"
+def uniform(
+    x: Tensor,  # (b,...) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,...) first point
+    """Start at a random point of the ball (Madry et al. 2018)
+
+    Parameters
+    ----------
+    x : Tensor
+        (b,...) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,...) first point
+    """
     return ball.uniform(x, generator)
 
 
@@ -240,7 +278,7 @@ def gaussian(
 
 
 def steepest(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
 ) -> Tensor:  # (b,...) proposal
     """One step of length `lr` in the ball's steepest direction: x + lr sign(g) for Linf, x + lr
     g/|g| for L2
@@ -248,6 +286,7 @@ def steepest(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
 
     Returns
     -------

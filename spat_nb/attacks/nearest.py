@@ -71,13 +71,44 @@ def reach(
     return torch.where(d.isfinite(), d, 0)
 
 # %% ../../nbs/14_minimal.ipynb #661e63cc
-def hair(z):  # (b,) what rounding may do to a difference of two logits
+def hair(
+    z: Tensor,  # (b,c) logits
+) -> Tensor:  # (b,) > 0
+    """How far rounding may move a difference of two logits: 1e-5 of their range
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) logits
+
+    Returns
+    -------
+    Tensor
+        (b,) > 0
+    """
     z = z.detach()
     return 1e-5 * (z.amax(1) - z.masked_fill(ruled_out(z), math.inf).amin(1))
 
 
 # (b,) bool: another class wins, and not by rounding alone, or there is no answer
-def fools(z, y):
+def fools(
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
+) -> Tensor:  # (b,) bool
+    """Does another class win by more than rounding, or is the answer NaN?
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) logits
+    y : Tensor
+        (b,) labels
+
+    Returns
+    -------
+    Tensor
+        (b,) bool
+    """
     return (margin(z, y) > hair(z)) | z.isnan().any(1)
 
 
@@ -130,7 +161,26 @@ class Nearest:
         return self
 
 # %% ../../nbs/14_minimal.ipynb #e59fd545
-def unit_of(norm):
+def unit_of(
+    norm: type,  # the class Linf or L2
+) -> Ball:  # of radius 1
+    """The ball by which a distance is measured.
+
+    Parameters
+    ----------
+    norm : type
+        the class Linf or L2
+
+    Returns
+    -------
+    Ball
+        of radius 1
+
+    Raises
+    ------
+    TypeError
+        for what is neither Linf nor L2
+    """
     if norm in (Linf, L2):
         return norm(1.0)
     raise TypeError(
@@ -138,7 +188,21 @@ def unit_of(norm):
     )
 
 
-def counts(**named):
+def counts(
+    **named,  # name=number
+):
+    """Refuse what is no count.
+
+    Parameters
+    ----------
+    **named
+        name=number
+
+    Raises
+    ------
+    ValueError
+        for a number below 0, or one that is not whole
+    """
     for k, v in named.items():
         if v < 0 or v != int(v):
             raise ValueError(f"{k} is {v}; give a whole number >= 0.")
@@ -156,9 +220,25 @@ def _warn_flat(f, x, y):
         )
 
 
-def seek(model, x, y, search):
+def seek(
+    model: ModelFunction,  # pixels (b,...) to logits (b,c)
+    x: Tensor,  # (b,...) clean images
+    y: Tensor,  # (b,) labels, or (b,c) probabilities
+    search,  # what looks for the nearest point of those that are answered right
+):
     """What all three share: checks, eval mode, float32 or float64, and a search over those images
     only that are answered right
+
+    Parameters
+    ----------
+    model : ModelFunction
+        pixels (b,...) to logits (b,c)
+    x : Tensor
+        (b,...) clean images
+    y : Tensor
+        (b,) labels, or (b,c) probabilities
+    search
+        what looks for the nearest point of those that are answered right
     """
     with door(model, x, y) as (m, x, y):
         x_adv, f = x.clone(), lambda x: alike(logits(m, x), x)

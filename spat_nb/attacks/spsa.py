@@ -82,7 +82,7 @@ class _Sloped(torch.autograd.Function):
 
 # %% ../../nbs/15_queries.ipynb #f99e2f08
 def adam(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
 ) -> Tensor:  # (b,...) proposal
     """x + lr m/sqrt(v), the running means of the gradient and of its square without their bias
     (Kingma & Ba 2015, algorithm 1)
@@ -90,6 +90,7 @@ def adam(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
 
     Returns
     -------

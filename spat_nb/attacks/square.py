@@ -51,8 +51,24 @@ def side(
     return min(max(round((p * h * w) ** 0.5), 1), h, w)
 
 # %% ../../nbs/15_queries.ipynb #c9bc9e51
-def coin(x, generator):
-    "-1 or +1 in the shape of `x`"
+def coin(
+    x: Tensor,  # gives shape, dtype and device
+    generator: torch.Generator | None,  # random stream; None: torch's own
+) -> Tensor:  # in the shape and dtype of `x`
+    """-1 or +1 in the shape of `x`
+
+    Parameters
+    ----------
+    x : Tensor
+        gives shape, dtype and device
+    generator : torch.Generator | None
+        random stream; None: torch's own
+
+    Returns
+    -------
+    Tensor
+        in the shape and dtype of `x`
+    """
     return torch.where(rand_like(x, generator=generator) < 0.5, -1.0, 1.0).to(x.dtype)
 
 
@@ -72,8 +88,27 @@ def _pixels(x, s, generator):
     return (top * w + left)[:, None, None] + _corner(s, w, x.device)
 
 # %% ../../nbs/15_queries.ipynb #cd31c4e0
-def stripes(x, ball, generator=None):
-    "Start at vertical stripes: every column of every channel at +eps or -eps"
+def stripes(
+    x: Tensor,  # (b,ch,h,w) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,ch,h,w) first point
+    """Start at vertical stripes: every column of every channel at +eps or -eps
+
+    Parameters
+    ----------
+    x : Tensor
+        (b,ch,h,w) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,ch,h,w) first point
+    """
     return x + ball.eps * coin(x[:, :, :1], generator)
 
 
@@ -147,9 +182,27 @@ def bump(
     return _unit(torch.cat([_hill(s // 2, s, like), -_hill(s - s // 2, s, like)]))
 
 # %% ../../nbs/15_queries.ipynb #d3547a5b
-def tiles(x, ball, generator=None):
+def tiles(
+    x: Tensor,  # (b,ch,h,w) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,ch,h,w) first point
     """Start at a quilt of bumps, lying or standing, with a sign for each channel, of length eps in
     all
+
+    Parameters
+    ----------
+    x : Tensor
+        (b,ch,h,w) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,ch,h,w) first point
     """
     s = max(min(x.shape[2:]) // 5, 1)
     rows, cols = (n // s for n in x.shape[2:])

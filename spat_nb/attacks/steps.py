@@ -28,7 +28,7 @@ __all__ = ['TOGETHER', 'momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apg
 
 # %% ../../nbs/13_steps.ipynb #1e88d092
 def momentum(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
     mu: float = 1.0,  # share of the old direction that is kept; 1 adds up all slopes, 0 forgets
 ) -> Tensor:  # (b,...) proposal
     """m = mu m + g/mean|g|, then a step of length `lr` in the ball's steepest direction for m (Dong
@@ -37,6 +37,7 @@ def momentum(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
     mu : float
         share of the old direction that is kept; 1 adds up all slopes, 0 forgets (default: 1.0)
 
@@ -88,9 +89,27 @@ def mim(
     )
 
 # %% ../../nbs/13_steps.ipynb #42d68a05
-def rim(x, ball, generator=None):
+def rim(
+    x: Tensor,  # (b,...) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,...) first point, inside the box
     """A random point at the distance eps exactly, then cut at the box: x + eps u/||u|| in the
     ball's own norm (Croce & Hein's official code)
+
+    Parameters
+    ----------
+    x : Tensor
+        (b,...) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,...) first point, inside the box
     """
     u = ball.noise(x, generator)
     return (x + u * bview(ball.eps / ball.norm(u).clamp_min(1e-12), u)).clamp(ball.lo, ball.hi)
@@ -134,7 +153,7 @@ def _look_back(s, o, k, rho):
 
 
 def adaptive(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
     rho: float = 0.75,  # share of an interval's steps that must go up, or the step size is halved
     a: float = 0.75,  # how much of the step is new; 1-a is momentum
 ) -> Tensor:  # (b,...) proposal
@@ -146,6 +165,7 @@ def adaptive(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
     rho : float
         share of an interval's steps that must go up, or the step size is halved (default: 0.75)
     a : float
@@ -297,6 +317,7 @@ class Targeted:
 
     @property
     def ball(self):
+        "The ball of its attack"
         return self.attack.ball
 
     def __call__(self, model, x, y):

@@ -25,9 +25,9 @@ __all__ = ['rho', 'account', 'tally', 'class_means', 'class_errors', 'pooled']
 
 # %% ../../nbs/32_fairness.ipynb #276a85a4
 def rho(
-    avg: float,
-    worst: float,  # of the method, in any unit
-    avg0: float,
+    avg: float,  # of the method, in any unit
+    worst: float,  # of the method
+    avg0: float,  # of its baseline, above 0
     worst0: float,  # of its baseline, above 0
 ) -> float:
     """Relative gain of the worst class minus relative loss of the average.
@@ -37,9 +37,11 @@ def rho(
     Parameters
     ----------
     avg : float
-    worst : float
         of the method, in any unit
+    worst : float
+        of the method
     avg0 : float
+        of its baseline, above 0
     worst0 : float
         of its baseline, above 0
 
@@ -60,7 +62,7 @@ def rho(
 
 
 def account(
-    new: Record,
+    new: Record,  # answers of the method
     base: Record,  # answers to the same images
     attack: str,  # a column of both
     weak: int,  # the class that is to be helped, chosen on other images
@@ -72,6 +74,7 @@ def account(
     Parameters
     ----------
     new : Record
+        answers of the method
     base : Record
         answers to the same images
     attack : str

@@ -64,7 +64,7 @@ def symmetry(
 def if_symmetric(
     C: Tensor,  # (K,K) counts
     times: int = 1000,  # number of draws
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> Tensor:  # (times,K,K)
     """What luck alone produces: each confusion of i and j goes either way with probability 1/2
     (classes of equal size)
@@ -76,7 +76,7 @@ def if_symmetric(
     times : int
         number of draws (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------

@@ -69,6 +69,7 @@ class Diagnosis:
 
     @property
     def strongest(self):
+        "The attack that leaves least; 'clean' where there is none"
         return min(self.record.attacks or ["clean"], key=self.record.accuracy)
 
     def table(self, name: str | None = None):  # pandas.DataFrame, a row per class

@@ -68,7 +68,7 @@ def if_equal(
     n: Tensor,  # (K,) images of each class
     p: float,  # accuracy that all of them share
     times: int = 1000,  # number of draws
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> Tensor:  # (times,K) accuracies
     """What luck alone produces: accuracies measured on `n` images of each class, were all classes
     equally robust
@@ -82,7 +82,7 @@ def if_equal(
     times : int
         number of draws (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------
@@ -97,7 +97,7 @@ def redraw(
     y: Tensor,  # (n,) labels
     ok: Tensor,  # (a,n) bool: which images are right, for each of `a` attacks (or networks)
     times: int = 1000,  # number of draws
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> Tensor:  # (times,a,K) accuracies; classes without images are left out
     """The bootstrap: class accuracies on `times` test sets, drawn class by class with replacement;
     all rows of `ok` get the same images
@@ -111,7 +111,7 @@ def redraw(
     times : int
         number of draws (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------
@@ -189,7 +189,7 @@ def measures(
     name: str,  # 'clean', an attack, or 'worst'
     level: float = 0.95,  # confidence
     times: int = 1000,  # draws of the bootstrap
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ):  # pandas.DataFrame, a row per measure: value, lo, hi, equal_lo, equal_hi
     """`disparity` of a record with basic bootstrap intervals over images, and the range that equal
     classes would show by luck
@@ -205,7 +205,7 @@ def measures(
     times : int
         draws of the bootstrap (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------

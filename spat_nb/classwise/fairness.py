@@ -23,9 +23,9 @@ __all__ = ['trades_parts', 'FAWA', 'CFA', 'CFATrades', 'WAT', 'dafa_weights', 'D
 
 # %% ../../nbs/32_fairness.ipynb #940b9251
 def trades_parts(
-    model: ModelFunction,
-    x: Tensor,
-    y: Tensor,
+    model: ModelFunction,  # pixels (b,...) to logits (b,c)
+    x: Tensor,  # (b,...) pixels in [0,1]
+    y: Tensor,  # (b,) labels
     attack: AttackFunction,  # as in `trades`
 ) -> tuple:  # CE at x (b,), KL(p(x) || p(x_adv)) (b,), logits at x_adv (b,c)
     """The terms of `trades`, sample by sample
@@ -33,8 +33,11 @@ def trades_parts(
     Parameters
     ----------
     model : ModelFunction
+        pixels (b,...) to logits (b,c)
     x : Tensor
+        (b,...) pixels in [0,1]
     y : Tensor
+        (b,) labels
     attack : AttackFunction
         as in `trades`
 
@@ -60,17 +63,17 @@ class FAWA(Callback):
     start : int
         epochs before the first (default: 50)
     valid
-        default: None
+        validation `Batches`; not needed for the plain average (default: None)
     least : float
-        of FAWA: validation `Batches`, and the gate in [0,1] (default: 0.0)
+        the gate: robust accuracy of the worst validation class, in [0,1] (default: 0.0)
     """
 
     def __init__(
         self,
         decay: float = 0.85,  # share of the old average
         start: int = 50,  # epochs before the first
-        valid=None,
-        least: float = 0.0,  # of FAWA: validation `Batches`, and the gate in [0,1]
+        valid=None,  # validation `Batches`; not needed for the plain average
+        least: float = 0.0,  # the gate: robust accuracy of the worst validation class, in [0,1]
     ):
         self.decay = decay
         self.start = start
@@ -155,15 +158,22 @@ class CFATrades(CFA):
     Parameters
     ----------
     c : int
+        number of classes
     l1 : float
-        default: 0.3
+        added to t_k: the radius is (l1+t_k) eps (default: 0.3)
     l2 : float
-        default: 0.5
+        added to t_k: the weight is (l2+t_k) beta (default: 0.5)
     beta : float
-        default: 6.0
+        of TRADES, > 0 (default: 6.0)
     """
 
-    def __init__(self, c: int, l1: float = 0.3, l2: float = 0.5, beta: float = 6.0):
+    def __init__(
+        self,
+        c: int,  # number of classes
+        l1: float = 0.3,  # added to t_k: the radius is (l1+t_k) eps
+        l2: float = 0.5,  # added to t_k: the weight is (l2+t_k) beta
+        beta: float = 6.0,  # of TRADES, > 0
+    ):
         super().__init__(c, l1)
         self.l2, self.beta = l2, beta
 
@@ -203,6 +213,7 @@ class WAT(Callback):
     @property
     # (c+1,), the last one is the average's
     def w(self):
+        "(c,) the weight of each class, 1 on average"
         return self.valid.c * (self.eta * self.total).softmax(0)
 
     def __call__(self, model, x, y, attack):
@@ -270,17 +281,17 @@ class DAFA(Callback):
     warmup : int
         epochs of plain TRADES (default: 70)
     lam : float
-        default: 1.0
+        how much is moved between the classes (default: 1.0)
     beta : float
-        how much is moved; of TRADES (default: 6.0)
+        of TRADES (default: 6.0)
     """
 
     def __init__(
         self,
         c: int,  # number of classes
         warmup: int = 70,  # epochs of plain TRADES
-        lam: float = 1.0,
-        beta: float = 6.0,  # how much is moved; of TRADES
+        lam: float = 1.0,  # how much is moved between the classes
+        beta: float = 6.0,  # of TRADES
     ):
         self.warmup, self.lam, self.beta, self.V, self.S = (
             warmup,

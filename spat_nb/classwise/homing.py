@@ -83,7 +83,24 @@ class Cut(nn.Module):
         return torch.cat([z[:, : self.k], z[:, self.k + 1 :]], 1)
 
 # %% ../../nbs/30_classwise.ipynb #c52ea1a8
-def answers_of(model, x):
+def answers_of(
+    model: ModelFunction,  # pixels to logits
+    x: Tensor,  # (n,ch,h,w) pixels in [0,1]
+) -> Tensor:  # (n,) classes
+    """The class that a model answers for each image, 256 at a time
+
+    Parameters
+    ----------
+    model : ModelFunction
+        pixels to logits
+    x : Tensor
+        (n,ch,h,w) pixels in [0,1]
+
+    Returns
+    -------
+    Tensor
+        (n,) classes
+    """
     with eval_mode(model), torch.no_grad():
         return torch.cat([logits(model, b).argmax(1) for b in x.split(256)])
 
@@ -224,7 +241,7 @@ def norm_agreement(
     name: str,  # 'clean' or an attack
     level: float = 0.95,  # confidence
     times: int = 1000,  # draws of the bootstrap
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> tuple:  # rho, lo, hi
     """Spearman of R_k and ||W_k||, with a basic bootstrap interval over images.
 
@@ -243,7 +260,7 @@ def norm_agreement(
     times : int
         draws of the bootstrap (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------

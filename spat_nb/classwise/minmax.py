@@ -37,7 +37,7 @@ class FRL(Callback):
     rates
         of the clean and the boundary weight (default: (0.05, 0.1))
     remargin : float
-        default: 0.2
+        move the radii too, not the weights alone (default: 0.2)
     cap : float
         rate and largest factor of the radius; 0: radii stay (default: 3.0)
     """
@@ -48,7 +48,7 @@ class FRL(Callback):
         d: float = 0.07,  # excess error that is let pass
         beta: float = 1.5,  # of TRADES
         rates=(0.05, 0.1),  # of the clean and the boundary weight
-        remargin: float = 0.2,
+        remargin: float = 0.2,  # move the radii too, not the weights alone
         cap: float = 3.0,  # rate and largest factor of the radius; 0: radii stay
     ):
         self.valid, self.d, self.beta, self.rates, self.remargin, self.cap, self.lam = (
@@ -64,10 +64,12 @@ class FRL(Callback):
     @property
     # (2,c), rows sum to 1
     def w(self):
+        "(2,c) weights of the clean and the boundary term"
         return 1 / self.valid.c + self.lam[:2] - self.lam[:2].mean(1, keepdim=True)
 
     @property
     def v(self):
+        "(c,) factor of each class's radius"
         return (2 * self.lam[2]).exp().clamp(0.98, self.cap)
 
     def __call__(self, model, x, y, attack):
@@ -138,6 +140,7 @@ class CFOL(Callback):
 
     @property
     def q(self):
+        "(c,) how likely each class is to be drawn"
         return self.gamma / len(self.w) + (1 - self.gamma) * self.w.cpu().softmax(0)
 
     def draw(self, g):

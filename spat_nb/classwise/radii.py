@@ -223,25 +223,28 @@ def score(
 
 
 def fit_power(
-    model: nn.Module,
-    data,
-    attack: AttackFunction,  # a network, validation `Batches`, an attack
-    powers=(0.0, 0.25, 0.5, 0.75, 1.0),  # to choose from
-) -> float:
+    model: nn.Module,  # with a linear `head`
+    data,  # validation `Batches`
+    attack: AttackFunction,  # on these images
+    powers=(0.0, 0.25, 0.5, 0.75, 1.0),  # to choose from, in [0,1]
+) -> float:  # in [0,1]
     """The power of I1 with the best `score` under attack
 
     Parameters
     ----------
     model : nn.Module
+        with a linear `head`
     data
+        validation `Batches`
     attack : AttackFunction
-        a network, validation `Batches`, an attack
+        on these images
     powers
-        to choose from (default: (0.0, 0.25, 0.5, 0.75, 1.0))
+        to choose from, in [0,1] (default: (0.0, 0.25, 0.5, 0.75, 1.0))
 
     Returns
     -------
     float
+        in [0,1]
     """
     return max(
         powers, key=lambda g: score(1 - class_errors(normalised(model, g), data, attack).sum(0))
@@ -249,9 +252,9 @@ def fit_power(
 
 
 def fit_bias(
-    model: nn.Module,
-    data,
-    attack: AttackFunction,  # a network, validation `Batches`, an attack
+    model: nn.Module,  # with a linear `head`
+    data,  # validation `Batches`
+    attack: AttackFunction,  # on these images
     rounds: int = 8,  # looks at the validation images
     step: float = 0.5,  # in logits per unit of accuracy
 ) -> Tensor:  # (c,) the bias with the best `score` on the way, 0 among them
@@ -260,9 +263,11 @@ def fit_bias(
     Parameters
     ----------
     model : nn.Module
+        with a linear `head`
     data
+        validation `Batches`
     attack : AttackFunction
-        a network, validation `Batches`, an attack
+        on these images
     rounds : int
         looks at the validation images (default: 8)
     step : float

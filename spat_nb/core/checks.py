@@ -159,8 +159,21 @@ def check_labels(
     )
 
 # %% ../../nbs/00_core.ipynb #7f8849a0
-def no_logits(z):
-    "The sentence for what a model returned in place of logits, with the way to reach them"
+def no_logits(
+    z,  # what the model returned
+) -> str:  # one sentence
+    """The sentence for what a model returned in place of logits, with the way to reach them
+
+    Parameters
+    ----------
+    z
+        what the model returned
+
+    Returns
+    -------
+    str
+        one sentence
+    """
     where = ""
     if isinstance(z, (tuple, list)) and len(z):
         where = "model(x)[0]"

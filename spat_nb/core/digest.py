@@ -55,7 +55,21 @@ def describe(
     return re.sub(r" at 0x\w+", "", repr(a))
 
 # %% ../../nbs/00_identity.ipynb #d9978667
-def short_hash(text):
+def short_hash(
+    text: str,  # of any length
+) -> str:  # '#' and 16 hexadecimal digits
+    """A short name of a text
+
+    Parameters
+    ----------
+    text : str
+        of any length
+
+    Returns
+    -------
+    str
+        '#' and 16 hexadecimal digits
+    """
     return "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ import types
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .digest import digest, short_hash
 
@@ -112,19 +112,65 @@ class Parts(dict):
         return hashlib.sha1(json.dumps(sorted(self.items())).encode()).hexdigest()
 
 
-def short_text(v):
+def short_text(
+    v,  # anything
+) -> str:  # at most 200 characters, no addresses
+    """What a thing says of itself, or a short name of that
+
+    Parameters
+    ----------
+    v
+        anything
+
+    Returns
+    -------
+    str
+        at most 200 characters, no addresses
+    """
     text = re.sub(r" at 0x\w+", "", repr(v))
     return text if len(text) <= 200 and "#" not in text else short_hash(text)
 
 
-def simple_text(v, deep=3):
-    "Is it a number, a text, or a short row of such?"
+def simple_text(
+    v,  # anything
+    deep=3,  # rows within rows that are looked into
+) -> bool:
+    """Is it a number, a text, or a short row of such?
+
+    Parameters
+    ----------
+    v
+        anything
+    deep
+        rows within rows that are looked into (default: 3)
+
+    Returns
+    -------
+    bool
+    """
     if type(v) in (list, tuple):
         return deep > 0 and len(v) <= 16 and all(simple_text(x, deep - 1) for x in v)
     return type(v) in PLAIN_TYPES or isinstance(v, np.generic)
 
 
-def tensor_text(t, values=True):
+def tensor_text(
+    t: Tensor,  # of any kind
+    values=True,  # its values too, not dtype and shape alone
+) -> str:  # dtype, shape, and values or their hash
+    """What a tensor is
+
+    Parameters
+    ----------
+    t : Tensor
+        of any kind
+    values
+        its values too, not dtype and shape alone (default: True)
+
+    Returns
+    -------
+    str
+        dtype, shape, and values or their hash
+    """
     told = f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}"
     if not values or t.is_meta:
         return told
@@ -133,8 +179,16 @@ def tensor_text(t, values=True):
     return f"{told} #{digest(t)[:16]}"
 
 
-def slots_of(v):
-    "The attributes of an object that its classes keep in slots"
+def slots_of(
+    v,  # any object
+):
+    """The attributes of an object that its classes keep in slots
+
+    Parameters
+    ----------
+    v
+        any object
+    """
     names = [s for c in type(v).__mro__ for s in [vars(c).get("__slots__", ())]]
     flat = [
         n
@@ -145,8 +199,16 @@ def slots_of(v):
     return {n: getattr(v, n) for n in flat if hasattr(v, n)}
 
 
-def attributes_of(v):
-    "What an object holds, without what `cached_property` has put there"
+def attributes_of(
+    v,  # any object
+):
+    """What an object holds, without what `cached_property` has put there
+
+    Parameters
+    ----------
+    v
+        any object
+    """
     cached = {
         k
         for c in type(v).__mro__
@@ -158,8 +220,21 @@ def attributes_of(v):
     }
 
 
-def meant(v):
-    "What an object stands for, where its class says so by `__identity__`, and its class"
+def meant(
+    v,  # any object
+) -> tuple:  # the object, its class
+    """What an object stands for, where its class says so by `__identity__`, and its class
+
+    Parameters
+    ----------
+    v
+        any object
+
+    Returns
+    -------
+    tuple
+        the object, its class
+    """
     for _ in range(9):
         if isinstance(v, type):
             break

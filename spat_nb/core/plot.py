@@ -63,8 +63,25 @@ def plain(
     return " " * text.startswith("_") + text.replace("$", r"\$")
 
 
-def new_axes(ax, size, rows=None, cols=None):
-    "`ax`, or new axes: one, or an array (rows,cols)"
+def new_axes(
+    ax,  # axes of matplotlib, or None for new ones
+    size,  # (width, height) of the figure in inches
+    rows=None,  # of axes; None: one alone
+    cols=None,  # of axes
+):
+    """`ax`, or new axes: one, or an array (rows,cols)
+
+    Parameters
+    ----------
+    ax
+        axes of matplotlib, or None for new ones
+    size
+        (width, height) of the figure in inches
+    rows
+        of axes; None: one alone (default: None)
+    cols
+        of axes (default: None)
+    """
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt

@@ -72,8 +72,27 @@ _RULES = {
 }
 
 
-def valid_setting(key, text, source):
-    "`text`, if it is a value of setting `key`"
+def valid_setting(
+    key: str,  # name of a setting
+    text: str,  # its value
+    source: str,  # where it stands, for the sentence
+) -> str:  # the same
+    """`text`, if it is a value of setting `key`
+
+    Parameters
+    ----------
+    key : str
+        name of a setting
+    text : str
+        its value
+    source : str
+        where it stands, for the sentence
+
+    Returns
+    -------
+    str
+        the same
+    """
     rule, mend = _RULES[key]
     if re.fullmatch(rule, text):
         return text

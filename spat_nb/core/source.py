@@ -33,8 +33,20 @@ def _undocumented(body):
     return body[1:] if isinstance(first, ast.Constant) and isinstance(first.value, str) else body
 
 
-def plain_tree(node):
-    "A syntax tree as text, without docstrings, places and what is empty"
+def plain_tree(
+    node,  # of `ast`, or a list of such
+) -> str:
+    """A syntax tree as text, without docstrings, places and what is empty
+
+    Parameters
+    ----------
+    node
+        of `ast`, or a list of such
+
+    Returns
+    -------
+    str
+    """
     if isinstance(node, list):
         return "[" + ",".join(map(plain_tree, node)) + "]"
     if not isinstance(node, ast.AST):
@@ -67,8 +79,16 @@ def _arguments(a):
     )
 
 
-def all_codes(code):
-    "The code object and all that lie in it"
+def all_codes(
+    code: types.CodeType,  # of a function or a module
+):
+    """The code object and all that lie in it
+
+    Parameters
+    ----------
+    code : types.CodeType
+        of a function or a module
+    """
     yield code
     for c in code.co_consts:
         if isinstance(c, types.CodeType):

@@ -41,7 +41,21 @@ def bview(
     return v.view(-1, *[1] * (x.ndim - 1))
 
 # %% ../../nbs/00_core.ipynb #55505bce
-def full_range(z):
+def full_range(
+    z: Tensor,  # (b,c) logits
+) -> Tensor:  # (b,c) in float32 where it was in half precision
+    """Logits in a dtype that has room for sums of them
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) logits
+
+    Returns
+    -------
+    Tensor
+        (b,c) in float32 where it was in half precision
+    """
     return z.float() if isinstance(z, Tensor) and z.dtype in (torch.float16, torch.bfloat16) else z
 
 

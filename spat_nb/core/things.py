@@ -53,12 +53,27 @@ __all__ = ['Things']
 
 # %% ../../nbs/00_identity.ipynb #7d1a9c01
 class Things:
-    "What things that are no code say of themselves; `Walk` adds functions, classes and modules"
+    """What things that are no code say of themselves; `Walk` adds functions, classes and modules
+
+    Parameters
+    ----------
+    weights
+        do values of weights count, not their shapes alone? (default: True)
+    ours
+        does the package's own code count? (default: True)
+    modes
+        does train or eval mode count? (default: True)
+    """
 
     KINDS: tuple = ()  # (type, method that looks at things of it), ...
     group: str | None  # module of ours whose fingerprint takes what is met now
 
-    def __init__(self, weights=True, ours=True, modes=True):
+    def __init__(
+        self,
+        weights=True,  # do values of weights count, not their shapes alone?
+        ours=True,  # does the package's own code count?
+        modes=True,  # does train or eval mode count?
+    ):
         self.weights, self.ours, self.modes = weights, ours, modes
         self.parts = Parts()
         self.met: dict[int, str] = {}

@@ -54,9 +54,24 @@ __all__ = ['Walk']
 
 # %% ../../nbs/00_identity.ipynb #ada28246
 class Walk(Things):
-    "Visits everything that an object is made of, the nearest first, each thing once"
+    """Visits everything that an object is made of, the nearest first, each thing once
 
-    def __init__(self, weights=True, ours=True, modes=True):
+    Parameters
+    ----------
+    weights
+        do values of weights count, not their shapes alone? (default: True)
+    ours
+        does the package's own code count? (default: True)
+    modes
+        does train or eval mode count? (default: True)
+    """
+
+    def __init__(
+        self,
+        weights=True,  # do values of weights count, not their shapes alone?
+        ours=True,  # does the package's own code count?
+        modes=True,  # does train or eval mode count?
+    ):
         super().__init__(weights, ours, modes)
         self.queue: deque[tuple] = deque()
         self.kept: list = []  # what has been met stays alive, so that no two have one id

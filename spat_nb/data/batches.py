@@ -326,6 +326,7 @@ class Batches(ImageSet):
 
     @property
     def shape(self):
+        "(ch,h,w) of an image"
         return tuple(self.x.shape[1:])
 
     def take(self, i):

@@ -97,13 +97,21 @@ class Pairs:
     """Batches (x, y) of a DataLoader, a Dataset or a list; triples and dicts are unpacked, empty
     batches left out.
 
+    Parameters
+    ----------
+    data
+        a DataLoader, a Dataset, or a list of batches
+
     Raises
     ------
     TypeError
         for what is none of these
     """
 
-    def __init__(self, data):
+    def __init__(
+        self,
+        data,  # a DataLoader, a Dataset, or a list of batches
+    ):
         what = repr(data) if isinstance(data, str) else f"a {type(data).__name__}"
         if isinstance(data, (str, Tensor, Mapping)) or not (
             hasattr(data, "__iter__") or hasattr(data, "__getitem__")

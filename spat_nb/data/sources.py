@@ -33,13 +33,16 @@ class Data(NamedTuple):
     Parameters
     ----------
     train : ImageSet
+        images to train on, shuffled
     valid : ImageSet
+        held-out images of the training set, to choose by
     test : ImageSet
+        images to judge on
     """
 
-    train: ImageSet
-    valid: ImageSet
-    test: ImageSet
+    train: ImageSet  # images to train on, shuffled
+    valid: ImageSet  # held-out images of the training set, to choose by
+    test: ImageSet  # images to judge on
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,19 @@ class resized_crop:
         return v2.RandomHorizontalFlip(0.5 * self.flip)(v2.RandomResizedCrop(size, self.scale)(img))
 
 
-def centre(img, size):
-    "The central square, after the shorter side was resized to 8/7 of `size`"
+def centre(
+    img,  # a PIL image, or a tensor (...,h,w)
+    size: int,  # height and width of the square, in pixels
+):
+    """The central square, after the shorter side was resized to 8/7 of `size`
+
+    Parameters
+    ----------
+    img
+        a PIL image, or a tensor (...,h,w)
+    size : int
+        height and width of the square, in pixels
+    """
     v2 = torchvision("transforms.v2")
     return v2.CenterCrop(size)(v2.Resize(round(size * 8 / 7))(img))
 

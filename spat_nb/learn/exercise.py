@@ -117,10 +117,21 @@ def _alone(path):
         yield
 
 
-def read_progress(path):
+def read_progress(
+    path: Path,  # a JSON file
+) -> dict:
     """What is kept: exercise -> 'attempted' or 'right'.
 
     A damaged file is laid aside, with a sentence
+
+    Parameters
+    ----------
+    path : Path
+        a JSON file
+
+    Returns
+    -------
+    dict
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -161,9 +172,32 @@ def _keep(name, right, once=False):
 _failed: dict = {}  # exercise -> its failed attempts in this session
 
 
-def show_verdict(verdict, text, name=None, hints=(), once=False):
+def show_verdict(
+    verdict: str,  # 'right', 'wrong', 'error' or 'not attempted'
+    text: str,  # what is told behind it
+    name: str | None = None,  # of an exercise; None: nothing is kept
+    hints: tuple = (),  # texts, from a nudge to the idea
+    once: bool = False,  # a first verdict stays
+) -> Verdict:
     """Print a verdict; note an attempt at exercise `name`; after each failure show one more of the
     `hints`
+
+    Parameters
+    ----------
+    verdict : str
+        'right', 'wrong', 'error' or 'not attempted'
+    text : str
+        what is told behind it
+    name : str | None
+        of an exercise; None: nothing is kept (default: None)
+    hints : tuple
+        texts, from a nudge to the idea (default: ())
+    once : bool
+        a first verdict stays (default: False)
+
+    Returns
+    -------
+    Verdict
     """
     print(f"{verdict}: {text}")
     if name and verdict != "not attempted" and progress_file():
@@ -181,12 +215,19 @@ class Guess:
     Parameters
     ----------
     question : str
+        one sentence
     value
+        the guess; `...` for none yet
     name : str | None
-        default: None
+        of an exercise; None: nothing is kept (default: None)
     """
 
-    def __init__(self, question: str, value, name: str | None = None):
+    def __init__(
+        self,
+        question: str,  # one sentence
+        value,  # the guess; `...` for none yet
+        name: str | None = None,  # of an exercise; None: nothing is kept
+    ):
         self.question, self.value, self.name = question, value, name
 
     def check(

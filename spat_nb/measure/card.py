@@ -60,6 +60,7 @@ class Card:
 
     @property
     def flags(self):
+        "The gates that flag, each once"
         return list(dict.fromkeys(c.gate for c in self.checks if c.verdict == "flag"))
 
     def __getitem__(self, name) -> Check:
@@ -68,6 +69,7 @@ class Card:
 
     @property
     def headline(self):
+        "The verdict and both accuracies, one sentence"
         said = f"flagged by {', '.join(self.flags)}" if self.flags else "no flag"
         return (
             f"{said}: {self.accuracy[self.claim]:.1%} under {self.claim},"

@@ -144,5 +144,22 @@ def check(
     return Check(name, figure, lo, hi, limit, verdict, r.asks, r.means, r.then, note)
 
 
-def skipped(gate, why):
+def skipped(
+    gate: str,  # 'G1'
+    why: str,  # one sentence
+) -> list:  # of `Check`s
+    """The checks of a gate that was not asked
+
+    Parameters
+    ----------
+    gate : str
+        'G1'
+    why : str
+        one sentence
+
+    Returns
+    -------
+    list
+        of `Check`s
+    """
     return [check(k, note=why) for k in RULES if k.split()[0] == gate and k not in WATCHED]

@@ -61,8 +61,16 @@ def _weights(net):
     return [p for n in networks(net) for p in n.parameters() if p.is_floating_point()]
 
 
-def g1(t):
-    "Rules of the game: the model's, then the attack's"
+def g1(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Rules of the game: the model's, then the attack's
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     again, odd = (
         share_off(t.ask(t.all), t.z),
         share_off(t.ask(t.all[::2]), t.z[::2]) if t.n > 2 else None,
@@ -139,8 +147,16 @@ def _climb(t):
     return t.run(f"PGD-{t.long}", recorded)
 
 
-def g2(t):
-    "Order: FGSM, PGD-20, PGD-100, and yours"
+def g2(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Order: FGSM, PGD-20, PGD-100, and yours
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     names = ["FGSM", f"PGD-{t.short}", f"PGD-{t.long}"]
     t.run(names[0], fgsm(t.ball))
     t.run(names[1], t.pgd(t.short))
@@ -151,8 +167,16 @@ def g2(t):
     yield max((t.points("G2 order", *p) for p in pairs), key=lambda c: c.lo)
 
 
-def g3(t):
-    "Convergence: the loss does not fall, and twice the steps find nothing"
+def g3(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Convergence: the loss does not fall, and twice the steps find nothing
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     _climb(t)
     if not t.flight:
         yield from skipped("G3", "no gradient flows, so there is no climb")
@@ -185,8 +209,16 @@ def g3(t):
         yield t.points("G3 doubling", f"PGD-{t.long // 2}", f"PGD-{t.long}")
 
 
-def g4(t):
-    "Starts: a second and third climb find nothing"
+def g4(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Starts: a second and third climb find nothing
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     first = f"PGD-{t.long}"
     stand, times = _climb(t), t.k(3, 2)
     for i in range(2, times + 1):
@@ -195,8 +227,16 @@ def g4(t):
     yield t.points("G4 starts", first, f"{first} x{times}")
 
 # %% ../../nbs/21_trust.ipynb #1cdfa646
-def g5(t):
-    "Sweep: accuracy falls with eps, and to chance where every image may be grey"
+def g5(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Sweep: accuracy falls with eps, and to chance where every image may be grey
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     grey = t.ball.norm(t.x - (t.ball.lo + t.ball.hi) / 2).max().item()
     t.radii = [e for k in (0.5, 1, 2, 4) if (e := k * t.ball.eps) < grey] + [max(grey, t.ball.eps)]
     names = [f"eps {e:.4g}" for e in t.radii]

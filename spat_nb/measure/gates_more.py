@@ -67,8 +67,16 @@ def _false(t, h=1e-3, draws=4):
     return torch.cat(errors)
 
 
-def g7(t):
-    "Slopes: none is zero, and they are the function's own"
+def g7(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Slopes: none is zero, and they are the function's own
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     losses = {
         "ce": ce,
         **({"dlr": dlr} if t.z.shape[1] > 2 else {"margin": margin}),
@@ -98,9 +106,16 @@ def _unsaid(z, y):
     return [(a - 1 / c) / said for a in (k / n, *wilson(k, n, 0.99))]
 
 
-def g8(t):
+def g8(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Scale and loss: others find no more than cross-entropy as it is, and the logits are as large
     as what is known
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
     """
     s, base = 4 / max(-margin(t.ask(t.x), t.y).median().item(), 1e-6), f"PGD-{t.short}"
     t.run(base, t.pgd(t.short))
@@ -123,8 +138,16 @@ def g8(t):
     )
 
 # %% ../../nbs/21_trust.ipynb #a9be1a38
-def g9(t):
-    "Strength: APGD, towards targets too"
+def g9(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Strength: APGD, towards targets too
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     # an attack is run once, whoever asks for it
     list(g4(t))
     list(g8(t))
@@ -191,8 +214,16 @@ def distil(
     return net.eval()
 
 
-def g6(t):
-    "No gradients: Square and transfer find no more"
+def g6(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """No gradients: Square and transfer find no more
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     white, queries = t.worst() if t.white else t.stands["clean"], t.k(1000, 100)
     if isinstance(t.ball, L1):
         yield t.check("G6 square", note="Square is for Linf and L2")
@@ -222,8 +253,16 @@ def _value(r):
     )
 
 
-def g10(t):
-    "Checkpoints: best and last, chosen on validation images"
+def g10(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Checkpoints: best and last, chosen on validation images
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     given, history = t.given.get("checkpoints"), t.given.get("history")
     if given is None:
         yield t.check("G10 both", note="give checkpoints=dict(best=..., last=...)")
@@ -245,8 +284,16 @@ def g10(t):
     )
 
 
-def g11(t):
-    "Seeds: at least three"
+def g11(
+    t,  # the trial: model, images, ball, and what was measured before
+):
+    """Seeds: at least three
+
+    Parameters
+    ----------
+    t
+        the trial: model, images, ball, and what was measured before
+    """
     seeds = t.given.get("seeds")
     if seeds is None:
         yield t.check("G11 seeds", note="give seeds=[...], an accuracy or Record of each")

@@ -36,7 +36,10 @@ STANDARD = "fgsm, pgd(steps=20)"
 NAMES = {"autoattack": "aa", "pgd(steps=20, loss=margin)": "cw20"}
 
 
-def quarter_steps(ball: Ball, **slots) -> Callable:
+def quarter_steps(
+    ball: Ball,  # threat model
+    **slots,  # of `pgd`
+) -> Callable:  # the attack
     "PGD as it is judged by: where nobody says `lr`, a step is a quarter of the radius"
     return pgd(ball, **{"lr": ball.eps / 4, **slots})
 

@@ -24,8 +24,27 @@ from .intervals import paired, wilson
 __all__ = ['answers_as_classes', 'Record']
 
 # %% ../../nbs/20_evaluate.ipynb #3b1ad773
-def answers_as_classes(y, n, c):
-    "`y`, where it is one label for each image"
+def answers_as_classes(
+    y,  # (b,) labels
+    n,  # number of images
+    c,  # number of classes; None: not known
+) -> Tensor:  # (b,) labels
+    """`y`, where it is one label for each image
+
+    Parameters
+    ----------
+    y
+        (b,) labels
+    n
+        number of images
+    c
+        number of classes; None: not known
+
+    Returns
+    -------
+    Tensor
+        (b,) labels
+    """
     if check_labels(y, n, c).ndim == 1:
         return y
     raise ValueError(
@@ -79,14 +98,17 @@ class Record:
     @property
     # 'aa/square' is a part of 'aa'
     def attacks(self):
+        "Names of the attacks, without the members of cascades"
         return [k for k in self.preds if k != "clean" and "/" not in k]
 
     @property
     def notes(self):
+        "What the reader should know of the run, sentences"
         return self.info.get("notes", [])
 
     @property
     def names(self):
+        "All rows: 'clean', attacks and members, and 'worst' where there are several"
         return [*self.preds, *["worst"] * (len(self.attacks) > 1)]
 
     def _answers(self, name):

@@ -167,7 +167,11 @@ class Report:
             gates = self._gates(self.card).to_html(float_format="{:.3g}".format, na_rep="")
         return f"<p>{head}</p>{table}{said}{gates}"
 
-    def plot(self, row: str = "", ax=None):  # the axes
+    def plot(
+        self,
+        row: str = "",  # of the table; default: the hardest
+        ax=None,  # axes of matplotlib; default: new ones
+    ):  # the axes
         "Every class by itself under a row of the table, with 95% intervals; default: the hardest"
         from spat_nb.core.plot import class_bars
 

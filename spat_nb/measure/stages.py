@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..attacks.balls import Ball
 from ..core.checks import check_images, check_logits
-from ..core.protocols import AttackFunction
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..data.batches import rng
 
@@ -23,9 +23,22 @@ __all__ = ['stream_for', 'logits_of', 'attacked', 'stages_of', 'outlook']
 
 # %% ../../nbs/20_evaluate.ipynb #7d114d04
 @contextmanager
-def stream_for(device, seed, *key):
+def stream_for(
+    device,  # whose stream it is, beside the CPU's
+    seed,  # None leaves the streams alone
+    *key,  # what else tells this stream from others
+):
     """torch's random streams, seeded by all these for a while; then as they were. A seed of None
     leaves them alone
+
+    Parameters
+    ----------
+    device
+        whose stream it is, beside the CPU's
+    seed
+        None leaves the streams alone
+    *key
+        what else tells this stream from others
     """
     if seed is None:
         yield
@@ -41,13 +54,31 @@ def stream_for(device, seed, *key):
         yield
 
 
-def logits_of(model, x, classes=()):
-    """(b,c), checked.
+def logits_of(
+    model: ModelFunction,  # pixels to logits
+    x: Tensor,  # (b,...) pixels in [0,1]
+    classes: tuple = (),  # names; (): not known
+) -> Tensor:  # (b,c) logits
+    """Logits without a graph.
+
+    Parameters
+    ----------
+    model : ModelFunction
+        pixels to logits
+    x : Tensor
+        (b,...) pixels in [0,1]
+    classes : tuple
+        names; (): not known (default: ())
+
+    Returns
+    -------
+    Tensor
+        (b,c) logits
 
     Raises
     ------
     ValueError
-        where there are more or fewer than `classes`
+        where they are none, or not as many as the data has classes
     """
     with torch.no_grad():
         z = check_logits(logits(model, x), len(x))
@@ -59,9 +90,39 @@ def logits_of(model, x, classes=()):
     return z
 
 
-def attacked(name, attack, ball, model, net, x, y):
+def attacked(
+    name: str,  # for sentences
+    attack: AttackFunction,  # that is run
+    ball,  # where it must stay; None: anywhere
+    model: ModelFunction,  # whose answers count
+    net: ModelFunction,  # the same, in a faster way of running
+    x: Tensor,  # (b,...) clean images
+    y: Tensor,  # (b,) labels
+) -> Tensor:  # (b,) answers
     """(b,) answers of `model` to images that were attacked through `net`, after a check that the
     attack kept to the rules
+
+    Parameters
+    ----------
+    name : str
+        for sentences
+    attack : AttackFunction
+        that is run
+    ball
+        where it must stay; None: anywhere
+    model : ModelFunction
+        whose answers count
+    net : ModelFunction
+        the same, in a faster way of running
+    x : Tensor
+        (b,...) clean images
+    y : Tensor
+        (b,) labels
+
+    Returns
+    -------
+    Tensor
+        (b,) answers
     """
     x_adv = attack(net, x.clone(), y.clone())
     if isinstance(x_adv, Tensor) and (lost := ~x_adv.isfinite().flatten(1).all(1)).any():
@@ -118,9 +179,20 @@ class _Stage:
         return [t[:size] for t in line]
 
 
-def stages_of(attacks):
+def stages_of(
+    attacks: dict,  # name -> attack
+) -> dict:
     """name -> _Stage in an order in which each stands behind the one before it; the members of a
     cascade form a row
+
+    Parameters
+    ----------
+    attacks : dict
+        name -> attack
+
+    Returns
+    -------
+    dict
     """
     stages = {"clean": _Stage("clean")}
     for k, a in attacks.items():
@@ -137,9 +209,23 @@ def stages_of(attacks):
     return stages
 
 
-def outlook(stages, n):
+def outlook(
+    stages: dict,  # as `stages_of` gives them
+    n: int,  # images in all
+) -> tuple:
     """Of `n` images: accuracies so far (who waits still stands), the share of (image, attack) pairs
     that are settled, the seconds left, and whether they are known in full
+
+    Parameters
+    ----------
+    stages : dict
+        as `stages_of` gives them
+    n : int
+        images in all
+
+    Returns
+    -------
+    tuple
     """
     first = stages["clean"]
     alive: dict[str, int] = {}

@@ -26,8 +26,21 @@ from .stages import stream_for
 __all__ = ['state_of', 'what_changed', 'Trial', 'share_off']
 
 # %% ../../nbs/21_trust.ipynb #0344608e
-def state_of(model):
-    "Copies of what an attack must leave alone"
+def state_of(
+    model,  # a network, or a function that reads some
+) -> dict:  # name -> copies
+    """Copies of what an attack must leave alone
+
+    Parameters
+    ----------
+    model
+        a network, or a function that reads some
+
+    Returns
+    -------
+    dict
+        name -> copies
+    """
     nets = networks(model)
 
     def copies(vs):
@@ -43,8 +56,24 @@ def state_of(model):
     }
 
 
-def what_changed(before, after):
-    "Names of what differs"
+def what_changed(
+    before: dict,  # from `state_of`
+    after: dict,  # likewise
+) -> list:  # of names
+    """Names of what differs
+
+    Parameters
+    ----------
+    before : dict
+        from `state_of`
+    after : dict
+        likewise
+
+    Returns
+    -------
+    list
+        of names
+    """
 
     def same(a, b):
         return a is b or (
@@ -237,9 +266,24 @@ class Trial:
         )
 
 # %% ../../nbs/21_trust.ipynb #e780b091
-def share_off(a, b):
+def share_off(
+    a: Tensor,  # (b,c) logits
+    b: Tensor,  # (b,c) logits
+) -> float:  # in %
     """The largest difference of two rows of logits, over the mean length of a row, in %; without
     the classes that a mask has ruled out
+
+    Parameters
+    ----------
+    a : Tensor
+        (b,c) logits
+    b : Tensor
+        (b,c) logits
+
+    Returns
+    -------
+    float
+        in %
     """
     a, b = (v.masked_fill(ruled_out(b), 0) for v in (a, b))
     return (100 * (a - b).norm(dim=1).max() / b.norm(dim=1).mean().clamp_min(1e-12)).item()

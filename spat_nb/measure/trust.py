@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from ..attacks.attack import misfits
@@ -68,9 +69,22 @@ def _images(data, n, seed, device):
 
 
 @contextmanager
-def borrowed(model, device, seed):
+def borrowed(
+    model,  # a network, or a function that reads some
+    device: torch.device,  # where it is
+    seed,  # of the random streams meanwhile
+):
     """`model` in eval mode; modes, statistics and the random streams (of the CPU and this device)
     go back to what they were
+
+    Parameters
+    ----------
+    model
+        a network, or a function that reads some
+    device : torch.device
+        where it is
+    seed
+        of the random streams meanwhile
     """
     kept = [(b, b.clone()) for n in networks(model) for b in n.buffers()]
     with stream_for(device, seed, "trust"), eval_mode(model):

@@ -74,8 +74,21 @@ class Normalize(nn.Module):
         return ((x - self.mean) / self.std).to(self.mean.dtype)
 
 # %% ../../nbs/03_models.ipynb #f95a02e5
-def make_slot(slot, factory, *args):
+def make_slot(
+    slot: str,  # its name, 'act' or 'head'
+    factory,  # nn.ReLU, say; no layer that is made already
+    *args,  # of the factory
+):
     """The layer `factory(*args)` of the slot `slot`.
+
+    Parameters
+    ----------
+    slot : str
+        its name, 'act' or 'head'
+    factory
+        nn.ReLU, say; no layer that is made already
+    *args
+        of the factory
 
     Raises
     ------

@@ -41,20 +41,67 @@ def dot(
     return h @ P.T
 
 
-def linf(h, P):
+def linf(
+    h: Tensor,  # (b,d) embedded features
+    P: Tensor,  # (c,d) prototypes
+) -> Tensor:  # (b,c) scores, larger is nearer
     """-max_i |h_i - P_ji|: the nearest prototype in L_inf wins, the rule that fits the paper's
     training loss
+
+    Parameters
+    ----------
+    h : Tensor
+        (b,d) embedded features
+    P : Tensor
+        (c,d) prototypes
+
+    Returns
+    -------
+    Tensor
+        (b,c) scores, larger is nearer
     """
     return -(h[:, None] - P).abs().amax(2)
 
 
-def l2(h, P):
-    "-||h - P_j||^2: the nearest prototype wins (`P2333/Max-Mahalanobis-Training`)"
+def l2(
+    h: Tensor,  # (b,d) embedded features
+    P: Tensor,  # (c,d) prototypes
+) -> Tensor:  # (b,c) scores, larger is nearer
+    """-||h - P_j||^2: the nearest prototype wins (`P2333/Max-Mahalanobis-Training`)
+
+    Parameters
+    ----------
+    h : Tensor
+        (b,d) embedded features
+    P : Tensor
+        (c,d) prototypes
+
+    Returns
+    -------
+    Tensor
+        (b,c) scores, larger is nearer
+    """
     return -(h[:, None] - P).square().sum(2)
 
 
-def cosine(h, P):
-    "cos(h,P_j) (`psmmettes/hpn`)"
+def cosine(
+    h: Tensor,  # (b,d) embedded features
+    P: Tensor,  # (c,d) prototypes
+) -> Tensor:  # (b,c) scores, larger is nearer
+    """cos(h,P_j) (`psmmettes/hpn`)
+
+    Parameters
+    ----------
+    h : Tensor
+        (b,d) embedded features
+    P : Tensor
+        (c,d) prototypes
+
+    Returns
+    -------
+    Tensor
+        (b,c) scores, larger is nearer
+    """
     return F.normalize(h, dim=1) @ F.normalize(P, dim=1).T
 
 

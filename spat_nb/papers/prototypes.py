@@ -110,7 +110,32 @@ class Prototypes(nn.Module):
         )
 
 # %% ../../nbs/60_prototypes.ipynb #9c6d4e19
-def own_head(z, y, who):
+def own_head(
+    z: Tensor,  # (b,c) scores
+    y: Tensor,  # (b,) labels
+    who: str,  # asks, for the sentence
+) -> Tensor:  # (b,)
+    """Each sample's entry for its own class.
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) scores
+    y : Tensor
+        (b,) labels
+    who : str
+        asks, for the sentence
+
+    Returns
+    -------
+    Tensor
+        (b,)
+
+    Raises
+    ------
+    ValueError
+        for soft targets
+    """
     if y.ndim == 1:
         return z.gather(1, y[:, None])[:, 0]
     raise ValueError(

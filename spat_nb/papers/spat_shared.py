@@ -98,7 +98,7 @@ def agreement(
 
 # %% ../../nbs/40_spat.ipynb #c0aebafb
 def shared(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
     model: ModelFunction,  # the attacked model
     # moves only the pixels with A >= t; default: weighs each pixel's step by A
     t: float | None = None,
@@ -109,6 +109,7 @@ def shared(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
     model : ModelFunction
         the attacked model
     t : float | None

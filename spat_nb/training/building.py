@@ -50,7 +50,7 @@ def open_data(
 
 
 def new_model(
-    recipe: Recipe,
+    recipe: Recipe,  # its slot `model`
     classes: int,  # number of logits
     shape: tuple,  # (ch,h,w) of the images
 ) -> nn.Module:
@@ -90,7 +90,7 @@ def _look(recipe, data):
 
 
 def training_parts(
-    recipe: Recipe,
+    recipe: Recipe,  # that is trained
     data: Data,  # its data
 ) -> dict:  # keywords of `fit`
     "What is minimised, over what, for how long, and what chooses the weights"
@@ -126,7 +126,7 @@ def training_parts(
 
 
 def listeners(
-    recipe: Recipe,
+    recipe: Recipe,  # its slot `callbacks`
     data: Data,  # its data
     parts: dict,  # what `training_parts` gave
 ) -> list:  # of Callbacks, in the order of the recipe

@@ -55,14 +55,17 @@ class Replay:
 
     @property
     def n(self):
+        "Images of an epoch, replays counted"
         return self.m * self.train.n
 
     @property
     def shape(self):
+        "(ch,h,w) of an image"
         return self.train.shape
 
     @property
     def seed(self):
+        "Of order and augmentation"
         return getattr(self.train, "seed", None)
 
     def __len__(self):

@@ -256,11 +256,13 @@ class Learner:
 
     @property
     def total(self):
-        return self.epochs * len(self.train)  # steps of the whole run
+        "Steps of the whole run"
+        return self.epochs * len(self.train)
 
     @property
     def done(self):
-        return self.epoch * len(self.train) + self.batch  # steps done
+        "Steps done"
+        return self.epoch * len(self.train) + self.batch
 
     def evaluate(self, data, **attacks):
         "A `Record` of the network as it stands"

@@ -30,10 +30,10 @@ class Method:
     fields: dict = field(default_factory=dict)  # fields of a Recipe, or short words, as specs
     target: str = ""  # what the training attack moves away from
     inner: str = ""  # loss that it climbs
-    start: str = ""
-    step: str = ""
+    start: str = ""  # of the training attack
+    step: str = ""  # of the training attack
     outer: str = ""  # what the weights descend
-    net: str = ""
+    net: str = ""  # what is changed in the network
 
 
 NEAR = "gaussian(sigma=0.001)"
@@ -129,9 +129,9 @@ METHODS = {
 
 
 def changed(
-    recipe: Recipe,
+    recipe: Recipe,  # that stays as it is
     **changes,  # fields of a Recipe, or short words: eps, steps, start, inner, width, act, head
-) -> Recipe:
+) -> Recipe:  # a new one
     "The recipe with these changes. ValueError or TypeError in one sentence where one does not fit"
     names = [f.name for f in fields(Recipe)]
     if odd := {*changes} - {*names, *SHORT}:

@@ -20,7 +20,7 @@ __all__ = ["train"]
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe,  # everything that the run depends on
     out=None,  # folder for checkpoint, weights and result; None: nothing is written
     device: str | None = None,  # default: the reader's setting
     resume: bool = True,  # go on from what lies in `out`; False trains anew in it
@@ -31,7 +31,7 @@ def train(
     workers: int = 0,  # of an image folder: processes that read ahead
     every: float = 60,  # seconds between two checkpoints
     data: Data | None = None,  # the recipe's data, where they are open already
-) -> Run:
+) -> Run:  # its model, history and data; `out` holds the same
     """Train the network of a recipe, and give the weights that validation chose.
 
     ValueError where `out` holds another run: it says in which slots; or where it cannot be written

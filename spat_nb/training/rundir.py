@@ -46,7 +46,7 @@ FILES = ("checkpoint.safetensors", "weights.safetensors", "recipe.json", "result
 class Run:
     "A training that is done: the network that validation chose, and how it came about"
 
-    recipe: Recipe
+    recipe: Recipe  # that was trained
     model: nn.Module  # in eval mode
     history: list = field(default_factory=list)  # a row for each look at validation images
     best: int | None = None  # step at which the chosen weights stood

@@ -260,10 +260,12 @@ class in_train:
 
     @property
     def ball(self):
+        "The ball of its attack"
         return self.attack.ball  # type: ignore[attr-defined]  # where the attack has one
 
     @property
     def generator(self):
+        "The random stream of its attack; None: torch's own"
         return getattr(self.attack, "generator", None)
 
     def __call__(self, model, x, y):
