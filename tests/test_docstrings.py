@@ -269,8 +269,8 @@ def test_a_class_says_what_its_init_takes():
 
 
 def test_a_context_manager_yields():
-    source = '@contextmanager\ndef f(\n    x,\n):  # gives x\n    "One"\n    yield x\n'
-    assert docs(add_sections(source))["f"].endswith("x\n\nYields\n------\ngives x")
+    source = '@contextmanager\ndef f(\n    x: int,\n):  # gives x\n    "One"\n    yield x\n'
+    assert docs(add_sections(source))["f"].endswith("x : int\n\nYields\n------\ngives x")
     inner = 'def f() -> int:\n    "One"\n    def g():\n        yield 1\n    return 1\n'
     assert "Returns" in docs(add_sections(inner))["f"]
 
@@ -465,7 +465,7 @@ def read(
 IMPORTS = """#| export
 from __future__ import annotations
 from spat_nb.core.checks import check
-from spat_nb.core.settings import settings
+from spat_nb.core import settings
 from spat_nb import top"""
 NET = '''#| export
 def net(

@@ -186,6 +186,49 @@ def judge(
     """Attack the network, count what stands, and say whether the number can be trusted.
 
     ValueError or TypeError in one sentence where network, data, ball and attacks do not fit
+
+    Parameters
+    ----------
+    model : ModelFunction
+        pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    data
+        `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
+    ball : Ball | str
+        threat model, or its spec: 'L2(0.5)'
+    attacks
+        see `named_attacks`; pgd without lr= steps by a quarter of the radius (default: STANDARD)
+    trust : bool | dict
+        also ask whether the number is real; a dict is more for `trust`: n, cost, ... (default:
+        False)
+    device
+        where the network is judged; default: where it is
+    resume
+        file that keeps what is done: a judgement that was killed goes on from it (default: None)
+    precision : str | None
+        how the network runs while it is attacked; default: the reader's setting
+    n : int | None
+        so many images, balanced by class; default: all
+    seed : int
+        of random starts (default: 0)
+    progress : bool
+        show a bar (default: True)
+    name : str
+        of the network, for the report; default: its make
+    source : str
+        of the images, for the report: 'digits, test' (default: "")
+    devices
+        `devices.many()`: this process is one of many, each judges its share (default: None)
+    outside : bool
+        may texts name what is not ours? Only where a person typed them (default: False)
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError or TypeError
+        in one sentence where network, data, ball and attacks do not fit
     """
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
     if trust:

@@ -51,7 +51,31 @@ def _percent(share):
 
 @dataclass(eq=False, repr=False)
 class Report:
-    "A judgement of one network. Print it, show it in a notebook, `save` and `load` it"
+    """A judgement of one network. Print it, show it in a notebook, `save` and `load` it
+
+    Parameters
+    ----------
+    record : Record
+        the answer to every image, clean and under every attack
+    ball : str
+        threat model, as a spec
+    network : str
+        name or make, and number of parameters
+    data : str
+        name, number and shape of the images
+    device : str
+        on which it was judged
+    threads : int
+        of the CPU
+    attacks : dict
+        name -> spec, or description, of every attack
+    card : Card | None
+        of the trust gates; None: not asked (default: None)
+    passes : dict
+        attack -> images, forward and backward passes for each (default: dict())
+    made : dict
+        versions, commit, and whatever a caller adds (default: dict())
+    """
 
     record: Record  # the answer to every image, clean and under every attack
     ball: str  # threat model, as a spec
@@ -126,7 +150,13 @@ class Report:
         return table.astype({"forward": float, "backward": float, "seconds": float})
 
     def head(self) -> list:  # of lines
-        "What was judged, and where: network, data, ball, device, threads"
+        """What was judged, and where: network, data, ball, device, threads
+
+        Returns
+        -------
+        list
+            of lines
+        """
         threads = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
         precision = self.record.info.get("precision", "float32")
         return [
@@ -172,7 +202,19 @@ class Report:
         row: str = "",  # of the table; default: the hardest
         ax=None,  # axes of matplotlib; default: new ones
     ):  # the axes
-        "Every class by itself under a row of the table, with 95% intervals; default: the hardest"
+        """Every class by itself under a row of the table, with 95% intervals; default: the hardest
+
+        Parameters
+        ----------
+        row : str
+            of the table; default: the hardest
+        ax
+            axes of matplotlib; default: new ones
+
+        Returns
+        -------
+        the axes
+        """
         from spat_nb.core.plot import class_bars
 
         row = row or self.hardest
@@ -201,6 +243,11 @@ class Report:
         """Read what `save` wrote
 
         FileNotFoundError, or ValueError where the file is damaged or no report
+
+        Raises
+        ------
+        FileNotFoundError, or ValueError
+            where the file is damaged or no report
         """
         path = Path(path)
         if not path.is_file():

@@ -166,6 +166,22 @@ def method(
     """The recipe of a method: method('trades', data='cifar10', eps='8/255', width=16)
 
     ValueError for an unknown one
+
+    Parameters
+    ----------
+    name : str
+        a row of `METHODS`
+    **changes
+        `data`, and whatever else shall differ, as in `changed`; these win over the row
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    ValueError
+        for an unknown one
     """
     if name not in METHODS:
         raise ValueError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")

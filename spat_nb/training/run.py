@@ -35,6 +35,41 @@ def train(
     """Train the network of a recipe, and give the weights that validation chose.
 
     ValueError where `out` holds another run: it says in which slots; or where it cannot be written
+
+    Parameters
+    ----------
+    recipe : Recipe
+        everything that the run depends on
+    out
+        folder for checkpoint, weights and result; None: nothing is written (default: None)
+    device : str | None
+        default: the reader's setting
+    resume : bool
+        go on from what lies in `out`; False trains anew in it (default: True)
+    quiet : bool
+        no bar and no lines (default: False)
+    compile : bool
+        torch.compile the network (pays on GPUs) (default: False)
+    devices
+        `devices.many()`: this process is one of many (default: None)
+    callbacks
+        more listeners than the recipe has, which change nothing: a tracker, a picture (default: ())
+    workers : int
+        of an image folder: processes that read ahead (default: 0)
+    every : float
+        seconds between two checkpoints (default: 60)
+    data : Data | None
+        the recipe's data, where they are open already (default: None)
+
+    Returns
+    -------
+    Run
+        its model, history and data; `out` holds the same
+
+    Raises
+    ------
+    ValueError
+        where `out` holds another run: it says in which slots; or where it cannot be written
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(
