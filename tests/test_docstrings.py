@@ -1,6 +1,7 @@
 """Comments behind parameters become numpydoc sections at export, and find their way back"""
 
 import ast
+import doctest
 import importlib.util
 import inspect
 import json
@@ -15,12 +16,14 @@ from fastcore.docscrape import NumpyDocString
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spat_nb import public
 from spat_nb._docstrings import (
     add_sections,
     definitions,
     docstring_node,
     join_sections,
     literal,
+    renew_sections,
     split_sections,
 )
 
@@ -430,6 +433,107 @@ def test_every_public_function_has_a_summary(path):
     }
     silent = [name for name, doc in found.items() if not (doc and doc.value.strip())]
     assert not silent, silent
+
+
+# ---- the public names
+
+
+REWRITTEN = ("spat_nb.studies", "spat_nb.app")  # folders that are being rewritten
+PUBLIC = [
+    name
+    for name in public.NAMES
+    if public.KIND[name] != "module" and not public.HOME[name].startswith(REWRITTEN)
+]
+MADE = {"sgd"}  # a partial, whose text is its class's
+
+
+def defined(name):
+    """The syntax tree of a public function or class; None for what a call has made"""
+    path = TOP / f"{public.HOME[name].replace('.', '/')}.py"
+    found = definitions(ast.parse(path.read_text(encoding="utf-8")).body)
+    return next((node for n, node, _ in found if n == name), None)
+
+
+def own_nodes(body):
+    """What a body holds, without the functions inside"""
+    for node in body:
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
+            yield from own_nodes(ast.iter_child_nodes(node))
+
+
+def raises(node):
+    """Does a function, or the making of a class, raise by itself?"""
+    if isinstance(node, ast.ClassDef):
+        makers = [n for n in node.body if getattr(n, "name", "") in ("__init__", "__post_init__")]
+        return any(raises(n) for n in makers)
+    return any(isinstance(n, ast.Raise) for n in own_nodes(node.body))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in MADE])
+def test_help_of_a_public_name(name):
+    """Every parameter with a word on it, what comes back, and which errors"""
+    obj, node = public.resolve(name), defined(name)
+    doc = NumpyDocString(inspect.cleandoc(obj.__doc__))
+    assert doc["Summary"]
+    is_class = inspect.isclass(obj)
+    if getattr(obj, "_is_protocol", False) or (is_class and obj.__init__ is object.__init__):
+        return
+    known = [p for n, p in inspect.signature(obj).parameters.items() if n != "self"]
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    assert list(doc["Parameters"]) == [stars.get(p.kind, "") + p.name for p in known]
+    silent = [k for k, p in doc["Parameters"].items() if not any(d.strip() for d in p.desc)]
+    assert not silent, silent
+    if node is None:
+        return
+    if not is_class and getattr(node.returns, "value", 0) is not None and node.returns is not None:
+        assert doc["Returns"] or doc["Yields"]
+    if raises(node):
+        assert split_sections(obj.__doc__)[1].get("Raises")
+
+
+def examples():
+    """Public name -> the examples in its docstring"""
+    found = {n: doctest.DocTestParser().get_examples(public.resolve(n).__doc__) for n in PUBLIC}
+    return {n: e for n, e in found.items() if e}
+
+
+def test_the_names_that_people_type_have_an_example():
+    typed = "Linf L2 L1 fgsm pgd apgd square autoattack within evaluate judge train Recipe method"
+    typed += " get_data SmallCNN PreActResNet18 Hypersphere trades ce margin simplex wilson Learner"
+    assert set(typed.split()) <= set(examples())
+
+
+def test_the_examples_give_what_they_say(capsys, monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setenv("SPAT_NB_DEVICE", "cpu")
+    runner = doctest.DocTestRunner()
+    for name in examples():
+        doc = public.resolve(name).__doc__
+        test = doctest.DocTestParser().get_doctest(doc, {}, f"spat_nb.{name}", None, None)
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0, capsys.readouterr().out
+
+
+def test_sections_that_no_export_writes():
+    """Those of public names in hand-written modules: tools/sections.py writes them"""
+    spec = importlib.util.spec_from_file_location("spat_sections", TOP / "tools/sections.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    homes = tool.by_hand()
+    assert {"train", "judge", "Recipe"} <= set().union(*homes.values())
+    stale = [p for p, ns in homes.items() if renew_sections(p.read_text(), ns) != p.read_text()]
+    assert not stale, f"run tools/sections.py: {stale}"
+
+
+def test_sections_are_renewed():
+    once = add_sections(FUNCTION)
+    edited = once.replace("# threat model: where the search stays", "# where it stays")
+    new = renew_sections(edited, {"pgd"})
+    assert docs(new)["pgd"] == FUNCTION_DOC.replace("threat model: where the search", "where it")
+    assert renew_sections(new, {"pgd"}) == new
+    assert renew_sections(edited, {"other"}) == edited
+    assert renew_sections(FUNCTION, {"pgd"}) == once
 
 
 # ---- export, and back

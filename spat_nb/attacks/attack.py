@@ -94,7 +94,7 @@ def misfits(
 @dataclass(frozen=True)
 class Attack:
     """A search for the worst image in `ball`; call it as `attack(model, x, y)`. Its fields are the
-    slots
+    slots.
 
     Parameters
     ----------
@@ -121,6 +121,13 @@ class Attack:
         (default: False)
     eot : int
         passes averaged at each point, for models that draw at random (default: 1)
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+    ValueError
+        where a number is out of range
     """
 
     ball: Ball  # how far: Linf(8/255), L2(.5), ...
@@ -211,7 +218,7 @@ def fgsm(
     ball: Ball,  # threat model
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """One step of full length from the clean image (Goodfellow et al. 2015)
+    """One step of full length from the clean image (Goodfellow et al. 2015).
 
     Parameters
     ----------
@@ -223,6 +230,20 @@ def fgsm(
     Returns
     -------
     Attack
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, fgsm
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = fgsm(Linf(8 / 255))(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     return Attack(ball, **{"steps": 1, "lr": a_ball(ball).eps, "start": at_x, **kw})
 
@@ -235,7 +256,7 @@ def pgd(
     start: Callable = uniform,  # first point
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """Projected gradient descent from a random start (Madry et al. 2018)
+    """Projected gradient descent from a random start (Madry et al. 2018).
 
     Parameters
     ----------
@@ -253,5 +274,21 @@ def pgd(
     Returns
     -------
     Attack
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+    ValueError
+        where a number is out of range
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, pgd
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = pgd(Linf(8 / 255), steps=3)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     return Attack(ball, steps, lr, start=start, **kw)

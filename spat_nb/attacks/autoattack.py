@@ -302,6 +302,12 @@ def autoattack(
         where `ball` is no Linf or L2
     ValueError
         on another version
+
+    Examples
+    --------
+    >>> from spat_nb import Linf, autoattack
+    >>> list(autoattack(Linf(8 / 255)).members)
+    ['apgd_ce', 'apgd_t', 'fab_t', 'square']
     """
     if not isinstance(ball, (Linf, L2)):
         raise TypeError(f"ball is {ball!r}; AutoAttack's members here know Linf(eps) and L2(eps).")

@@ -210,9 +210,7 @@ class Ball:
 
 # %% ../../nbs/10_balls.ipynb #c6873b03
 class Linf(Ball):
-    """Every pixel may move by at most `eps` (Madry et al.
-
-    2018).
+    """Every pixel may move by at most `eps` (Madry et al. 2018).
 
     Parameters
     ----------
@@ -227,6 +225,14 @@ class Linf(Ball):
     ------
     ValueError
         also where eps is larger than the whole box
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf
+    >>> x = torch.full((1, 3, 2, 2), 0.5)
+    >>> Linf(0.1).project(x + 1, x).max()
+    tensor(0.6000)
     """
 
     def __post_init__(self):
@@ -298,6 +304,13 @@ class L2(Ball):
         darkest pixel (default: 0.0)
     hi : float
         brightest pixel (default: 1.0)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import L2
+    >>> L2(0.5).norm(torch.full((1, 1, 2, 2), 0.5))
+    tensor([1.])
     """
 
     def norm(self, d):
@@ -339,6 +352,13 @@ class L1(Ball):
     ------
     ValueError
         also where share is outside [0,1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import L1
+    >>> L1(12.0).norm(torch.full((1, 1, 2, 2), 0.5))
+    tensor([2.])
     """
 
     # of the pixels moved at once, at least one; 0 is steepest ascent (Tramer & Boneh 2019 use a

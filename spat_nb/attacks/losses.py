@@ -39,6 +39,13 @@ def ce(
     -------
     Tensor
         (b,) >= 0
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import ce
+    >>> ce(torch.zeros(1, 4), torch.tensor([0]))
+    tensor([1.3863])
     """
     return F.cross_entropy(z, y, reduction="none")
 
@@ -144,6 +151,13 @@ def margin(
     ------
     ValueError
         for soft targets
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import margin
+    >>> margin(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([0]))
+    tensor([-2.])
     """
     y = hard_labels(y, "margin")[:, None]
     return z.scatter(1, y, -math.inf).amax(1) - z.gather(1, y)[:, 0]
@@ -340,9 +354,7 @@ def smooth(
     c: int,  # number of classes
     dtype: torch.dtype | None = None,  # of the result; default: torch's own
 ) -> Tensor:  # (b,c) probabilities
-    """q_a = (1-a) e_y + a/c (Szegedy et al.
-
-    2016).
+    """q_a = (1-a) e_y + a/c (Szegedy et al. 2016).
 
     Parameters
     ----------

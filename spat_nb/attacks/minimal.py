@@ -145,7 +145,7 @@ class deepfool:
 @dataclass(frozen=True)
 class cw:
     """Adam on w with x' = (tanh(w)+1)/2, over ||x'-x||_2^2 + c max(0, kappa-margin), and a search
-    for the right c of each sample (Carlini & Wagner 2017)
+    for the right c of each sample (Carlini & Wagner 2017).
 
     Parameters
     ----------
@@ -166,6 +166,11 @@ class cw:
         each round starts at the nearest point found so far; False is the paper (default: True)
     halvings : int
         of the last stretch back to x; 0 is the paper (default: 8)
+
+    Raises
+    ------
+    ValueError
+        where `near` is below 1e-6
     """
 
     rounds: int = 9  # of the search for c

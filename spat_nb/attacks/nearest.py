@@ -294,7 +294,7 @@ def norms(
 @dataclass(frozen=True)
 class within:
     """A smallest-change attack as an attack inside a ball: what lies outside is not counted, x
-    comes back in its place
+    comes back in its place.
 
     Parameters
     ----------
@@ -302,6 +302,17 @@ class within:
         returns the nearest point it finds, in the ball's own norm
     ball : Ball
         how far is allowed
+
+    Raises
+    ------
+    TypeError
+        where the attack measures in another norm
+
+    Examples
+    --------
+    >>> from spat_nb import L2, deepfool, within
+    >>> within(deepfool(), L2(0.5)).ball
+    L2(eps=0.5, lo=0.0, hi=1.0)
     """
 
     attack: AttackFunction  # returns the nearest point it finds, in the ball's own norm

@@ -124,7 +124,8 @@ class Oracle:
 # %% ../../nbs/15_queries.ipynb #7ef055b0
 @dataclass(frozen=True)
 class BlackBox:
-    """A search in `ball` that only asks the model for its answers; call it as `attack(model, x, y)`
+    """A search in `ball` that only asks the model for its answers; call it as `attack(model, x,
+    y)`.
 
     Parameters
     ----------
@@ -138,6 +139,13 @@ class BlackBox:
         (z, y) -> (b,), up is worse for the model (default: margin)
     generator : torch.Generator | None
         random stream; default: torch's own
+
+    Raises
+    ------
+    TypeError
+        where the search does not know the ball
+    ValueError
+        where `queries` is no whole number above 0
     """
 
     ball: Ball  # how far: Linf(8/255), L2(.5)

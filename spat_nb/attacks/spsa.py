@@ -104,9 +104,8 @@ def adam(
 
 @dataclass(frozen=True)
 class Climb:
-    """The engine's climb, on a slope that is estimated from answers (Uesato et al.
-
-    2018, algorithm 1)
+    """The engine's climb, on a slope that is estimated from answers (Uesato et al. 2018,
+    algorithm 1)
 
     Parameters
     ----------
@@ -162,9 +161,7 @@ def spsa(
     step: Callable = adam,  # State -> proposal
     **kw,  # loss, generator
 ) -> BlackBox:
-    """SPSA (Uesato et al.
-
-    2018).
+    """SPSA (Uesato et al. 2018).
 
     Parameters
     ----------

@@ -275,7 +275,6 @@ def shift(
 @dataclass(frozen=True)
 class Squares:
     """Random search with square proposals, smaller and smaller ones (Andriushchenko et al.
-
     2020, algorithm 1)
 
     Parameters
@@ -311,9 +310,7 @@ def square(
     horizon: int | None = None,
     **kw,  # loss, generator
 ) -> BlackBox:
-    """The Square attack (Andriushchenko et al.
-
-    2020).
+    """The Square attack (Andriushchenko et al. 2020).
 
     Parameters
     ----------
@@ -338,6 +335,15 @@ def square(
         for another ball
     ValueError
         where p or horizon is out of range
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, square
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = square(Linf(8 / 255), queries=10)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     if not 0 < p <= 1:
         raise ValueError(f"p is {p}; it is a share of the image, in (0,1].")

@@ -58,9 +58,8 @@ def mim(
     mu: float = 1.0,  # momentum
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """The momentum iterative method, MI-FGSM (Dong et al.
-
-    2018): from the clean image, steps of eps/steps
+    """The momentum iterative method, MI-FGSM (Dong et al. 2018): from the clean image, steps of
+    eps/steps.
 
     Parameters
     ----------
@@ -76,6 +75,22 @@ def mim(
     Returns
     -------
     Attack
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+    ValueError
+        where a number is out of range
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, mim
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = mim(Linf(8 / 255), steps=3)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     return Attack(
         ball,
@@ -157,10 +172,8 @@ def adaptive(
     rho: float = 0.75,  # share of an interval's steps that must go up, or the step size is halved
     a: float = 0.75,  # how much of the step is new; 1-a is momentum
 ) -> Tensor:  # (b,...) proposal
-    """APGD's step (Croce & Hein 2020, alg.
-
-    1): momentum, and a step size for each sample that begins at `lr` and is halved where the climb
-    stalls
+    """APGD's step (Croce & Hein 2020, alg. 1): momentum, and a step size for each sample that
+    begins at `lr` and is halved where the climb stalls
 
     Parameters
     ----------
@@ -230,6 +243,15 @@ def apgd(
     ------
     ValueError
         for L1
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, apgd
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = apgd(Linf(8 / 255), steps=5)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     if isinstance(ball, L1):
         raise ValueError(
@@ -289,8 +311,8 @@ def in_turn(
 # %% ../../nbs/13_steps.ipynb #f4d94336
 @dataclass(frozen=True)
 class Targeted:
-    """`attack` towards one wrong class after another (`in_turn`), the most likely first, each only
-    on the samples that still stand; keeps each sample's worst point
+    """`attack` towards one wrong class after another (`in_turn`), the most likely first, each
+    only on the samples that still stand; keeps each sample's worst point.
 
     Parameters
     ----------
@@ -301,6 +323,11 @@ class Targeted:
     loss : Callable
         t (b,) -> loss(z, y); with fewer than 4 classes `margin_targeted` takes its place (default:
         dlr_targeted)
+
+    Raises
+    ------
+    ValueError
+        where `targets` is below 1
     """
 
     attack: Attack  # its loss is replaced

@@ -100,10 +100,9 @@ class FRL(Callback):
 
 # %% ../../nbs/32_fairness.ipynb #13472041
 class CFOL(Callback):
-    """PGD-AT on classes drawn by EXP3 (Pethick et al.
-
-    2023). Training set, objective and callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three
-    places, for 50,000 images and 200 epochs
+    """PGD-AT on classes drawn by EXP3 (Pethick et al. 2023). Training set, objective and
+    callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three places, for 50,000 images and
+    200 epochs
 
     Parameters
     ----------

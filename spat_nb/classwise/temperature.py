@@ -147,9 +147,8 @@ def temperature_pgd(
     lr: float | None = None,  # step size in the ball's norm; default 2.5 eps/steps
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """PGD on CE(softmax(tau z), y) (our reading of Tian et al.
-
-    2021), in the form that keeps its slope.
+    """PGD on CE(softmax(tau z), y) (our reading of Tian et al. 2021), in the form that keeps
+    its slope.
 
     Parameters
     ----------

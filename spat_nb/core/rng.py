@@ -59,6 +59,16 @@ def seed_everything(
     ------
     TypeError
         where it is no whole number
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import seed_everything
+    >>> seed_everything(0)
+    >>> x = torch.rand(2)
+    >>> seed_everything(0)
+    >>> torch.equal(x, torch.rand(2))
+    True
     """
     import random
 

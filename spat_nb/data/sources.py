@@ -269,6 +269,13 @@ def get_data(
         for an unknown name or damaged files
     FileNotFoundError
         where there are none
+
+    Examples
+    --------
+    >>> from spat_nb import get_data
+    >>> data = get_data("digits")
+    >>> data.test.n, data.test.shape
+    (360, (1, 8, 8))
     """
     for key, v, least in (
         ("n", n, 1),

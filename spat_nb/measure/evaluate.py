@@ -257,6 +257,17 @@ def evaluate(
     ------
     TypeError or ValueError
         where model, data, attacks and the file `resume` do not fit
+
+    Examples
+    --------
+    >>> from spat_nb import Linf, SmallCNN, evaluate, fgsm, get_data
+    >>> test = get_data("digits").test.subset(50)
+    >>> model = SmallCNN(channels=1).to(test.x.device)
+    >>> record = evaluate(model, test, fgsm=fgsm(Linf(0.1)), progress=False)
+    >>> record.names
+    ['clean', 'fgsm']
+    >>> record.accuracy("fgsm") <= record.accuracy("clean")
+    True
     """
     precision = (precision or settings().precision) if isinstance(model, nn.Module) else "float32"
     batches, device = _batches(data), device_of(model)

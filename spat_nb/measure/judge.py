@@ -229,6 +229,15 @@ def judge(
     ------
     ValueError or TypeError
         in one sentence where network, data, ball and attacks do not fit
+
+    Examples
+    --------
+    >>> from spat_nb import Linf, SmallCNN, get_data, judge
+    >>> test = get_data("digits").test.subset(50)
+    >>> model = SmallCNN(channels=1).to(test.x.device)
+    >>> report = judge(model, test, Linf(0.1), attacks="fgsm, pgd(steps=3)")
+    >>> report.attacks["fgsm"], report.hardest
+    ('fgsm', 'worst')
     """
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
     if trust:

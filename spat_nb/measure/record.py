@@ -96,9 +96,8 @@ class Record:
             answers_as_classes(t, len(self.y), len(self.classes))
 
     @property
-    # 'aa/square' is a part of 'aa'
     def attacks(self):
-        "Names of the attacks, without the members of cascades"
+        "Names of the attacks; 'aa/square' is a part of 'aa'"
         return [k for k in self.preds if k != "clean" and "/" not in k]
 
     @property

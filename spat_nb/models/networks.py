@@ -177,6 +177,13 @@ def SmallCNN(
     Returns
     -------
     Net
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import SmallCNN
+    >>> SmallCNN(classes=5, channels=3)(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 5])
     """
     halvings = math.ceil(math.log2(max(size, 2) / 2))
     n = max(3, halvings)
@@ -215,9 +222,8 @@ def PreActResNet18(
     mean=None,  # of the pixels, see `Normalize`
     std=None,  # their deviation, likewise
 ) -> Net:
-    """Pre-activation ResNet-18 for small images (He et al.
-
-    2016): a 3x3 stem, four stages of two blocks
+    """Pre-activation ResNet-18 for small images (He et al. 2016): a 3x3 stem, four stages of
+    two blocks
 
     Parameters
     ----------
@@ -239,6 +245,12 @@ def PreActResNet18(
     Returns
     -------
     Net
+
+    Examples
+    --------
+    >>> from spat_nb import PreActResNet18
+    >>> PreActResNet18(classes=100, width=8).config["width"]
+    8
     """
     return Net(
         _resnet(width, [width * m for m in (1, 2, 4, 8)], (2, 2, 2, 2), act, channels),

@@ -37,9 +37,8 @@ def _positive(scale):
 
 
 class Hypersphere(nn.Module):
-    """Logits s cos_l with cos_l = Wn_l . hn, no bias (Pang et al.
-
-    2020, `ShawnXYang/AT_HE`, where the scale is in the loss).
+    """Logits s cos_l with cos_l = Wn_l . hn, no bias (Pang et al. 2020, `ShawnXYang/AT_HE`,
+    where the scale is in the loss).
 
     Parameters
     ----------
@@ -61,6 +60,13 @@ class Hypersphere(nn.Module):
     ------
     ValueError
         where the scale is no number > 0
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from spat_nb import Hypersphere, SmallCNN
+    >>> SmallCNN(head=partial(Hypersphere, scale=15)).head
+    Hypersphere(64, 10, scale=15, fn=True, wn=True)
     """
 
     def __init__(
@@ -124,9 +130,7 @@ def margin_ce(
     m: float,  # margin in cosine, >= 0; 0 is `ce`
     scale: float,  # s of the head, > 0
 ) -> Callable:  # loss(z, y) -> (b,) on logits z = s cos (b,c) and labels y (b,)
-    """CE(s (cos - m 1_y), y), an outer loss (Pang et al.
-
-    2020, `HELoss` of the official code).
+    """CE(s (cos - m 1_y), y), an outer loss (Pang et al. 2020, `HELoss` of the official code).
 
     Parameters
     ----------

@@ -256,6 +256,14 @@ def simplex(
     ------
     ValueError
         where K > d+1
+
+    Examples
+    --------
+    >>> from spat_nb import simplex
+    >>> (simplex(3, 2) @ simplex(3, 2).T).round(decimals=3)
+    tensor([[ 1.0000, -0.5000, -0.5000],
+            [-0.5000,  1.0000, -0.5000],
+            [-0.5000, -0.5000,  1.0000]])
     """
     if classes < 2:
         raise ValueError(f"classes is {classes}; a simplex of prototypes has at least 2 corners.")

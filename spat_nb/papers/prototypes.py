@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,8 @@ class Prototypes(nn.Module):
         on an unknown name or where the prototypes do not fit
     """
 
-    P: Tensor  # (classes,width)
+    if TYPE_CHECKING:  # torch.jit reads what stands here otherwise
+        P: Tensor  # (classes,width)
 
     def __init__(
         self,

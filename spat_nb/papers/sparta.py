@@ -7,7 +7,6 @@ Docs: https://spat-nb.github.io/spat_nb/sparta.html.md"""
 # %% ../../nbs/70_sparta.ipynb #752950e0
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -23,8 +22,7 @@ class Gate(nn.Module):
     What it has seen of its surroundings passes `wire`; a frozen one stays in eval mode
     """
 
-    frozen: bool = False
-    wire: Callable | None = None
+    frozen, wire = False, None
 
     def train(self, mode: bool = True):
         return super().train(mode and not self.frozen)
@@ -65,9 +63,7 @@ class SmoothReLU(Gate):
 
 
 class PSSiLU(Gate):
-    """x (sigmoid(c x) - b)/(1 - b), b and c learned (Dai et al.
-
-    2021, 2110.05626, from memory).
+    """x (sigmoid(c x) - b)/(1 - b), b and c learned (Dai et al. 2021, 2110.05626, from memory).
 
     Parameters
     ----------
@@ -106,9 +102,8 @@ def _around(channels, k, groups):
 
 
 class FReLU(Gate):
-    """max(x, T(x)), T a depthwise convolution and batch norm (Ma et al.
-
-    2020). Begins as ReLU; also candidate V3 of our reconstruction of Sparta.
+    """max(x, T(x)), T a depthwise convolution and batch norm (Ma et al. 2020). Begins as ReLU;
+    also candidate V3 of our reconstruction of Sparta.
 
     Parameters
     ----------

@@ -84,10 +84,8 @@ class Replay:
 # %% ../../nbs/23_objectives.ipynb #1f1b0c95
 @dataclass(eq=False)
 class Free(Callback):
-    """Free adversarial training (Shafahi et al.
-
-    2019): the objective, and a listener that moves the perturbation with the gradient of the same
-    backward pass.
+    """Free adversarial training (Shafahi et al. 2019): the objective, and a listener that moves
+    the perturbation with the gradient of the same backward pass.
 
     Parameters
     ----------
@@ -164,8 +162,8 @@ def fgsm_rs(
 # %% ../../nbs/23_objectives.ipynb #a7fc04d6
 class Sentry(Callback):
     """Catches catastrophic overfitting: where the robust accuracy falls by `drop` from its best and
-    the one under the training attack does not, the best weights come back and the run stops.
-    Needs a `Validate` with a strong attack
+    the one under the training attack does not, the best weights come back and the run stops. Needs
+    a `Validate` with a strong attack.
 
     Parameters
     ----------
@@ -175,6 +173,11 @@ class Sentry(Callback):
         the attack of the training
     drop : float
         share of the images, in (0,1) (default: 0.2)
+
+    Raises
+    ------
+    ValueError
+        where `drop` is outside (0,1)
     """
 
     def __init__(

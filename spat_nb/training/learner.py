@@ -104,7 +104,7 @@ class Callback:
 
 # %% ../../nbs/22_learner.ipynb #ba72ef30
 class Learner:
-    """Minimise `objective(model, x, y, attack)` over `train`
+    """Minimise `objective(model, x, y, attack)` over `train`.
 
     Parameters
     ----------
@@ -134,6 +134,22 @@ class Learner:
         of all randomness that has no generator of its own (default: 0)
     devices
         `devices.many()`: this process is one of many; None: the only one (default: None)
+
+    Raises
+    ------
+    TypeError
+        where the model is no nn.Module or the epochs of `train` cannot be repeated
+    ValueError
+        where epochs or lr is out of range
+
+    Examples
+    --------
+    >>> from spat_nb import Learner, SmallCNN, get_data, standard
+    >>> data = get_data("digits", n=256, device="cpu")
+    >>> learner = Learner(SmallCNN(channels=1), data.train, standard, epochs=1)
+    >>> _ = learner.fit()
+    >>> learner.done
+    2
     """
 
     def __init__(

@@ -182,6 +182,12 @@ def method(
     ------
     ValueError
         for an unknown one
+
+    Examples
+    --------
+    >>> from spat_nb import method
+    >>> method("trades", data="cifar10").attack
+    'pgd(steps=5, start=gaussian())'
     """
     if name not in METHODS:
         raise ValueError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")

@@ -6,6 +6,8 @@
 # Batch norms that share their sums
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,10 +35,11 @@ class SharedNorm(_BatchNorm):
     each layer and pass in train mode
     """
 
-    running_mean: Tensor  # `share_norms` takes no other ones
-    running_var: Tensor
-    num_batches_tracked: Tensor
-    momentum: float
+    if TYPE_CHECKING:  # `share_norms` takes no norms without them
+        running_mean: Tensor
+        running_var: Tensor
+        num_batches_tracked: Tensor
+        momentum: float
 
     def _get_name(self):
         return "BatchNorm2d"

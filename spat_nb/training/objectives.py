@@ -137,6 +137,14 @@ def trades(
     -------
     Tensor
         ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, pgd, trades
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(4, 3, 32, 32), torch.tensor([3, 5, 0, 1])
+    >>> loss = trades(model, x, y, pgd(Linf(8 / 255), steps=2))
+    >>> loss.backward()
     """
     x_adv = attack(model, x, target(model, x))
     z, z_adv = logits(model, x), logits(model, x_adv)

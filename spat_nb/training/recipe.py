@@ -124,6 +124,12 @@ class Recipe:
     ------
     ValueError
         or TypeError in one sentence for what does not fit
+
+    Examples
+    --------
+    >>> from spat_nb import Recipe
+    >>> Recipe(data="digits", objective="trades(beta=6)").ball
+    'Linf(0.15)'
     """
 
     data: str = "digits"  # data set, as in `get_data`

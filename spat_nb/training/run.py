@@ -70,6 +70,13 @@ def train(
     ------
     ValueError
         where `out` holds another run: it says in which slots; or where it cannot be written
+
+    Examples
+    --------
+    >>> from spat_nb import Recipe, train
+    >>> run = train(Recipe(data="digits", epochs=1, n=200), quiet=True)
+    >>> run.steps
+    4
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(

@@ -236,7 +236,27 @@ def open_run(
 ) -> Run:
     """Read a finished run
 
-    FileNotFoundError where there is none, ValueError where it names what a file may not name
+    FileNotFoundError where there is none.
+
+    Parameters
+    ----------
+    path
+        folder of a run, or its weights file, which may stand alone
+    device
+        where the network goes; default: the CPU
+    recipe : Recipe | None
+        as it was typed; needed where it names what is not ours (default: None)
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    FileNotFoundError
+        where there is none
+    ValueError
+        where it names what a file may not name
     """
     file = _weights_of(path)
     info = weights_info(file)

@@ -285,9 +285,8 @@ def flatness(
     draws: int = 10,  # of nu
     generator: torch.Generator | None = None,  # of nu; default: torch's own
 ) -> float:
-    """Average flatness of the robust loss (Stutz et al.
-
-    2021); 0 is flat, up is sharp. The model is left as it was
+    """Average flatness of the robust loss (Stutz et al. 2021); 0 is flat, up is sharp. The
+    model is left as it was
 
     Parameters
     ----------
