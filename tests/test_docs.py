@@ -260,7 +260,7 @@ def test_site(tmp_path):
     for room, names in docs.by_hand(docs.website()).items():
         assert {f"#spat_nb.{room}.{name}" for name, _ in names} <= api, room
         assert all(read(site / "api.html").find(id=f"spat_nb.{room}.{name}") for name, _ in names)
-    text = read(site / "api.html").find("article").get_text(" ")
+    text = " ".join(read(site / "api.html").find("article").get_text(" ").split())
     assert not [n for n in spat_nb.__all__ if not re.search(rf"\b{n}\b", text)]
     assert text.index("from spat_nb import pgd") < text.index("spat_nb.core.settings")
     for nb in notebooks():
