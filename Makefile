@@ -23,9 +23,11 @@ lab: setup      ## open JupyterLab on the index
 	cd nbs && ../$(V)/bin/jupyter lab $(ROOT_FLAG) $(LAB_FLAGS) index.ipynb
 tour: setup     ## one minute: train, attack, compare; writes tour.html
 	$(PY) -m spat_nb tour
-test: setup     ## lint, spelling, notebooks and tests
+test: setup     ## lint, types, spelling, notebooks and tests
 	@echo "== lint"
 	$(V)/bin/ruff check
+	@echo "== types"
+	$(V)/bin/mypy
 	@echo "== spelling"
 	$(V)/bin/codespell *.md *.cff Makefile settings.ini pyproject.toml nbs docs spat_nb tests tools bench
 	@echo "== notebooks, each from top to bottom"

@@ -11,7 +11,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ._signatures import (
     Definition,
@@ -32,6 +32,7 @@ __all__ = [
     "join_sections",
     "literal",
     "long_lines",
+    "renew_sections",
     "split_sections",
 ]
 
@@ -40,6 +41,7 @@ _TITLES = (
     "Parameters|Attributes|Returns|Yields|Receives|Raises|Warns|Warnings|Other Parameters|Methods"
     "|See Also|Notes|References|Examples"
 )
+_MADE = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Examples")
 _TITLE = re.compile(rf"^({_TITLES})\n-{{3,}}$", re.M)
 _ERROR = r"[A-Z]\w*(?:Error|Exception)"
 _ERRORS = rf"(?:[A-Z]\w+, an? )?{_ERROR}(?:,? (?:or|and) {_ERROR})*"
@@ -216,15 +218,20 @@ def _parts(src: Source, node: Definition, is_method: bool, find: Finder) -> dict
         return {}
     bound = is_method and "staticmethod" not in marks or any(m.startswith("patch") for m in marks)
     given = result(src, node)
+    parameters = arguments(src, node, bound)
+    results = [given] if given else []
+    if is_method and not any(part.text for part in [*parameters, *results]):
+        return {}  # what a method overrides may speak for it
     title = "Yields" if _yields(node) else "Returns"
-    return {"Parameters": arguments(src, node, bound), title: [given] if given else []}
+    return {"Parameters": parameters, title: results}
 
 
 def _sections(doc: str, parts: dict[str, list[Part]], width: int) -> str:
     """The docstring with its sections; the same where there is nothing to say"""
     head, example = _examples(doc)
     paragraphs = [_errors(p) for p in re.split(r"\n\s*\n", head)]
-    bodies = {title: [r for p in ps for r in _entry(p, width)] for title, ps in parts.items()}
+    told = {title: ps for title, ps in parts.items() if any(p.text or p.type for p in ps)}
+    bodies = {title: [r for p in ps for r in _entry(p, width)] for title, ps in told.items()}
     found = dict.fromkeys(e for _, errors in paragraphs for e in errors)
     bodies["Raises"] = [row for names, text in found for row in [names, *_wrapped(text, 4, width)]]
     bodies["Examples"] = example.splitlines()
@@ -253,9 +260,32 @@ def _nowhere(name: str) -> None:
     return None
 
 
+def _rewritten(rows: list[bytes], node: Definition, doc: str) -> None:
+    """Let `node` have the docstring `doc` in place of its own; a string behind the colon gets lines
+    of its own
+    """
+    text = docstring_node(node)
+    assert text is not None
+    end = text.end_lineno or text.lineno
+    indent = _indent(node, text)
+    before = rows[text.lineno - 1][: text.col_offset]
+    after = rows[end - 1][text.end_col_offset :]
+    if before.strip():  # behind the colon
+        before = before.rstrip() + b"\n" + indent.encode()
+        rest = after.lstrip(b" ;")
+        after = b"\n" + indent.encode() + rest if after.lstrip().startswith(b";") else after
+    rows[text.lineno - 1 : end] = [before + literal(doc, indent).encode() + after]
+
+
+def _indent(node: Definition, text: ast.Constant) -> str:
+    """The blanks before a docstring's lines"""
+    return " " * (node.col_offset + 4 if text.lineno == node.lineno else text.col_offset)
+
+
 def add_sections(
     source: str,  # of a module, or of a cell
     find: Finder = _nowhere,  # the class of a name that stands elsewhere
+    names: Collection[str] | None = None,  # functions and classes to look at; None: all
 ) -> str:  # the same, apart from docstrings
     """Write sections into the docstrings of all public functions, classes and methods
 
@@ -267,22 +297,36 @@ def add_sections(
         return source
     here = {n.name: (src, n) for n in src.tree.body if isinstance(n, ast.ClassDef)}
     rows = [row.encode() for row in src.rows]  # syntax nodes count bytes
-    for _, node, is_method in reversed(list(definitions(src.tree.body))):
+    for name, node, is_method in reversed(list(definitions(src.tree.body))):
         text = docstring_node(node)
         if text is None or _TITLE.search(doc := inspect.cleandoc(str(text.value))):
             continue
-        end = text.end_lineno or text.lineno
-        indent = " " * (node.col_offset + 4 if text.lineno == node.lineno else text.col_offset)
-        parts = _parts(src, node, is_method, lambda name: here.get(name) or find(name))
-        new = _sections(doc, parts, WIDTH - len(indent))
-        if new == doc:
+        if names is not None and name.split(".")[0] not in names:
             continue
-        before = rows[text.lineno - 1][: text.col_offset]
-        after = rows[end - 1][text.end_col_offset :]
-        if before.strip():  # behind the colon
-            before = before.rstrip() + b"\n" + indent.encode()
-            rest = after.lstrip(b" ;")
-            after = b"\n" + indent.encode() + rest if after.lstrip().startswith(b";") else after
-        written = before + literal(new, indent).encode() + after
-        rows[text.lineno - 1 : end] = [written]
+        parts = _parts(src, node, is_method, lambda name: here.get(name) or find(name))
+        new = _sections(doc, parts, WIDTH - len(_indent(node, text)))
+        if new != doc:
+            _rewritten(rows, node, new)
     return b"".join(rows).decode()
+
+
+def renew_sections(
+    source: str,  # of a module that is written by hand
+    names: Collection[str],  # its functions and classes that have sections
+) -> str:  # the same, apart from docstrings
+    """Write the sections of `names` anew, from the comments as they are now
+
+    A docstring with a section that the comments do not make is left alone.
+    """
+    src = Source(source)
+    rows = [row.encode() for row in src.rows]
+    for name, node, _ in reversed(list(definitions(src.tree.body))):
+        text = docstring_node(node)
+        if text is None or name.split(".")[0] not in names:
+            continue
+        doc = inspect.cleandoc(str(text.value))
+        sections = set(split_sections(doc)[1])
+        if not sections or sections - {*_MADE}:
+            continue
+        _rewritten(rows, node, long_lines(join_sections(doc), WIDTH - len(_indent(node, text))))
+    return add_sections(b"".join(rows).decode(), names=names)

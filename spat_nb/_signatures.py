@@ -49,6 +49,11 @@ class Source:
                 if not t.line[: t.start[1]].strip():
                     self.alone.add(t.start[0])
 
+    def default(self, node: ast.expr | None) -> str:
+        """The text of a default value; a private name tells a reader nothing"""
+        private = isinstance(node, ast.Name) and node.id.startswith("_")
+        return "" if private else self.piece(node)
+
     def piece(self, node: ast.expr | None) -> str:
         """The text of an expression on one line"""
         if node is None:
@@ -67,14 +72,18 @@ class Source:
             return node.value
         return self.piece(node)
 
-    def comment(self, first: int, last: int, taken: set[int]) -> str:
-        """The comment behind what stands on the lines `first` to `last`, else the lines above it"""
+    def comment(self, first: int, last: int, taken: set[int], top: int) -> str:
+        """The comment behind what stands on the lines `first` to `last`, else the lines above it
+
+        Those above end at the line `top`, where the definition begins: what stands above that is
+        no word on a parameter.
+        """
         for line in range(last, first - 1, -1):
             if line in self.comments and line not in self.alone:
                 return self.comments[line]
         above = []
         line = first - 1
-        while line in self.alone and line not in taken:
+        while line > top and line in self.alone and line not in taken:
             above.append(self.comments[line])
             line -= 1
         return " ".join(reversed(above))
@@ -117,8 +126,8 @@ def arguments(src: Source, node: Function, drop_first: bool) -> list[Part]:
     for stars, arg, value in found:
         last = max(arg.end_lineno or arg.lineno, value.end_lineno or 0 if value else 0)
         mine = ends[arg.lineno] == arg.arg
-        text = src.comment(arg.lineno, last, set(ends)) if mine else ""
-        default = src.piece(value)
+        text = src.comment(arg.lineno, last, set(ends), node.lineno) if mine else ""
+        default = src.default(value)
         parts.append(Part(stars + arg.arg, src.annotation(arg.annotation), default, text))
     return parts
 
@@ -134,7 +143,7 @@ def result(src: Source, node: Function) -> Part | None:
     first = node.returns.lineno if node.returns is not None else _head_end(src, node)
     last = max(first, _head_end(src, node))
     behind_parameter = node.returns is None and first in lines
-    text = "" if behind_parameter else src.comment(first, last, lines)
+    text = "" if behind_parameter else src.comment(first, last, lines, node.lineno)
     if node.returns is None and first == node.lineno:
         text = ""
     if not text and kind in ("", "None"):
@@ -178,10 +187,10 @@ def fields(src: Source, node: ast.ClassDef) -> Iterator[tuple[Part, bool]]:
         if kind.startswith(("ClassVar", "typing.ClassVar")):
             continue
         options = _keywords(n.value)
-        default = src.piece(n.value)
+        default = src.default(n.value)
         if isinstance(n.value, ast.Call) and name_of(n.value) == "field":
-            default = src.piece(options.get("default"))
+            default = src.default(options.get("default"))
             if factory := src.piece(options.get("default_factory")):
                 default = f"{factory}()"
-        text = src.comment(n.lineno, n.end_lineno or n.lineno, taken)
+        text = src.comment(n.lineno, n.end_lineno or n.lineno, taken, node.lineno)
         yield Part(name, kind, default, text), not _no(options.get("init"))

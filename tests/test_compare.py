@@ -203,7 +203,7 @@ def test_table_sorts_in_a_browser(write, tmp_path):
     page = tmp_path / "p.html"
     page.write_text(
         "<!doctype html><meta"
-        f' charset="utf-8"><body>{boards.show(leaderboard.leaderboard(names=["one"]))._repr_html_()}'
+        f' charset="utf-8"><body>{boards.show(leaderboard.leaderboard(names=["one"]))._repr_html_()}'  # noqa: E501
     )
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=exe, args=["--no-sandbox", "--disable-gpu"])

@@ -1087,7 +1087,7 @@ def test_digits():
 
 def test_imports_are_lazy():
     code = (
-        "import sys, spat_nb.data.sources, spat_nb.core.plot; print([m for m in ('torchvision', 'sklearn',"
+        "import sys, spat_nb.data.sources, spat_nb.core.plot; print([m for m in ('torchvision', 'sklearn',"  # noqa: E501
         " 'matplotlib', 'scipy', 'PIL', 'pandas') if m in sys.modules])"
     )
     assert (

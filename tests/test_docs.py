@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from browser import WHY, chromium, executable, served
 
+import spat_nb
+
 bs4 = pytest.importorskip("bs4", reason="the extra `docs` is not installed")
 pytest.importorskip("myst_nb", reason="the extra `docs` is not installed")
 yaml = pytest.importorskip("yaml")
@@ -120,7 +122,7 @@ def exported(nb):
         {},
     )
     for c in cells:
-        if not (m := re.search(r"^#\|[ ]*exports?(?:[ ]+(\w+))?[ ]*$", c, re.M)):
+        if not (m := re.search(r"^#\|[ ]*exports?(?:[ ]+([\w.]+))?[ ]*$", c, re.M)):
             continue
         found.setdefault(m[1] or room, []).extend(
             d
@@ -255,6 +257,12 @@ def test_site(tmp_path):
     ]
     assert [n for n in linked if n in order] == order
     api = {a["href"] for a in read(site / "api.html").select("article a[href]")}
+    for room, names in docs.by_hand(docs.website()).items():
+        assert {f"#spat_nb.{room}.{name}" for name, _ in names} <= api, room
+        assert all(read(site / "api.html").find(id=f"spat_nb.{room}.{name}") for name, _ in names)
+    text = " ".join(read(site / "api.html").find("article").get_text(" ").split())
+    assert not [n for n in spat_nb.__all__ if not re.search(rf"\b{n}\b", text)]
+    assert text.index("from spat_nb import pgd") < text.index("spat_nb.core.settings")
     for nb in notebooks():
         assert {
             f"{nb}.html#spat_nb.{room}.{d.name}"
@@ -439,7 +447,7 @@ def small(tmp_path):
 
     def build(text, *args, env=None):
         cells = [
-            cell(0, "code", "#| default_exp balls", outputs=[], execution_count=1),
+            cell(0, "code", "#| default_exp attacks.balls", outputs=[], execution_count=1),
             cell(1, "markdown", "# T\n> sub"),
             cell(2, "markdown", text),
         ]

@@ -443,7 +443,7 @@ def test_in_a_live_notebook(tmp_path):
     """
     nbformat, client = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     code = [
-        "from spat_nb.learn.exercise import judge, predict; from spat_nb.learn.progress import progress\ndef f(x): return 2*x",
+        "from spat_nb.learn.exercise import judge, predict; from spat_nb.learn.progress import progress\ndef f(x): return 2*x",  # noqa: E501
         "judge(f, lambda x: 2*x, 1, 2, name='a 1')",
         "judge(f, lambda x: 2*x, 1, 2)",
         "predict('1+1?', 3, name='a 2').check(2)",

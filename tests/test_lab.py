@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spat_nb.app import doctor, findings, findings_torch, lab
+from spat_nb.app import doctor, findings_torch, lab
 from spat_nb.app.cli import main
 from spat_nb.core.settings import settings
 
@@ -331,7 +331,7 @@ def test_doctor_imports_what_is_listed(monkeypatch, tmp_path):
     (tmp_path / "sklearn" / "__init__.py").write_text('raise OSError("libfoo.so is missing")')
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from spat_nb.app import findings;"
-        " print(*[f'{f.verdict} {f.name} {f.seen} {f.mend}' for f in findings.look_at_packages()], sep='\\n')"
+        " print(*[f'{f.verdict} {f.name} {f.seen} {f.mend}' for f in findings.look_at_packages()], sep='\\n')"  # noqa: E501
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True

@@ -63,7 +63,7 @@ def test_import_brings_nothing_heavy():
 
 
 def test_a_name_brings_its_module_only():
-    code = "import sys; from spat_nb import Linf; print('spat_nb.attacks.balls' in sys.modules, *sys.modules)"
+    code = "import sys; from spat_nb import Linf; print('spat_nb.attacks.balls' in sys.modules, *sys.modules)"  # noqa: E501
     there, *modules = fresh(code).split()
     assert there == "True" and "torch" in modules
     assert not {

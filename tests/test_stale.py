@@ -218,11 +218,11 @@ ATTACKS = {  # before, after, what the refusal names
     ),
     "loss": (
         (
-            "from spat_nb.attacks.attack import pgd\nfrom spat_nb.attacks.balls import Linf\ndef loss(z, y): return"
+            "from spat_nb.attacks.attack import pgd\nfrom spat_nb.attacks.balls import Linf\ndef loss(z, y): return"  # noqa: E501
             " z[:,0]\na = pgd(Linf(.1), 2, loss=loss)"
         ),
         (
-            "from spat_nb.attacks.attack import pgd\nfrom spat_nb.attacks.balls import Linf\ndef loss(z, y): return"
+            "from spat_nb.attacks.attack import pgd\nfrom spat_nb.attacks.balls import Linf\ndef loss(z, y): return"  # noqa: E501
             " -z[:,0]\na = pgd(Linf(.1), 2, loss=loss)"
         ),
         "its function `loss`",
@@ -730,7 +730,7 @@ def test_listeners_that_decide_are_the_same(tmp_path):
 def test_edited_listeners_without_a_state_are_seen_and_newcomers_are_welcome(tmp_path):
     path = tmp_path / "c.safetensors"
     text = (
-        "from spat_nb.training.learner import Callback\nclass Clip(Callback):\n def after_step(self, l):"
+        "from spat_nb.training.learner import Callback\nclass Clip(Callback):\n def after_step(self, l):"  # noqa: E501
         " l.model.head.weight.data.clamp_(-1, 1)"
     )
     killed(path, typed(text).Clip())

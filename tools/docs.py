@@ -203,7 +203,7 @@ def sphinx_card(obj, name, module):
 CARD = re.compile(r"^:::::\{py:\w+\} (\w+)\(.*\n:module: (\S+)", re.M)
 
 
-# ---- the page `api`: every module, every public name, one line each
+# ---- the page `api`: public names by floor, then every module, one line each
 def first(obj):
     return prose(
         re.split(r"\n\s*\n|(?<=\.) (?=[A-Z])", inspect.cleandoc(obj.__doc__ or ""))[0]
@@ -226,35 +226,82 @@ def rooms(site):
             yield from (
                 (m, n)
                 for m in dict.fromkeys(
-                    re.findall(r"^#\|[ ]*(?:default_exp|exports?)[ ]+(\w+)", code, re.M)
+                    re.findall(r"^#\|[ ]*(?:default_exp|exports?)[ ]+([\w.]+)", code, re.M)
                 )
             )
 
 
-def api(site, link=lambda name, room, nb: f"#spat_nb.{room}.{name}"):
-    "The API by module, as Markdown; `link` says where a card is"
+def has_card(obj):
+    obj = inspect.unwrap(obj)
+    return inspect.isclass(obj) or inspect.isfunction(obj)
+
+
+def public_names():
+    """floor -> [(how it is called, module, name in it, object), ...] of what `spat_nb` gives; of a
+    module, what is in it
+    """
+    from spat_nb import public
+
+    found = {}
+    for floor, homes in public.FLOORS.items():
+        for row in homes.values():
+            for name in (n.rstrip("()!.") for n in row.split()):
+                obj = public.resolve(name)
+                room = public.HOME[name].removeprefix("spat_nb.")
+                if not hasattr(obj, "__all__"):
+                    found.setdefault(floor, []).append((name, room, name, obj))
+                    continue
+                room = obj.__name__.removeprefix("spat_nb.")
+                inside = [(f"{name}.{n}", room, n, getattr(obj, n)) for n in obj.__all__]
+                found.setdefault(floor, []).extend(inside)
+    return found
+
+
+def by_hand(site):
+    """module -> [(name, object), ...] of public names with a card that no notebook shows"""
+    shown = {m for m, _ in rooms(site)}
+    found = {}
+    for names in public_names().values():
+        for _, room, name, obj in names:
+            if room not in shown and has_card(obj):
+                found.setdefault(room, []).append((name, obj))
+    return found
+
+
+def sphinx_link(name, room, nb):
+    return f"#spat_nb.{room}.{name}"
+
+
+def quarto_link(name, room, nb):
+    return f"{nb or ''}{'.ipynb' * bool(nb)}#{name.lower()}"
+
+
+def api(site, link=sphinx_link, make_card=sphinx_card):
+    """The API as Markdown: public names by floor, then every room; `link` says where a card is, and
+    `make_card` makes those of rooms without a notebook
+    """
+    shown = dict(rooms(site))
     yield (
-        "# API by module\n\nEvery public name of the package, one line each; a name leads to its"
+        "# API\n\nThe names that `spat_nb` gives, by floor: `from spat_nb import pgd`. Below stand"
+        " all rooms, with what else is in them: it may move without notice. A name leads to its"
         " card, below the code that it describes."
     )
-    for room, nb in rooms(site):
+    for floor, names in public_names().items():
+        body = []
+        for called, room, name, obj in names:
+            told = first(obj) if has_card(obj) or inspect.ismodule(obj) else ""
+            to = f"({link(name, room, shown.get(room))})" if has_card(obj) else ""
+            body.append((f"[`{called}`]{to}" if to else f"`{called}`", told, f"`{room}`"))
+        yield f"## {floor}\n\n" + table(("name", "meaning", "room"), body)
+    for room, nb in shown.items():
         m = importlib.import_module(f"spat_nb.{room}")
-        there = [
-            (n, getattr(m, n))
-            for n in m.__all__
-            if n[0] != "_"
-            and (inspect.isclass(o := inspect.unwrap(getattr(m, n))) or inspect.isfunction(o))
-        ]
+        there = [(n, getattr(m, n)) for n in m.__all__ if n[0] != "_" and has_card(getattr(m, n))]
         yield f"## spat_nb.{room}\n\n{first(m)}. Notebook: [{nb}]({nb}.ipynb)\n\n" + table(
             ("name", "meaning"), [(f"[`{n}`]({link(n, room, nb)})", first(o)) for n, o in there]
         )
-    yield "## Written by hand\n\n" + table(
-        ("module", "meaning"),
-        [
-            (f"`spat_nb.{n}`", first(importlib.import_module(f"spat_nb.{n}")))
-            for n in ("study", "zoo", "lab", "tour", "cli")
-        ],
-    )
+    for room, there in by_hand(site).items():
+        yield f"## spat_nb.{room}\n\n{first(importlib.import_module(f'spat_nb.{room}'))}."
+        yield from (make_card(obj, name, room) for name, obj in there)
 
 
 # ---- Colab: notebooks stay as they are, their copies get a cell before and a cell behind
@@ -394,7 +441,7 @@ def build_quarto():
     nbdev.serve.FilterDefaults = filters(quarto_card)
     shutil.rmtree(ROOT / "_proc", ignore_errors=True)
     (NBS / "api.md").write_text(
-        "\n\n".join(api(website(), lambda name, room, nb: f"{nb}.ipynb#{name.lower()}")),
+        "\n\n".join(api(website(), quarto_link, quarto_card)),
         encoding="utf-8",
     )
     try:

@@ -31,7 +31,7 @@ FIRST, ANSWERED, LIMIT = ("index", "00_core", "00_files", "01_plot", "02_data"),
 # A reader's answers: exercise -> (what the cell says, what is written instead, the verdict, what is
 # kept)
 ANSWERS = {
-    "attack 1": ("guess=..., name=\"attack 1\"", "guess=.35, name=\"attack 1\"", "right", "right"),
+    "attack 1": ('guess=..., name="attack 1"', 'guess=.35, name="attack 1"', "right", "right"),
     "attack 2": (
         "def my_fgsm(x, g, eps): ...",
         "def my_fgsm(x, g, eps): return (x + eps*g.sign()).clamp(0, 1)",

@@ -218,12 +218,7 @@ def draw(
 
 # %% ../../nbs/91_playground.ipynb #96462153
 def ink_for(img):
-    """A grey image, white on black, cropped to the ink and padded to a square
-
-    Parameters
-    ----------
-    img
-    """
+    "A grey image, white on black, cropped to the ink and padded to a square"
     from PIL import Image, ImageOps
 
     small = torch.frombuffer(

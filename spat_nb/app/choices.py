@@ -85,26 +85,12 @@ def own_image(
 
 # %% ../../nbs/91_playground.ipynb #c401ce51
 def random_point(ball, steps, **kw):
-    """No climb at all: a random point of the ball, for comparison
-
-    Parameters
-    ----------
-    ball
-    steps
-    **kw
-    """
+    "No climb at all: a random point of the ball, for comparison"
     return pgd(ball, 0, **kw)
 
 
 def one_step(ball, steps, **kw):
-    """FGSM, whatever the number of steps
-
-    Parameters
-    ----------
-    ball
-    steps
-    **kw
-    """
+    "FGSM, whatever the number of steps"
     return fgsm(ball, **kw)
 
 

@@ -201,7 +201,7 @@ def _precision(torch):
             (
                 ""
                 if now == want
-                else f"{clean_environment('PRECISION', want)}    (or precision = {want} in settings.ini)"
+                else f"{clean_environment('PRECISION', want)}    (or precision = {want} in settings.ini)"  # noqa: E501
             ),
         )
 

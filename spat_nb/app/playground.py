@@ -170,12 +170,7 @@ class Playground:
         return self.controls[name].value
 
     def set(self, **values):
-        """Change several controls and draw once
-
-        Parameters
-        ----------
-        **values
-        """
+        "Change several controls and draw once"
         self._busy = True
         try:
             for name, v in values.items():
@@ -228,12 +223,7 @@ class Playground:
         return self.models[name]
 
     def look(self) -> Scene:
-        """The scene that the controls ask for
-
-        Returns
-        -------
-        Scene
-        """
+        "The scene that the controls ask for"
         model, k = self.model(), self._value("image")
         x = self.own[0] if self.own else self.x[k : k + 1]
         given = self._value("label")

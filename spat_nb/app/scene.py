@@ -220,12 +220,7 @@ class Scene:
         return (d - self.track @ self.e).norm(dim=1)
 
     def words(self) -> str:
-        """The picture in a sentence or two
-
-        Returns
-        -------
-        str
-        """
+        "The picture in a sentence or two"
         (a, b), name, (p, q) = self.answers, self.classes, self.p.amax(1).tolist()
         ball, d = self.attack.ball, self.x_adv - self.x
         first = self.won.nonzero()[:, 0].tolist()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from ..core.tensors import bview, own
 __all__ = ['State', 'pick', 'worst', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest', 'Recorder']
 
 # %% ../../nbs/12_attack.ipynb #a33ce2ef
+_LATER: Any = None  # the first look fills it in, before a step rule or a recorder is asked
+
+
 @dataclass
 class State:
     """Where a climb stands: what a step rule and a recorder may read
@@ -37,19 +41,19 @@ class State:
         step size, in the ball's norm
     x : Tensor
         (b,...) current point
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream (default: None)
     i : int
         steps done (default: 0)
     val : Tensor
-        (b,) value at x (default: None)
+        (b,) value at x
     g : Tensor
-        (b,...) gradient at x; None at a last point that is only looked at (default: None)
+        (b,...) gradient at x; None at a last point that is only looked at
     z : Tensor
-        (b,c) logits at x (default: None)
+        (b,c) logits at x
     won : Tensor
-        (b,) bool, does x fool the model? (default: None)
-    best : tuple
+        (b,) bool, does x fool the model?
+    best : tuple | None
         (x, val, won) at each sample's worst point so far, if the climb keeps it (default: None)
     own : dict
         what a step rule remembers between steps (default: dict())
@@ -60,13 +64,14 @@ class State:
     steps: int  # steps in all
     lr: float  # step size, in the ball's norm
     x: Tensor  # (b,...) current point
-    generator: torch.Generator = None  # random stream
+    generator: torch.Generator | None = None  # random stream
     i: int = 0  # steps done
-    val: Tensor = None  # (b,) value at x
-    g: Tensor = None  # (b,...) gradient at x; None at a last point that is only looked at
-    z: Tensor = None  # (b,c) logits at x
-    won: Tensor = None  # (b,) bool, does x fool the model?
-    best: tuple = None  # (x, val, won) at each sample's worst point so far, if the climb keeps it
+    val: Tensor = _LATER  # (b,) value at x
+    g: Tensor = _LATER  # (b,...) gradient at x; None at a last point that is only looked at
+    z: Tensor = _LATER  # (b,c) logits at x
+    won: Tensor = _LATER  # (b,) bool, does x fool the model?
+    # (x, val, won) at each sample's worst point so far, if the climb keeps it
+    best: tuple | None = None
     own: dict = field(default_factory=dict)  # what a step rule remembers between steps
 
 # %% ../../nbs/12_attack.ipynb #77a5be77
@@ -96,7 +101,7 @@ def pick(
 
 def worst(
     new: tuple,  # (x (b,...), value (b,), won (b,))
-    old: tuple = None,  # likewise; None: nothing to compare with yet
+    old: tuple | None = None,  # likewise; None: nothing to compare with yet
 ) -> tuple:  # likewise
     """Each sample's worse point: one that fools before one that does not, then the higher value;
     `old` where they are equal
@@ -105,7 +110,7 @@ def worst(
     ----------
     new : tuple
         (x (b,...), value (b,), won (b,))
-    old : tuple
+    old : tuple | None
         likewise; None: nothing to compare with yet (default: None)
 
     Returns
@@ -144,11 +149,11 @@ def ascend(
     step: Callable,  # State -> proposal (b,...); the engine projects it
     start: Callable,  # (x0, ball, generator) -> first point
     lr: float,  # step size, in the ball's norm
-    generator: torch.Generator = None,  # random stream; default: torch's own
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
     look: bool = False,  # also evaluate the last point: one forward pass more
     best: bool = False,  # keep each sample's worst point as `State.best`; implies `look`
     eot: int = 1,  # passes over which every look is averaged
-    recorder: Callable = None,  # called with the State at every point; implies `look`
+    recorder: Callable | None = None,  # called with the State at every point; implies `look`
 ) -> State:
     """Climb `f` inside `ball` around `x0`: K steps are K forward and K input-gradient passes, times
     `eot`
@@ -169,7 +174,7 @@ def ascend(
         (x0, ball, generator) -> first point
     lr : float
         step size, in the ball's norm
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
     look : bool
         also evaluate the last point: one forward pass more (default: False)
@@ -177,7 +182,7 @@ def ascend(
         keep each sample's worst point as `State.best`; implies `look` (default: False)
     eot : int
         passes over which every look is averaged (default: 1)
-    recorder : Callable
+    recorder : Callable | None
         called with the State at every point; implies `look` (default: None)
 
     Returns
@@ -190,8 +195,8 @@ def ascend(
         if last and not (look or best or recorder):
             break
         s.val, *aux = _see(f, s.x, eot, slope=not last)
-        s.g = None if last else aux.pop(0)
-        s.z, s.won = aux or (None, torch.zeros_like(s.val, dtype=torch.bool))
+        s.g = _LATER if last else aux.pop(0)
+        s.z, s.won = aux or (_LATER, torch.zeros_like(s.val, dtype=torch.bool))
         if best:
             s.best = worst((s.x, s.val, s.won), s.best)
         if recorder:
@@ -201,28 +206,50 @@ def ascend(
     return s
 
 # %% ../../nbs/12_attack.ipynb #d55ba275
-def at_x(x, ball, generator=None):
+def at_x(
+    x: Tensor,  # (b,...) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,...) first point
     """Start at the clean image
 
     Parameters
     ----------
-    x
-    ball
-    generator
-        default: None
+    x : Tensor
+        (b,...) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,...) first point
     """
     return x
 
 
-def uniform(x, ball, generator=None):
+def uniform(
+    x: Tensor,  # (b,...) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,...) first point
     """Start at a random point of the ball (Madry et al. 2018)
 
     Parameters
     ----------
-    x
-    ball
-    generator
-        default: None
+    x : Tensor
+        (b,...) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,...) first point
     """
     return ball.uniform(x, generator)
 
@@ -251,7 +278,7 @@ def gaussian(
 
 
 def steepest(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
 ) -> Tensor:  # (b,...) proposal
     """One step of length `lr` in the ball's steepest direction: x + lr sign(g) for Linf, x + lr
     g/|g| for L2
@@ -259,6 +286,7 @@ def steepest(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
 
     Returns
     -------

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from .gradients import watched
 from .losses import ce, missed
 from ..core.checks import check_images, check_labels, check_logits
 from ..core.evalmode import attack_mode
+from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.tensors import logits, own
 from ..core.threads import fitting_threads
 
@@ -30,7 +32,7 @@ __all__ = ['door', 'misfits', 'Attack', 'fgsm', 'pgd']
 @contextmanager
 def door(
     # pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
-    model: Callable,
+    model: ModelFunction,
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels or (b,c) probabilities
 ):  # gives what to run, `x` without its graph in float32 or float64, and `y`
@@ -40,7 +42,7 @@ def door(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -57,17 +59,17 @@ def door(
 
 
 def misfits(
-    attack: Callable,  # any attack; of a `Cascade` every member is asked
-    x: Tensor = None,  # (b,...) images; None: only what can be said without them
+    attack: AttackFunction,  # any attack; of a `Cascade` every member is asked
+    x: Tensor | None = None,  # (b,...) images; None: only what can be said without them
 ):
     """Refuse an attack that would refuse these images, or that climbs towards the very label it is
     given, before anything has run.
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         any attack; of a `Cascade` every member is asked
-    x : Tensor
+    x : Tensor | None
         (b,...) images; None: only what can be said without them (default: None)
 
     Raises
@@ -79,19 +81,20 @@ def misfits(
         misfits(a, x)
     if x is not None and hasattr(attack, "fits"):
         attack.fits(x)
-    won = getattr(getattr(attack, "loss", None), "won", None)
+    loss = getattr(attack, "loss", None)
+    won = getattr(loss, "won", None)
     if won is not None and won(torch.eye(4), torch.arange(4)).any():
         raise ValueError(
-            f"{attack.loss.__name__} has won where the model answers the label that it is given,"
-            " and here that is the true one; give the wanted labels by a function, such as lambda"
-            " model, x, y: attack(model, x, (y+1) % 10)."
+            f"{getattr(loss, '__name__', loss)} has won where the model answers the label that it"
+            " is given, and here that is the true one; give the wanted labels by a function, such"
+            " as lambda model, x, y: attack(model, x, (y+1) % 10)."
         )
 
 
 @dataclass(frozen=True)
 class Attack:
     """A search for the worst image in `ball`; call it as `attack(model, x, y)`. Its fields are the
-    slots
+    slots.
 
     Parameters
     ----------
@@ -99,9 +102,9 @@ class Attack:
         how far: Linf(8/255), L2(.5), ...
     steps : int
         steps of one climb (default: 10)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
-    loss : Callable
+    loss : LossFunction
         (z, y) -> (b,), up is worse for the model (default: ce)
     start : Callable
         (x, ball, generator) -> first point (default: uniform)
@@ -109,27 +112,34 @@ class Attack:
         State -> proposal (default: steepest)
     restarts : int
         climbs; each sample's worst end is kept, for one more forward pass each (default: 1)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
-    recorder : Callable
+    recorder : Callable | None
         called with the State at every point (default: None)
     best : bool
         keep each sample's worst point of the whole way, not the last; one more forward pass
         (default: False)
     eot : int
         passes averaged at each point, for models that draw at random (default: 1)
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+    ValueError
+        where a number is out of range
     """
 
     ball: Ball  # how far: Linf(8/255), L2(.5), ...
     steps: int = 10  # steps of one climb
-    lr: float = None  # step size in the ball's norm; default 2.5 eps/steps
-    loss: Callable = ce  # (z, y) -> (b,), up is worse for the model
+    lr: float | None = None  # step size in the ball's norm; default 2.5 eps/steps
+    loss: LossFunction = ce  # (z, y) -> (b,), up is worse for the model
     start: Callable = uniform  # (x, ball, generator) -> first point
     step: Callable = steepest  # State -> proposal
     # climbs; each sample's worst end is kept, for one more forward pass each
     restarts: int = 1
-    generator: torch.Generator = None  # random stream; default: torch's own
-    recorder: Callable = None  # called with the State at every point
+    generator: torch.Generator | None = None  # random stream; default: torch's own
+    recorder: Callable | None = None  # called with the State at every point
     # keep each sample's worst point of the whole way, not the last; one more forward pass
     best: bool = False
     eot: int = 1  # passes averaged at each point, for models that draw at random
@@ -142,16 +152,16 @@ class Attack:
             raise ValueError(f"restarts is {self.restarts}; one climb is restarts=1.")
         if self.eot < 1:
             raise ValueError(f"eot is {self.eot}; one pass for each look is eot=1.")
-        if self.lr is None:
-            object.__setattr__(self, "lr", 2.5 * self.ball.eps / max(self.steps, 1))
-        if not self.lr >= 0:
-            raise ValueError(f"lr is {self.lr}; a step size is >= 0, the loss already points up.")
+        lr = 2.5 * self.ball.eps / max(self.steps, 1) if self.lr is None else self.lr
+        object.__setattr__(self, "lr", lr)
+        if not lr >= 0:
+            raise ValueError(f"lr is {lr}; a step size is >= 0, the loss already points up.")
 
     def __call__(
         self,
         # pixels (b,ch,h,w) to logits (b,c); its mode and its parameters' `.grad` are left as they
         # were
-        model: Callable,
+        model: ModelFunction,
         # (b,ch,h,w) pixels in [0,1]; kept in float32 or float64 whatever the model's precision
         x: Tensor,
         y: Tensor,  # (b,) labels or (b,c) probabilities
@@ -163,19 +173,6 @@ class Attack:
     def run(self, model, x, y, look=True) -> tuple:
         """The same, with the loss at the attacked images and whether they fool the model; for one
         forward pass more (or not, with `best` or restarts)
-
-        Parameters
-        ----------
-        model
-        x
-        y
-        look
-            default: True
-
-        Returns
-        -------
-        tuple
-            x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
         """
         with door(model, x, y) as (m, x, y):
             return self._worst(self._objective(m, x, y), x, look)
@@ -206,7 +203,7 @@ class Attack:
                 self.steps,
                 self.step,
                 self.start,
-                self.lr,
+                cast(float, self.lr),  # set in any case
                 self.generator,
                 look=look or self.restarts > 1,
                 best=self.best,
@@ -221,7 +218,7 @@ def fgsm(
     ball: Ball,  # threat model
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """One step of full length from the clean image (Goodfellow et al. 2015)
+    """One step of full length from the clean image (Goodfellow et al. 2015).
 
     Parameters
     ----------
@@ -233,6 +230,20 @@ def fgsm(
     Returns
     -------
     Attack
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, fgsm
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = fgsm(Linf(8 / 255))(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     return Attack(ball, **{"steps": 1, "lr": a_ball(ball).eps, "start": at_x, **kw})
 
@@ -241,11 +252,11 @@ def pgd(
     ball: Ball,  # threat model
     steps: int = 10,  # number of steps
     # step size in the ball's norm; default 2.5 eps/steps, 2/255 for 8/255 in 10 steps
-    lr: float = None,
+    lr: float | None = None,
     start: Callable = uniform,  # first point
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """Projected gradient descent from a random start (Madry et al. 2018)
+    """Projected gradient descent from a random start (Madry et al. 2018).
 
     Parameters
     ----------
@@ -253,7 +264,7 @@ def pgd(
         threat model
     steps : int
         number of steps (default: 10)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps, 2/255 for 8/255 in 10 steps
     start : Callable
         first point (default: uniform)
@@ -263,5 +274,21 @@ def pgd(
     Returns
     -------
     Attack
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+    ValueError
+        where a number is out of range
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, pgd
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = pgd(Linf(8 / 255), steps=3)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     return Attack(ball, steps, lr, start=start, **kw)

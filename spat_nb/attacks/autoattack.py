@@ -24,6 +24,7 @@ from .square import square
 from .steps import apgd, apgd_t
 from ..core.checks import check_labels, check_logits
 from ..core.evalmode import eval_mode
+from ..core.protocols import ModelFunction
 from ..core.tensors import logits
 
 # %% auto #0
@@ -58,11 +59,11 @@ class Cascade:
     ----------
     members : dict
         name -> attack(model, x, y), in the order in which they run
-    ball : Ball
+    ball : Ball | None
         where all of them stay; `evaluate` looks after it (default: None)
-    check : Callable
+    check : Callable | None
         (model, x, y) -> sentences: doubts about the model, before the attack (default: None)
-    review : Callable
+    review : Callable | None
         {name: accuracy after this member} -> sentences: doubts about the numbers, after it
         (default: None)
 
@@ -73,10 +74,12 @@ class Cascade:
     """
 
     members: dict  # name -> attack(model, x, y), in the order in which they run
-    ball: Ball = None  # where all of them stay; `evaluate` looks after it
-    check: Callable = None  # (model, x, y) -> sentences: doubts about the model, before the attack
+    ball: Ball | None = None  # where all of them stay; `evaluate` looks after it
+    check: Callable | None = (
+        None  # (model, x, y) -> sentences: doubts about the model, before the attack
+    )
     # {name: accuracy after this member} -> sentences: doubts about the numbers, after it
-    review: Callable = None
+    review: Callable | None = None
 
     def __post_init__(self):
         if not isinstance(self.members, dict) or not self.members:
@@ -91,7 +94,7 @@ class Cascade:
 
     def __call__(
         self,
-        model: Callable,  # pixels (b,ch,h,w) to logits (b,c)
+        model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c)
         x: Tensor,  # (b,ch,h,w) pixels in [0,1]
         y: Tensor,  # (b,) labels
         # (b,ch,h,w) an image that fools the model, or the clean one where none was found
@@ -112,14 +115,6 @@ class Cascade:
 
     def without(self, *names) -> Cascade:
         """The same without these members.
-
-        Parameters
-        ----------
-        *names
-
-        Returns
-        -------
-        Cascade
 
         Raises
         ------
@@ -175,7 +170,7 @@ def _flat(model, x, y, loss):
 
 
 def doubts(
-    model: Callable,  # pixels (b,ch,h,w) to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c)
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     random: bool = False,  # is the attack made for models that draw random numbers?
@@ -184,7 +179,7 @@ def doubts(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) to logits (b,c)
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -307,6 +302,12 @@ def autoattack(
         where `ball` is no Linf or L2
     ValueError
         on another version
+
+    Examples
+    --------
+    >>> from spat_nb import Linf, autoattack
+    >>> list(autoattack(Linf(8 / 255)).members)
+    ['apgd_ce', 'apgd_t', 'fab_t', 'square']
     """
     if not isinstance(ball, (Linf, L2)):
         raise TypeError(f"ball is {ball!r}; AutoAttack's members here know Linf(eps) and L2(eps).")

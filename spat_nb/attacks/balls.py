@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class Ball:
         if not self.lo < self.hi:
             raise ValueError(f"the pixel box is [{self.lo},{self.hi}]; lo must lie below hi.")
 
-    def _open(self, *args):
+    def _open(self, *args) -> NoReturn:
         raise NotImplementedError(
             f"{type(self).__name__} is an outline without a norm; use Linf, L2 or L1, or define"
             " norm, shrink, ascent and noise."
@@ -116,7 +117,7 @@ class Ball:
     def noise(
         self,
         x: Tensor,  # (b,...) gives shape, dtype and device
-        generator: torch.Generator = None,  # random stream; default: torch's own
+        generator: torch.Generator | None = None,  # random stream; default: torch's own
     ) -> Tensor:  # (b,...) with norm <= eps
         """A displacement drawn uniformly from the ball (the box is not looked at)
 
@@ -124,7 +125,7 @@ class Ball:
         ----------
         x : Tensor
             (b,...) gives shape, dtype and device
-        generator : torch.Generator
+        generator : torch.Generator | None
             random stream; default: torch's own
 
         Returns
@@ -159,7 +160,7 @@ class Ball:
     def uniform(
         self,
         x: Tensor,  # (b,...) clean images
-        generator: torch.Generator = None,  # random stream; default: torch's own
+        generator: torch.Generator | None = None,  # random stream; default: torch's own
     ) -> Tensor:  # (b,...) inside ball and box
         """A random point of the ball around each `x`, cut at the box
 
@@ -167,7 +168,7 @@ class Ball:
         ----------
         x : Tensor
             (b,...) clean images
-        generator : torch.Generator
+        generator : torch.Generator | None
             random stream; default: torch's own
 
         Returns
@@ -209,9 +210,7 @@ class Ball:
 
 # %% ../../nbs/10_balls.ipynb #c6873b03
 class Linf(Ball):
-    """Every pixel may move by at most `eps` (Madry et al.
-
-    2018).
+    """Every pixel may move by at most `eps` (Madry et al. 2018).
 
     Parameters
     ----------
@@ -226,6 +225,14 @@ class Linf(Ball):
     ------
     ValueError
         also where eps is larger than the whole box
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf
+    >>> x = torch.full((1, 3, 2, 2), 0.5)
+    >>> Linf(0.1).project(x + 1, x).max()
+    tensor(0.6000)
     """
 
     def __post_init__(self):
@@ -237,41 +244,19 @@ class Linf(Ball):
             )
 
     def norm(self, d):
-        """max_i |d_i|
-
-        Parameters
-        ----------
-        d
-        """
+        "max_i |d_i|"
         return d.flatten(1).abs().amax(1)
 
     def shrink(self, d):
-        """Each entry by itself: clamp d_i to [-eps, eps]
-
-        Parameters
-        ----------
-        d
-        """
+        "Each entry by itself: clamp d_i to [-eps, eps]"
         return d.clamp(-self.eps, self.eps)
 
     def ascent(self, g):
-        """sign(g) (Goodfellow et al. 2015); <g,u> = ||g||_1
-
-        Parameters
-        ----------
-        g
-        """
+        "sign(g) (Goodfellow et al. 2015); <g,u> = ||g||_1"
         return g.sign()
 
     def noise(self, x, generator=None):
-        """Each entry uniform in [-eps, eps]
-
-        Parameters
-        ----------
-        x
-        generator
-            default: None
-        """
+        "Each entry uniform in [-eps, eps]"
         return rand_like(x, -self.eps, self.eps, generator)
 
 
@@ -319,44 +304,29 @@ class L2(Ball):
         darkest pixel (default: 0.0)
     hi : float
         brightest pixel (default: 1.0)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import L2
+    >>> L2(0.5).norm(torch.full((1, 1, 2, 2), 0.5))
+    tensor([1.])
     """
 
     def norm(self, d):
-        """sqrt(sum_i d_i^2)
-
-        Parameters
-        ----------
-        d
-        """
+        "sqrt(sum_i d_i^2)"
         return d.flatten(1).norm(dim=1)
 
     def shrink(self, d):
-        """d min(1, eps/||d||_2)
-
-        Parameters
-        ----------
-        d
-        """
+        "d min(1, eps/||d||_2)"
         return d * bview((self.eps / self.norm(d).clamp_min(1e-12)).clamp_max(1), d)
 
     def ascent(self, g):
-        """g/||g||_2; <g,u> = ||g||_2
-
-        Parameters
-        ----------
-        g
-        """
+        "g/||g||_2; <g,u> = ||g||_2"
         return g / bview(self.norm(g).clamp_min(1e-12), g)
 
     def noise(self, x, generator=None):
-        """A normal vector's direction, at the distance eps u^(1/n)
-
-        Parameters
-        ----------
-        x
-        generator
-            default: None
-        """
+        "A normal vector's direction, at the distance eps u^(1/n)"
         d = self.ascent(randn_like(x, generator))
         return self.eps * _radius(x, generator) * d
 
@@ -382,6 +352,13 @@ class L1(Ball):
     ------
     ValueError
         also where share is outside [0,1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import L1
+    >>> L1(12.0).norm(torch.full((1, 1, 2, 2), 0.5))
+    tensor([2.])
     """
 
     # of the pixels moved at once, at least one; 0 is steepest ascent (Tramer & Boneh 2019 use a
@@ -397,21 +374,11 @@ class L1(Ball):
             )
 
     def norm(self, d):
-        """sum_i |d_i|
-
-        Parameters
-        ----------
-        d
-        """
+        "sum_i |d_i|"
         return d.flatten(1).abs().sum(1)
 
     def shrink(self, d):
-        """sign(d_i) max(|d_i|-t, 0) with t where the sum becomes `eps` (Duchi et al. 2008)
-
-        Parameters
-        ----------
-        d
-        """
+        "sign(d_i) max(|d_i|-t, 0) with t where the sum becomes `eps` (Duchi et al. 2008)"
         a = d.flatten(1).abs()
         s = a.sort(1, descending=True).values
         over = (s.cumsum(1) - self.eps) / torch.arange(1, a.shape[1] + 1, device=d.device)
@@ -423,10 +390,6 @@ class L1(Ball):
     def ascent(self, g):
         """sign(g_i)/k on the k = share n largest |g_i|; <g,u> is their mean size, ||g||_inf for k =
         1
-
-        Parameters
-        ----------
-        g
         """
         a = g.flatten(1).abs()
         k = max(1, round(self.share * a.shape[1]))
@@ -434,14 +397,7 @@ class L1(Ball):
         return (g.flatten(1).sign() * top).view_as(g)
 
     def noise(self, x, generator=None):
-        """Exponential sizes over their sum, random signs, at the distance eps u^(1/n)
-
-        Parameters
-        ----------
-        x
-        generator
-            default: None
-        """
+        "Exponential sizes over their sum, random signs, at the distance eps u^(1/n)"
         # exponential: |Laplace|
         e = -rand_like(x, generator=generator).clamp_min(1e-12).log()
         sign = rand_like(x, -1, 1, generator).sign()

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 from functools import partial
 
+from spat_nb.core.protocols import AttackFunction
+
 from .balls import Ball
 
 __all__ = ["open_names", "filled", "attack_in", "objective_in"]
@@ -74,7 +76,7 @@ def attack_in(
     attack,  # an attack, or what makes one in a ball: `pgd`, partial(pgd, steps=20), ball -> attack
     ball: Ball,  # threat model
     told: str = "",  # what the attack is called in sentences; default: its repr
-) -> Callable:  # (model, x, y) -> x_adv
+) -> AttackFunction:  # (model, x, y) -> x_adv
     """The attack in this ball; a smallest-change attack is kept `within` it
 
     ValueError in one sentence where it does not fit the ball
@@ -109,7 +111,7 @@ def _inside(attack, ball):
     if not callable(attack):
         raise TypeError(f"{attack!r} is no attack; give a name such as pgd, or attack(model, x, y)")
     inner = getattr(attack, "attack", None)
-    if is_dataclass(attack) and _is_open(inner):
+    if is_dataclass(attack) and not isinstance(attack, type) and _is_open(inner):
         attack = replace(attack, attack=attack_in(inner, ball))
     own = getattr(attack, "ball", None)
     if own is None and _looks_anywhere(attack):

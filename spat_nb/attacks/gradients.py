@@ -26,7 +26,7 @@ class NoGradient(ValueError):
 
 
 # where the images are counted whose gradient was not finite
-_broken = ContextVar("broken", default=None)
+_broken: ContextVar[Broken | None] = ContextVar("broken", default=None)
 
 
 class Broken:
@@ -34,7 +34,7 @@ class Broken:
 
     # of so many, at the worst point; a tensor as soon as there are some, so that nobody waits for a
     # GPU
-    images = 0
+    images: int | Tensor = 0
     n = 0  # images in the largest batch
 
     def note(self, bad):

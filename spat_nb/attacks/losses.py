@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.protocols import LossFunction
+
 # %% auto #0
 __all__ = ['ce', 'missed', 'ruled_out', 'hard_labels', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'margin_targeted',
            'dlr_or_margin', 'tempered', 'smooth', 'smoothed', 'kl']
@@ -37,6 +39,13 @@ def ce(
     -------
     Tensor
         (b,) >= 0
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import ce
+    >>> ce(torch.zeros(1, 4), torch.tensor([0]))
+    tensor([1.3863])
     """
     return F.cross_entropy(z, y, reduction="none")
 
@@ -142,6 +151,13 @@ def margin(
     ------
     ValueError
         for soft targets
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import margin
+    >>> margin(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([0]))
+    tensor([-2.])
     """
     y = hard_labels(y, "margin")[:, None]
     return z.scatter(1, y, -math.inf).amax(1) - z.gather(1, y)[:, 0]
@@ -187,7 +203,7 @@ def _renamed(f, loss, name, *args):
 
 
 def targeted(
-    loss: Callable = ce,  # loss(z, t)
+    loss: LossFunction = ce,  # loss(z, t)
     # a loss to climb with the wanted label `t` in the place of `y`; its `won` says where the model
     # answers `t`
 ) -> Callable:
@@ -195,7 +211,7 @@ def targeted(
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         loss(z, t) (default: ce)
 
     Returns
@@ -305,14 +321,14 @@ def dlr_or_margin(
 
 # %% ../../nbs/11_losses.ipynb #f042a9d2
 def tempered(
-    loss: Callable,  # loss(z, y)
+    loss: LossFunction,  # loss(z, y)
     tau: float,  # > 0; it multiplies: tau > 1 sharpens
 ) -> Callable:  # loss(tau z, y)
     """The loss at temperature 1/`tau`.
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         loss(z, y)
     tau : float
         > 0; it multiplies: tau > 1 sharpens
@@ -336,11 +352,9 @@ def smooth(
     y: Tensor,  # (b,) labels
     a: float,  # in [0,1]: 0 keeps the label, 1 forgets it
     c: int,  # number of classes
-    dtype: torch.dtype = None,  # of the result; default: torch's own
+    dtype: torch.dtype | None = None,  # of the result; default: torch's own
 ) -> Tensor:  # (b,c) probabilities
-    """q_a = (1-a) e_y + a/c (Szegedy et al.
-
-    2016).
+    """q_a = (1-a) e_y + a/c (Szegedy et al. 2016).
 
     Parameters
     ----------
@@ -350,7 +364,7 @@ def smooth(
         in [0,1]: 0 keeps the label, 1 forgets it
     c : int
         number of classes
-    dtype : torch.dtype
+    dtype : torch.dtype | None
         of the result; default: torch's own
 
     Returns
@@ -372,14 +386,14 @@ def smooth(
 
 
 def smoothed(
-    loss: Callable,  # loss(z, y) that takes probabilities, such as `ce`
+    loss: LossFunction,  # loss(z, y) that takes probabilities, such as `ce`
     a: float,  # in [0,1]
 ) -> Callable:  # loss(z, q_a)
     """The loss against smoothed labels.
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         loss(z, y) that takes probabilities, such as `ce`
     a : float
         in [0,1]

@@ -19,6 +19,7 @@ from .gradients import NoGradient, finite, value_and_grad
 from .losses import margin
 from .nearest import Nearest, counts, fools, hair, reach, seek, unit_of
 from .steps import in_turn
+from ..core.protocols import ModelFunction
 from ..core.tensors import bview
 
 # %% auto #0
@@ -121,7 +122,7 @@ class deepfool:
         unit_of(self.norm)
         counts(steps=self.steps, rivals=self.rivals, halvings=self.halvings)
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
         was found
         """
@@ -144,7 +145,7 @@ class deepfool:
 @dataclass(frozen=True)
 class cw:
     """Adam on w with x' = (tanh(w)+1)/2, over ||x'-x||_2^2 + c max(0, kappa-margin), and a search
-    for the right c of each sample (Carlini & Wagner 2017)
+    for the right c of each sample (Carlini & Wagner 2017).
 
     Parameters
     ----------
@@ -165,6 +166,11 @@ class cw:
         each round starts at the nearest point found so far; False is the paper (default: True)
     halvings : int
         of the last stretch back to x; 0 is the paper (default: 8)
+
+    Raises
+    ------
+    ValueError
+        where `near` is below 1e-6
     """
 
     rounds: int = 9  # of the search for c
@@ -185,7 +191,7 @@ class cw:
                 " no number left, and w would be infinite."
             )
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
         was found
         """
@@ -231,7 +237,7 @@ class fab:
         `Linf` or `L2` (default: Linf)
     steps : int
         of each run (default: 100)
-    targets : int
+    targets : int | None
         None: towards the nearest boundary; 9: a run towards each of the 9 likeliest wrong classes
         (default: None)
     restarts : int
@@ -242,29 +248,29 @@ class fab:
         overshoot, 1 is none (default: 1.05)
     beta : float
         share of the way that is kept after a success (default: 0.9)
-    radius : float
+    radius : float | None
         random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
     enough : float
         a sample found this near is done (default: 0.0)
     halvings : int
         of the last stretch back to x; 0 is AutoAttack's version (default: 8)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
     """
 
     norm: type = Linf  # `Linf` or `L2`
     steps: int = 100  # of each run
     # None: towards the nearest boundary; 9: a run towards each of the 9 likeliest wrong classes
-    targets: int = None
+    targets: int | None = None
     restarts: int = 1  # runs for each; all but the first start at random
     alpha_max: float = 0.1  # largest weight of the step from x
     eta: float = 1.05  # overshoot, 1 is none
     beta: float = 0.9  # share of the way that is kept after a success
     # random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
-    radius: float = None
+    radius: float | None = None
     enough: float = 0.0  # a sample found this near is done
     halvings: int = 8  # of the last stretch back to x; 0 is AutoAttack's version
-    generator: torch.Generator = None  # random stream; default: torch's own
+    generator: torch.Generator | None = None  # random stream; default: torch's own
 
     def __post_init__(self):
         unit_of(self.norm)
@@ -275,7 +281,7 @@ class fab:
             halvings=self.halvings,
         )
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
         was found
         """

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from .gradients import value_and_grad
 from .losses import margin, missed, ruled_out
 from ..core.checks import check_labels, check_logits
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import alike, bview, logits, own
 
 # %% auto #0
@@ -70,13 +71,44 @@ def reach(
     return torch.where(d.isfinite(), d, 0)
 
 # %% ../../nbs/14_minimal.ipynb #661e63cc
-def hair(z):  # (b,) what rounding may do to a difference of two logits
+def hair(
+    z: Tensor,  # (b,c) logits
+) -> Tensor:  # (b,) > 0
+    """How far rounding may move a difference of two logits: 1e-5 of their range
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) logits
+
+    Returns
+    -------
+    Tensor
+        (b,) > 0
+    """
     z = z.detach()
     return 1e-5 * (z.amax(1) - z.masked_fill(ruled_out(z), math.inf).amin(1))
 
 
 # (b,) bool: another class wins, and not by rounding alone, or there is no answer
-def fools(z, y):
+def fools(
+    z: Tensor,  # (b,c) logits
+    y: Tensor,  # (b,) labels
+) -> Tensor:  # (b,) bool
+    """Does another class win by more than rounding, or is the answer NaN?
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) logits
+    y : Tensor
+        (b,) labels
+
+    Returns
+    -------
+    Tensor
+        (b,) bool
+    """
     return (margin(z, y) > hair(z)) | z.isnan().any(1)
 
 
@@ -102,25 +134,13 @@ class Nearest:
         self.d = torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
 
     def see(self, x, won):
-        """Look at points `x` (b,...), of which `won` (b,) fool the model
-
-        Parameters
-        ----------
-        x
-        won
-        """
+        "Look at points `x` (b,...), of which `won` (b,) fool the model"
         d = self.ball.norm(x - self.x0)
         up = won & (d < self.d)
         self.x, self.d = torch.where(bview(up, x), x, self.x), torch.where(up, d, self.d)
 
     def take(self, at, other):
-        """Merge what a search over the samples `at` found, or over several copies of them in a row
-
-        Parameters
-        ----------
-        at
-        other
-        """
+        "Merge what a search over the samples `at` found, or over several copies of them in a row"
         for x, d in zip(other.x.split(len(at)), other.d.split(len(at))):
             up = d < self.d[at]
             self.x[at[up]], self.d[at[up]] = x[up], d[up]
@@ -128,12 +148,6 @@ class Nearest:
     def home(self, f, y, n):
         """Halve the last stretch back to x `n` times: where the half still fools the model, walk on
         from there
-
-        Parameters
-        ----------
-        f
-        y
-        n
         """
         # share of the way that does not fool, that does
         end, a, b = self.x, torch.zeros_like(self.d), torch.ones_like(self.d)
@@ -147,7 +161,26 @@ class Nearest:
         return self
 
 # %% ../../nbs/14_minimal.ipynb #e59fd545
-def unit_of(norm):
+def unit_of(
+    norm: type,  # the class Linf or L2
+) -> Ball:  # of radius 1
+    """The ball by which a distance is measured.
+
+    Parameters
+    ----------
+    norm : type
+        the class Linf or L2
+
+    Returns
+    -------
+    Ball
+        of radius 1
+
+    Raises
+    ------
+    TypeError
+        for what is neither Linf nor L2
+    """
     if norm in (Linf, L2):
         return norm(1.0)
     raise TypeError(
@@ -155,7 +188,21 @@ def unit_of(norm):
     )
 
 
-def counts(**named):
+def counts(
+    **named,  # name=number
+):
+    """Refuse what is no count.
+
+    Parameters
+    ----------
+    **named
+        name=number
+
+    Raises
+    ------
+    ValueError
+        for a number below 0, or one that is not whole
+    """
     for k, v in named.items():
         if v < 0 or v != int(v):
             raise ValueError(f"{k} is {v}; give a whole number >= 0.")
@@ -173,16 +220,25 @@ def _warn_flat(f, x, y):
         )
 
 
-def seek(model, x, y, search):
+def seek(
+    model: ModelFunction,  # pixels (b,...) to logits (b,c)
+    x: Tensor,  # (b,...) clean images
+    y: Tensor,  # (b,) labels, or (b,c) probabilities
+    search,  # what looks for the nearest point of those that are answered right
+):
     """What all three share: checks, eval mode, float32 or float64, and a search over those images
     only that are answered right
 
     Parameters
     ----------
-    model
-    x
-    y
+    model : ModelFunction
+        pixels (b,...) to logits (b,c)
+    x : Tensor
+        (b,...) clean images
+    y : Tensor
+        (b,) labels, or (b,c) probabilities
     search
+        what looks for the nearest point of those that are answered right
     """
     with door(model, x, y) as (m, x, y):
         x_adv, f = x.clone(), lambda x: alike(logits(m, x), x)
@@ -200,7 +256,7 @@ def seek(model, x, y, search):
 
 
 def norms(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,...) clean images
     y: Tensor,  # (b,) labels
     x_adv: Tensor,  # (b,...) what an attack returned
@@ -212,7 +268,7 @@ def norms(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,...) clean images
@@ -238,17 +294,28 @@ def norms(
 @dataclass(frozen=True)
 class within:
     """A smallest-change attack as an attack inside a ball: what lies outside is not counted, x
-    comes back in its place
+    comes back in its place.
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         returns the nearest point it finds, in the ball's own norm
     ball : Ball
         how far is allowed
+
+    Raises
+    ------
+    TypeError
+        where the attack measures in another norm
+
+    Examples
+    --------
+    >>> from spat_nb import L2, deepfool, within
+    >>> within(deepfool(), L2(0.5)).ball
+    L2(eps=0.5, lo=0.0, hi=1.0)
     """
 
-    attack: Callable  # returns the nearest point it finds, in the ball's own norm
+    attack: AttackFunction  # returns the nearest point it finds, in the ball's own norm
     ball: Ball  # how far is allowed
 
     def __post_init__(self):
@@ -260,10 +327,10 @@ class within:
                 " norm for both."
             )
 
-    def __call__(self, model: Callable, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
         "x_adv (b,...) inside `ball`"
         a = (
-            replace(self.attack, enough=self.ball.eps)
+            replace(cast(Any, self.attack), enough=self.ball.eps)
             if hasattr(self.attack, "enough")
             else self.attack
         )

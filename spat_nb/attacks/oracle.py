@@ -17,6 +17,7 @@ from .attack import door
 from .balls import Ball, a_ball
 from .losses import margin, missed
 from ..core.checks import check_labels, check_logits
+from ..core.protocols import LossFunction, ModelFunction
 from ..core.tensors import alike, logits
 
 # %% auto #0
@@ -52,13 +53,13 @@ class Oracle:
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) to logits (b,c), in eval mode
     x : Tensor
         (b,ch,h,w) clean images
     y : Tensor
         (b,) labels or (b,c) probabilities
-    loss : Callable
+    loss : LossFunction
         (z, y) -> (b,), up is worse for the model
     queries : int
         questions allowed per image, >= 1
@@ -66,10 +67,10 @@ class Oracle:
 
     def __init__(
         self,
-        model: Callable,  # pixels (b,ch,h,w) to logits (b,c), in eval mode
+        model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c), in eval mode
         x: Tensor,  # (b,ch,h,w) clean images
         y: Tensor,  # (b,) labels or (b,c) probabilities
-        loss: Callable,  # (z, y) -> (b,), up is worse for the model
+        loss: LossFunction,  # (z, y) -> (b,), up is worse for the model
         queries: int,  # questions allowed per image, >= 1
     ):
         self.model, self.x, self.y, self.loss, self.queries = model, x, y, loss, queries
@@ -123,7 +124,8 @@ class Oracle:
 # %% ../../nbs/15_queries.ipynb #7ef055b0
 @dataclass(frozen=True)
 class BlackBox:
-    """A search in `ball` that only asks the model for its answers; call it as `attack(model, x, y)`
+    """A search in `ball` that only asks the model for its answers; call it as `attack(model, x,
+    y)`.
 
     Parameters
     ----------
@@ -133,21 +135,28 @@ class BlackBox:
         (ask, x, ball, generator): puts its questions to the `Oracle`
     queries : int
         questions per image at most, the clean image included (default: 5000)
-    loss : Callable
+    loss : LossFunction
         (z, y) -> (b,), up is worse for the model (default: margin)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream; default: torch's own
+
+    Raises
+    ------
+    TypeError
+        where the search does not know the ball
+    ValueError
+        where `queries` is no whole number above 0
     """
 
     ball: Ball  # how far: Linf(8/255), L2(.5)
     search: Callable  # (ask, x, ball, generator): puts its questions to the `Oracle`
     queries: int = 5000  # questions per image at most, the clean image included
-    loss: Callable = margin  # (z, y) -> (b,), up is worse for the model
-    generator: torch.Generator = None  # random stream; default: torch's own
+    loss: LossFunction = margin  # (z, y) -> (b,), up is worse for the model
+    generator: torch.Generator | None = None  # random stream; default: torch's own
 
     def __post_init__(self):
         a_ball(self.ball)
-        known = getattr(self.search, "balls", Ball)
+        known: tuple = getattr(self.search, "balls", (Ball,))
         if not isinstance(self.ball, known):
             raise TypeError(
                 f"ball is {self.ball!r}; {self.search!r} knows"
@@ -166,7 +175,7 @@ class BlackBox:
     def run(
         self,
         # pixels (b,ch,h,w) to logits (b,c); no gradient is asked of it, its mode is left as it was
-        model: Callable,
+        model: ModelFunction,
         # (b,ch,h,w) pixels in [0,1]; kept in float32 or float64 whatever the model's precision
         x: Tensor,
         y: Tensor,  # (b,) labels or (b,c) probabilities
@@ -177,7 +186,7 @@ class BlackBox:
 
         Parameters
         ----------
-        model : Callable
+        model : ModelFunction
             pixels (b,ch,h,w) to logits (b,c); no gradient is asked of it, its mode is left as it
             was
         x : Tensor
@@ -203,10 +212,6 @@ class BlackBox:
 
     def fits(self, x):
         """ValueError where the search needs images and `x` is none
-
-        Parameters
-        ----------
-        x
 
         Raises
         ------

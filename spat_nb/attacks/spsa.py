@@ -28,7 +28,7 @@ def estimate(
     x: Tensor,  # (b,...) points in the box
     delta: float,  # how far a probe moves each pixel
     samples: int,  # pairs of probes
-    generator: torch.Generator = None,  # random stream
+    generator: torch.Generator | None = None,  # random stream
     lo: float = 0.0,  # darkest pixel
     hi: float = 1.0,  # brightest pixel
 ) -> Tensor:  # (b,...) estimate of the gradient of `f`
@@ -45,7 +45,7 @@ def estimate(
         how far a probe moves each pixel
     samples : int
         pairs of probes
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream (default: None)
     lo : float
         darkest pixel (default: 0.0)
@@ -82,7 +82,7 @@ class _Sloped(torch.autograd.Function):
 
 # %% ../../nbs/15_queries.ipynb #f99e2f08
 def adam(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
 ) -> Tensor:  # (b,...) proposal
     """x + lr m/sqrt(v), the running means of the gradient and of its square without their bias
     (Kingma & Ba 2015, algorithm 1)
@@ -90,6 +90,7 @@ def adam(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
 
     Returns
     -------
@@ -103,9 +104,8 @@ def adam(
 
 @dataclass(frozen=True)
 class Climb:
-    """The engine's climb, on a slope that is estimated from answers (Uesato et al.
-
-    2018, algorithm 1)
+    """The engine's climb, on a slope that is estimated from answers (Uesato et al. 2018,
+    algorithm 1)
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Climb:
         pairs of probes per step (default: 16)
     delta : float
         how far a probe moves each pixel (default: 0.01)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
     step : Callable
         State -> proposal (default: adam)
@@ -121,7 +121,7 @@ class Climb:
 
     samples: int = 16  # pairs of probes per step
     delta: float = 0.01  # how far a probe moves each pixel
-    lr: float = None  # step size in the ball's norm; default 2.5 eps/steps
+    lr: float | None = None  # step size in the ball's norm; default 2.5 eps/steps
     step: Callable = adam  # State -> proposal
 
     def __call__(self, ask, x, ball, generator):
@@ -157,13 +157,11 @@ def spsa(
     queries: int = 5000,  # questions per image at most
     samples: int = 16,  # pairs of probes per step
     delta: float = 0.01,  # how far a probe moves each pixel
-    lr: float = None,  # step size in the ball's norm; default 2.5 eps/steps
+    lr: float | None = None,  # step size in the ball's norm; default 2.5 eps/steps
     step: Callable = adam,  # State -> proposal
     **kw,  # loss, generator
 ) -> BlackBox:
-    """SPSA (Uesato et al.
-
-    2018).
+    """SPSA (Uesato et al. 2018).
 
     Parameters
     ----------
@@ -175,7 +173,7 @@ def spsa(
         pairs of probes per step (default: 16)
     delta : float
         how far a probe moves each pixel (default: 0.01)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
     step : Callable
         State -> proposal (default: adam)

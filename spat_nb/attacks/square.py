@@ -51,13 +51,23 @@ def side(
     return min(max(round((p * h * w) ** 0.5), 1), h, w)
 
 # %% ../../nbs/15_queries.ipynb #c9bc9e51
-def coin(x, generator):
+def coin(
+    x: Tensor,  # gives shape, dtype and device
+    generator: torch.Generator | None,  # random stream; None: torch's own
+) -> Tensor:  # in the shape and dtype of `x`
     """-1 or +1 in the shape of `x`
 
     Parameters
     ----------
-    x
-    generator
+    x : Tensor
+        gives shape, dtype and device
+    generator : torch.Generator | None
+        random stream; None: torch's own
+
+    Returns
+    -------
+    Tensor
+        in the shape and dtype of `x`
     """
     return torch.where(rand_like(x, generator=generator) < 0.5, -1.0, 1.0).to(x.dtype)
 
@@ -78,15 +88,26 @@ def _pixels(x, s, generator):
     return (top * w + left)[:, None, None] + _corner(s, w, x.device)
 
 # %% ../../nbs/15_queries.ipynb #cd31c4e0
-def stripes(x, ball, generator=None):
+def stripes(
+    x: Tensor,  # (b,ch,h,w) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,ch,h,w) first point
     """Start at vertical stripes: every column of every channel at +eps or -eps
 
     Parameters
     ----------
-    x
-    ball
-    generator
-        default: None
+    x : Tensor
+        (b,ch,h,w) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,ch,h,w) first point
     """
     return x + ball.eps * coin(x[:, :, :1], generator)
 
@@ -96,7 +117,7 @@ def blot(
     x: Tensor,  # (b,ch,h,w) clean images
     s: int,  # side of the square
     ball: Linf,  # threat model
-    generator: torch.Generator = None,  # random stream
+    generator: torch.Generator | None = None,  # random stream
 ) -> Tensor:  # (b,ch,h,w) proposals
     """Linf (algorithm 2): put one square at +eps or -eps, one sign for each channel
 
@@ -110,7 +131,7 @@ def blot(
         side of the square
     ball : Linf
         threat model
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream (default: None)
 
     Returns
@@ -161,16 +182,27 @@ def bump(
     return _unit(torch.cat([_hill(s // 2, s, like), -_hill(s - s // 2, s, like)]))
 
 # %% ../../nbs/15_queries.ipynb #d3547a5b
-def tiles(x, ball, generator=None):
+def tiles(
+    x: Tensor,  # (b,ch,h,w) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,ch,h,w) first point
     """Start at a quilt of bumps, lying or standing, with a sign for each channel, of length eps in
     all
 
     Parameters
     ----------
-    x
-    ball
-    generator
-        default: None
+    x : Tensor
+        (b,ch,h,w) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,ch,h,w) first point
     """
     s = max(min(x.shape[2:]) // 5, 1)
     rows, cols = (n // s for n in x.shape[2:])
@@ -192,7 +224,7 @@ def shift(
     x: Tensor,  # (b,ch,h,w) clean images
     s: int,  # side of the square
     ball: L2,  # threat model
-    generator: torch.Generator = None,  # random stream
+    generator: torch.Generator | None = None,  # random stream
 ) -> Tensor:  # (b,ch,h,w) proposals
     """L2 (algorithm 3): empty one window, and spend what it held, and what the box had left over,
     on a bump in another
@@ -207,7 +239,7 @@ def shift(
         side of the square
     ball : L2
         threat model
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream (default: None)
 
     Returns
@@ -243,20 +275,19 @@ def shift(
 @dataclass(frozen=True)
 class Squares:
     """Random search with square proposals, smaller and smaller ones (Andriushchenko et al.
-
     2020, algorithm 1)
 
     Parameters
     ----------
     p : float
         share of the image that the first squares cover (default: 0.8)
-    horizon : int
+    horizon : int | None
         proposals that the schedule is spread over; default: what the queries allow
     """
 
     p: float = 0.8  # share of the image that the first squares cover
     # proposals that the schedule is spread over; default: what the queries allow
-    horizon: int = None
+    horizon: int | None = None
     balls = (Linf, L2)
     images = True  # it knows height and width
 
@@ -276,12 +307,10 @@ def square(
     queries: int = 5000,  # questions per image at most
     p: float = 0.8,  # share of the image that the first squares cover, in (0,1]; .8 in AutoAttack
     # proposals that the schedule of square sizes is spread over; default: all of them
-    horizon: int = None,
+    horizon: int | None = None,
     **kw,  # loss, generator
 ) -> BlackBox:
-    """The Square attack (Andriushchenko et al.
-
-    2020).
+    """The Square attack (Andriushchenko et al. 2020).
 
     Parameters
     ----------
@@ -291,7 +320,7 @@ def square(
         questions per image at most (default: 5000)
     p : float
         share of the image that the first squares cover, in (0,1]; .8 in AutoAttack (default: 0.8)
-    horizon : int
+    horizon : int | None
         proposals that the schedule of square sizes is spread over; default: all of them
     **kw
         loss, generator
@@ -306,6 +335,15 @@ def square(
         for another ball
     ValueError
         where p or horizon is out of range
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, square
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = square(Linf(8 / 255), queries=10)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     if not 0 < p <= 1:
         raise ValueError(f"p is {p}; it is a share of the image, in (0,1].")

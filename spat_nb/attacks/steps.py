@@ -20,6 +20,7 @@ from .attack import Attack, door
 from .balls import L1, Ball, a_ball
 from .losses import ce, dlr_targeted, margin_targeted, missed
 from ..core.checks import check_labels, check_logits
+from ..core.protocols import LossFunction
 from ..core.tensors import bview, logits
 
 # %% auto #0
@@ -27,7 +28,7 @@ __all__ = ['TOGETHER', 'momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apg
 
 # %% ../../nbs/13_steps.ipynb #1e88d092
 def momentum(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
     mu: float = 1.0,  # share of the old direction that is kept; 1 adds up all slopes, 0 forgets
 ) -> Tensor:  # (b,...) proposal
     """m = mu m + g/mean|g|, then a step of length `lr` in the ball's steepest direction for m (Dong
@@ -36,6 +37,7 @@ def momentum(
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
     mu : float
         share of the old direction that is kept; 1 adds up all slopes, 0 forgets (default: 1.0)
 
@@ -56,9 +58,8 @@ def mim(
     mu: float = 1.0,  # momentum
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """The momentum iterative method, MI-FGSM (Dong et al.
-
-    2018): from the clean image, steps of eps/steps
+    """The momentum iterative method, MI-FGSM (Dong et al. 2018): from the clean image, steps of
+    eps/steps.
 
     Parameters
     ----------
@@ -74,6 +75,22 @@ def mim(
     Returns
     -------
     Attack
+
+    Raises
+    ------
+    TypeError
+        where `ball` is no ball
+    ValueError
+        where a number is out of range
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, mim
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = mim(Linf(8 / 255), steps=3)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     return Attack(
         ball,
@@ -87,16 +104,27 @@ def mim(
     )
 
 # %% ../../nbs/13_steps.ipynb #42d68a05
-def rim(x, ball, generator=None):
+def rim(
+    x: Tensor,  # (b,...) clean images
+    ball: Ball,  # around them
+    generator: torch.Generator | None = None,  # random stream; default: torch's own
+) -> Tensor:  # (b,...) first point, inside the box
     """A random point at the distance eps exactly, then cut at the box: x + eps u/||u|| in the
     ball's own norm (Croce & Hein's official code)
 
     Parameters
     ----------
-    x
-    ball
-    generator
-        default: None
+    x : Tensor
+        (b,...) clean images
+    ball : Ball
+        around them
+    generator : torch.Generator | None
+        random stream; default: torch's own
+
+    Returns
+    -------
+    Tensor
+        (b,...) first point, inside the box
     """
     u = ball.noise(x, generator)
     return (x + u * bview(ball.eps / ball.norm(u).clamp_min(1e-12), u)).clamp(ball.lo, ball.hi)
@@ -119,7 +147,8 @@ def checkpoints(
         of int, rising, at most n
     """
     first, less, least = (max(int(share * n), 1) for share in (0.22, 0.03, 0.06))
-    ends, k = [], first
+    ends: list[int] = []
+    k = first
     while sum(ends[-1:]) + k <= n:
         ends.append(sum(ends[-1:]) + k)
         k = max(k - less, least)
@@ -139,18 +168,17 @@ def _look_back(s, o, k, rho):
 
 
 def adaptive(
-    s: State,
+    s: State,  # where the climb stands: x, gradient, step size, ball
     rho: float = 0.75,  # share of an interval's steps that must go up, or the step size is halved
     a: float = 0.75,  # how much of the step is new; 1-a is momentum
 ) -> Tensor:  # (b,...) proposal
-    """APGD's step (Croce & Hein 2020, alg.
-
-    1): momentum, and a step size for each sample that begins at `lr` and is halved where the climb
-    stalls
+    """APGD's step (Croce & Hein 2020, alg. 1): momentum, and a step size for each sample that
+    begins at `lr` and is halved where the climb stalls
 
     Parameters
     ----------
     s : State
+        where the climb stands: x, gradient, step size, ball
     rho : float
         share of an interval's steps that must go up, or the step size is halved (default: 0.75)
     a : float
@@ -186,7 +214,7 @@ def adaptive(
 def apgd(
     ball: Ball,  # Linf or L2
     steps: int = 100,  # number of steps
-    loss: Callable = ce,  # `ce` or `dlr`
+    loss: LossFunction = ce,  # `ce` or `dlr`
     rho: float = 0.75,  # share of an interval's steps that must go up
     **kw,  # other slots of `Attack`; `lr` is the first step size
 ) -> Attack:
@@ -200,7 +228,7 @@ def apgd(
         Linf or L2
     steps : int
         number of steps (default: 100)
-    loss : Callable
+    loss : LossFunction
         `ce` or `dlr` (default: ce)
     rho : float
         share of an interval's steps that must go up (default: 0.75)
@@ -215,6 +243,15 @@ def apgd(
     ------
     ValueError
         for L1
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, apgd
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(2, 3, 32, 32), torch.tensor([3, 5])
+    >>> x_adv = apgd(Linf(8 / 255), steps=5)(model, x, y)
+    >>> Linf(8 / 255).inside(x_adv, x)
+    tensor([True, True])
     """
     if isinstance(ball, L1):
         raise ValueError(
@@ -274,8 +311,8 @@ def in_turn(
 # %% ../../nbs/13_steps.ipynb #f4d94336
 @dataclass(frozen=True)
 class Targeted:
-    """`attack` towards one wrong class after another (`in_turn`), the most likely first, each only
-    on the samples that still stand; keeps each sample's worst point
+    """`attack` towards one wrong class after another (`in_turn`), the most likely first, each
+    only on the samples that still stand; keeps each sample's worst point.
 
     Parameters
     ----------
@@ -286,6 +323,11 @@ class Targeted:
     loss : Callable
         t (b,) -> loss(z, y); with fewer than 4 classes `margin_targeted` takes its place (default:
         dlr_targeted)
+
+    Raises
+    ------
+    ValueError
+        where `targets` is below 1
     """
 
     attack: Attack  # its loss is replaced
@@ -302,6 +344,7 @@ class Targeted:
 
     @property
     def ball(self):
+        "The ball of its attack"
         return self.attack.ball
 
     def __call__(self, model, x, y):
@@ -312,19 +355,7 @@ class Targeted:
 
     # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
     def run(self, model, x, y) -> tuple:
-        """The same, with the loss towards its target, and whether the model is fooled
-
-        Parameters
-        ----------
-        model
-        x
-        y
-
-        Returns
-        -------
-        tuple
-            x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
-        """
+        "The same, with the loss towards its target, and whether the model is fooled"
         with door(model, x, y) as (m, x, y):
             with torch.no_grad():
                 z = check_logits(logits(m, x), len(x))

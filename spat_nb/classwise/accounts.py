@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from ..attacks.losses import hard_labels
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..measure.record import Record
 
@@ -23,9 +25,9 @@ __all__ = ['rho', 'account', 'tally', 'class_means', 'class_errors', 'pooled']
 
 # %% ../../nbs/32_fairness.ipynb #276a85a4
 def rho(
-    avg: float,
-    worst: float,  # of the method, in any unit
-    avg0: float,
+    avg: float,  # of the method, in any unit
+    worst: float,  # of the method
+    avg0: float,  # of its baseline, above 0
     worst0: float,  # of its baseline, above 0
 ) -> float:
     """Relative gain of the worst class minus relative loss of the average.
@@ -35,9 +37,11 @@ def rho(
     Parameters
     ----------
     avg : float
-    worst : float
         of the method, in any unit
+    worst : float
+        of the method
     avg0 : float
+        of its baseline, above 0
     worst0 : float
         of its baseline, above 0
 
@@ -58,7 +62,7 @@ def rho(
 
 
 def account(
-    new: Record,
+    new: Record,  # answers of the method
     base: Record,  # answers to the same images
     attack: str,  # a column of both
     weak: int,  # the class that is to be helped, chosen on other images
@@ -70,6 +74,7 @@ def account(
     Parameters
     ----------
     new : Record
+        answers of the method
     base : Record
         answers to the same images
     attack : str
@@ -136,7 +141,7 @@ def tally(
 @torch.no_grad()
 def class_means(
     f: Callable,  # (model, x, y) -> values (b,m)
-    model: Callable,  # in any mode, restored after
+    model: ModelFunction,  # in any mode, restored after
     data,  # `Batches`
 ) -> Tensor:  # (m,c) mean of each class; 0 for a class without images
     """Measure each class on a data set
@@ -145,7 +150,7 @@ def class_means(
     ----------
     f : Callable
         (model, x, y) -> values (b,m)
-    model : Callable
+    model : ModelFunction
         in any mode, restored after
     data
         `Batches`
@@ -160,24 +165,24 @@ def class_means(
         return torch.cat([v, torch.ones_like(v[:, :1])], 1)
 
     with eval_mode(model):
-        t = sum(tally(one(f(model, x, y).float()), y, data.c) for x, y in data)
+        t: Any = sum(tally(one(f(model, x, y).float()), y, data.c) for x, y in data)
     return (t[:, :-1] / t[:, -1:].clamp_min(1)).T
 
 
 def class_errors(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     data,  # `Batches`
-    attack: Callable,  # attack(model, x, y)
+    attack: AttackFunction,  # attack(model, x, y)
 ) -> Tensor:  # (2,c) in [0,1]
     """Clean error and boundary error of each class; 1 minus their sum is its robust accuracy
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     data
         `Batches`
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
 
     Returns

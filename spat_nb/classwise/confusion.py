@@ -64,7 +64,7 @@ def symmetry(
 def if_symmetric(
     C: Tensor,  # (K,K) counts
     times: int = 1000,  # number of draws
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> Tensor:  # (times,K,K)
     """What luck alone produces: each confusion of i and j goes either way with probability 1/2
     (classes of equal size)
@@ -76,7 +76,7 @@ def if_symmetric(
     times : int
         number of draws (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------
@@ -213,7 +213,7 @@ def heat(
 def graph(
     C: Tensor,  # (K,K) counts; row: label, column: answer
     classes,  # K names
-    edges: int = None,  # arrows at most, the strongest; default: 2K, but 60 at most
+    edges: int | None = None,  # arrows at most, the strongest; default: 2K, but 60 at most
     ax=None,  # default: new axes
 ):  # the axes
     """Who attacks whom: an arrow from each class to what it is taken for, as wide as the share; the
@@ -225,7 +225,7 @@ def graph(
         (K,K) counts; row: label, column: answer
     classes
         K names
-    edges : int
+    edges : int | None
         arrows at most, the strongest; default: 2K, but 60 at most
     ax
         default: new axes

@@ -6,7 +6,6 @@
 # A diagnosis by class
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from ..attacks.balls import Ball
 from .confusion import attackers, graph, heat, if_symmetric, symmetry
 from .disparity import measures
 from .families import agreement, families, in_family
+from ..core.protocols import ModelFunction
 from ..measure.evaluate import evaluate
 from ..measure.judge import STANDARD, named_attacks
 from ..measure.record import Record
@@ -49,7 +49,7 @@ class Diagnosis:
     ----------
     record : Record
         the answers
-    groups : dict
+    groups : dict | None
         family -> class names, for the share of errors in the family (default: None)
     level : float
         confidence of all intervals (default: 0.95)
@@ -58,21 +58,22 @@ class Diagnosis:
     """
 
     record: Record  # the answers
-    groups: dict = None  # family -> class names, for the share of errors in the family
+    groups: dict | None = None  # family -> class names, for the share of errors in the family
     level: float = 0.95  # confidence of all intervals
     times: int = 1000  # draws of the bootstrap
 
     @property
     def strongest(self):
+        "The attack that leaves least; 'clean' where there is none"
         return min(self.record.attacks or ["clean"], key=self.record.accuracy)
 
-    def table(self, name: str = None):  # pandas.DataFrame, a row per class
+    def table(self, name: str | None = None):  # pandas.DataFrame, a row per class
         """Clean and robust accuracy of each class with Wilson intervals, and what it is mostly
         taken for; the weakest first
 
         Parameters
         ----------
-        name : str
+        name : str | None
             pandas.DataFrame, a row per class (default: None)
         """
         import pandas as pd
@@ -115,18 +116,9 @@ class Diagnosis:
             names=["attack"],
         )
 
-    def direction(self, name: str = None) -> dict:
+    def direction(self, name: str | None = None) -> dict:
         """Symmetry of the confusions, the range that luck leaves where they are symmetric, and the
         share of errors in the family
-
-        Parameters
-        ----------
-        name : str
-            default: None
-
-        Returns
-        -------
-        dict
         """
         C = self.record.confusion(name or self.strongest)
         q = torch.tensor([(1 - self.level) / 2, (1 + self.level) / 2], dtype=torch.float64)
@@ -150,12 +142,12 @@ class Diagnosis:
             self.times,
         )
 
-    def plot(self, name: str = None) -> dict:  # of axes
+    def plot(self, name: str | None = None) -> dict:  # of axes
         """Bars of the (20 weakest) classes, the heat map and the graph, each a figure of its own
 
         Parameters
         ----------
-        name : str
+        name : str | None
             default: None
 
         Returns
@@ -245,7 +237,7 @@ class Diagnosis:
     def html(
         self,
         path,  # file to write
-        name: str = None,  # attack of the pictures; default: the strongest
+        name: str | None = None,  # attack of the pictures; default: the strongest
     ):
         """Write the report, pictures included, to one HTML file that needs no other
 
@@ -253,7 +245,7 @@ class Diagnosis:
         ----------
         path
             file to write
-        name : str
+        name : str | None
             attack of the pictures; default: the strongest
         """
         from spat_nb.core.pages import figure, table, write_page
@@ -280,11 +272,11 @@ class Diagnosis:
 
 
 def diagnose(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches`, a stream of files, tensors (x, y), or what yields batches
     attacks,  # dict name -> attack, or a ball: then `usual(ball)`
     # family -> class names; default: those of CIFAR-10 and CIFAR-100 where the names are theirs
-    groups: dict = None,
+    groups: dict | None = None,
     times: int = 1000,  # draws of the bootstrap
     **kw,  # more for `evaluate`: precision, seed, progress, resume
 ) -> Diagnosis:
@@ -294,13 +286,13 @@ def diagnose(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
         `Batches`, a stream of files, tensors (x, y), or what yields batches
     attacks
         dict name -> attack, or a ball: then `usual(ball)`
-    groups : dict
+    groups : dict | None
         family -> class names; default: those of CIFAR-10 and CIFAR-100 where the names are theirs
     times : int
         draws of the bootstrap (default: 1000)

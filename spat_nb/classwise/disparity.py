@@ -8,11 +8,12 @@ Docs: https://spat-nb.github.io/spat_nb/classwise.html.md"""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..core.protocols import AttackFunction
 from ..core.rng import generator
 from ..measure.evaluate import evaluate
 from ..measure.record import Record
@@ -67,7 +68,7 @@ def if_equal(
     n: Tensor,  # (K,) images of each class
     p: float,  # accuracy that all of them share
     times: int = 1000,  # number of draws
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> Tensor:  # (times,K) accuracies
     """What luck alone produces: accuracies measured on `n` images of each class, were all classes
     equally robust
@@ -81,7 +82,7 @@ def if_equal(
     times : int
         number of draws (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------
@@ -96,7 +97,7 @@ def redraw(
     y: Tensor,  # (n,) labels
     ok: Tensor,  # (a,n) bool: which images are right, for each of `a` attacks (or networks)
     times: int = 1000,  # number of draws
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> Tensor:  # (times,a,K) accuracies; classes without images are left out
     """The bootstrap: class accuracies on `times` test sets, drawn class by class with replacement;
     all rows of `ok` get the same images
@@ -110,7 +111,7 @@ def redraw(
     times : int
         number of draws (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------
@@ -188,7 +189,7 @@ def measures(
     name: str,  # 'clean', an attack, or 'worst'
     level: float = 0.95,  # confidence
     times: int = 1000,  # draws of the bootstrap
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ):  # pandas.DataFrame, a row per measure: value, lo, hi, equal_lo, equal_hi
     """`disparity` of a record with basic bootstrap intervals over images, and the range that equal
     classes would show by luck
@@ -204,7 +205,7 @@ def measures(
     times : int
         draws of the bootstrap (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------
@@ -240,7 +241,7 @@ class PerClass(Callback):
         held-out `Batches`
     every : int
         epochs between two looks; the last epoch is always looked at (default: 1)
-    **attacks : Callable
+    **attacks : AttackFunction
         name=attack, as in `evaluate`
 
     Raises
@@ -253,11 +254,14 @@ class PerClass(Callback):
         self,
         data,  # held-out `Batches`
         every: int = 1,  # epochs between two looks; the last epoch is always looked at
-        **attacks: Callable,  # name=attack, as in `evaluate`
+        **attacks: AttackFunction,  # name=attack, as in `evaluate`
     ):
         if every < 1 or every != int(every):
             raise ValueError(f"every is {every}; it counts epochs between two looks: 1, 2, ...")
-        self.data, self.every, self.attacks, self.records = data, every, attacks, {}
+        self.data = data
+        self.every = every
+        self.attacks: dict[str, Any] = attacks
+        self.records: dict = {}
 
     def after_epoch(self, learner):
         if learner.epoch % self.every and learner.epoch < learner.epochs:

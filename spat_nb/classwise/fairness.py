@@ -7,14 +7,13 @@ Docs: https://spat-nb.github.io/spat_nb/fairness.html.md"""
 # %% ../../nbs/32_fairness.ipynb #85ee4a7a
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ..attacks.losses import ce, kl
 from .accounts import class_errors, class_means, pooled, tally
 from .radii import at, resized
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..training.learner import Callback
 from ..training.objectives import probs
@@ -24,19 +23,22 @@ __all__ = ['trades_parts', 'FAWA', 'CFA', 'CFATrades', 'WAT', 'dafa_weights', 'D
 
 # %% ../../nbs/32_fairness.ipynb #940b9251
 def trades_parts(
-    model: Callable,
-    x: Tensor,
-    y: Tensor,
-    attack: Callable,  # as in `trades`
+    model: ModelFunction,  # pixels (b,...) to logits (b,c)
+    x: Tensor,  # (b,...) pixels in [0,1]
+    y: Tensor,  # (b,) labels
+    attack: AttackFunction,  # as in `trades`
 ) -> tuple:  # CE at x (b,), KL(p(x) || p(x_adv)) (b,), logits at x_adv (b,c)
     """The terms of `trades`, sample by sample
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
+        pixels (b,...) to logits (b,c)
     x : Tensor
+        (b,...) pixels in [0,1]
     y : Tensor
-    attack : Callable
+        (b,) labels
+    attack : AttackFunction
         as in `trades`
 
     Returns
@@ -61,25 +63,23 @@ class FAWA(Callback):
     start : int
         epochs before the first (default: 50)
     valid
-        default: None
+        validation `Batches`; not needed for the plain average (default: None)
     least : float
-        of FAWA: validation `Batches`, and the gate in [0,1] (default: 0.0)
+        the gate: robust accuracy of the worst validation class, in [0,1] (default: 0.0)
     """
 
     def __init__(
         self,
         decay: float = 0.85,  # share of the old average
         start: int = 50,  # epochs before the first
-        valid=None,
-        least: float = 0.0,  # of FAWA: validation `Batches`, and the gate in [0,1]
+        valid=None,  # validation `Batches`; not needed for the plain average
+        least: float = 0.0,  # the gate: robust accuracy of the worst validation class, in [0,1]
     ):
-        self.decay, self.start, self.valid, self.least, self.weights = (
-            decay,
-            start,
-            valid,
-            least,
-            None,
-        )
+        self.decay = decay
+        self.start = start
+        self.valid = valid
+        self.least = least
+        self.weights: dict | None = None
 
     def after_epoch(self, learner):
         if (
@@ -158,15 +158,22 @@ class CFATrades(CFA):
     Parameters
     ----------
     c : int
+        number of classes
     l1 : float
-        default: 0.3
+        added to t_k: the radius is (l1+t_k) eps (default: 0.3)
     l2 : float
-        default: 0.5
+        added to t_k: the weight is (l2+t_k) beta (default: 0.5)
     beta : float
-        default: 6.0
+        of TRADES, > 0 (default: 6.0)
     """
 
-    def __init__(self, c: int, l1: float = 0.3, l2: float = 0.5, beta: float = 6.0):
+    def __init__(
+        self,
+        c: int,  # number of classes
+        l1: float = 0.3,  # added to t_k: the radius is (l1+t_k) eps
+        l2: float = 0.5,  # added to t_k: the weight is (l2+t_k) beta
+        beta: float = 6.0,  # of TRADES, > 0
+    ):
         super().__init__(c, l1)
         self.l2, self.beta = l2, beta
 
@@ -206,6 +213,7 @@ class WAT(Callback):
     @property
     # (c+1,), the last one is the average's
     def w(self):
+        "(c,) the weight of each class, 1 on average"
         return self.valid.c * (self.eta * self.total).softmax(0)
 
     def __call__(self, model, x, y, attack):
@@ -273,17 +281,17 @@ class DAFA(Callback):
     warmup : int
         epochs of plain TRADES (default: 70)
     lam : float
-        default: 1.0
+        how much is moved between the classes (default: 1.0)
     beta : float
-        how much is moved; of TRADES (default: 6.0)
+        of TRADES (default: 6.0)
     """
 
     def __init__(
         self,
         c: int,  # number of classes
         warmup: int = 70,  # epochs of plain TRADES
-        lam: float = 1.0,
-        beta: float = 6.0,  # how much is moved; of TRADES
+        lam: float = 1.0,  # how much is moved between the classes
+        beta: float = 6.0,  # of TRADES
     ):
         self.warmup, self.lam, self.beta, self.V, self.S = (
             warmup,

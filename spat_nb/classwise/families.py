@@ -53,7 +53,7 @@ FAMILIES = [
 
 def families(
     classes,  # class names
-) -> dict:  # family -> names of its classes; None where the set is not known here
+) -> dict | None:  # family -> names of its classes; None where the set is not known here
     """The superclasses of CIFAR-100, or animals and vehicles of CIFAR-10, recognised by the names
 
     Parameters
@@ -63,7 +63,7 @@ def families(
 
     Returns
     -------
-    dict
+    dict | None
         family -> names of its classes; None where the set is not known here
     """
     return next((f for f in FAMILIES if {c for cs in f.values() for c in cs} == set(classes)), None)
@@ -161,7 +161,7 @@ def agreement(
     columns: dict,  # name -> (n,) bool: which images are right, for each attack or network
     level: float = 0.95,  # confidence
     times: int = 1000,  # draws of the bootstrap
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ):  # pandas.DataFrame, a row per pair: a, b, rho, lo, hi
     """Do they agree which classes are weak? Spearman of the class accuracies, basic bootstrap over
     images (paired).
@@ -177,7 +177,7 @@ def agreement(
     times : int
         draws of the bootstrap (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------
@@ -246,7 +246,7 @@ def gain_slope(
     strong: str,  # a stronger one
     level: float = 0.95,  # confidence
     times: int = 1000,  # draws of the bootstrap
-    seed: int = 0,
+    seed: int = 0,  # of the draws
     # of the accuracies: as they are, or `torch.log` for relative gains (NaN where an accuracy is 0)
     scale: Callable = torch.positive,
 ) -> tuple:  # slope, lo, hi; below 0: the stronger attack gains on weak classes
@@ -266,7 +266,7 @@ def gain_slope(
     times : int
         draws of the bootstrap (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
     scale : Callable
         of the accuracies: as they are, or `torch.log` for relative gains (NaN where an accuracy is
         0) (default: torch.positive)

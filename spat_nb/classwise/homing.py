@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .disparity import basic, rates, redraw
 from .families import spearman
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..measure.intervals import wilson
 from ..measure.record import Record
@@ -63,7 +64,7 @@ class Cut(nn.Module):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits (b,c)
     k : int
         class that it cannot answer any more
@@ -71,7 +72,7 @@ class Cut(nn.Module):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits (b,c)
+        model: ModelFunction,  # pixels to logits (b,c)
         k: int,  # class that it cannot answer any more
     ):
         super().__init__()
@@ -82,7 +83,24 @@ class Cut(nn.Module):
         return torch.cat([z[:, : self.k], z[:, self.k + 1 :]], 1)
 
 # %% ../../nbs/30_classwise.ipynb #c52ea1a8
-def answers_of(model, x):
+def answers_of(
+    model: ModelFunction,  # pixels to logits
+    x: Tensor,  # (n,ch,h,w) pixels in [0,1]
+) -> Tensor:  # (n,) classes
+    """The class that a model answers for each image, 256 at a time
+
+    Parameters
+    ----------
+    model : ModelFunction
+        pixels to logits
+    x : Tensor
+        (n,ch,h,w) pixels in [0,1]
+
+    Returns
+    -------
+    Tensor
+        (n,) classes
+    """
     with eval_mode(model), torch.no_grad():
         return torch.cat([logits(model, b).argmax(1) for b in x.split(256)])
 
@@ -93,10 +111,10 @@ def _attacked(attack, model, x, y):
 
 def homing(
     train: Callable,  # images to train on -> model; it reads the number of classes from them
-    model: Callable,  # the network that was trained on all classes
+    model: ModelFunction,  # the network that was trained on all classes
     train_data,  # what it was trained on, `Batches`
     test_data,  # held-out `Batches`
-    attack: Callable,  # attack(model, x, y)
+    attack: AttackFunction,  # attack(model, x, y)
     i: int,  # class that is attacked
     j: int,  # class that it is taken for
     others=(),  # control classes, removed instead of j, one retraining each
@@ -111,13 +129,13 @@ def homing(
     ----------
     train : Callable
         images to train on -> model; it reads the number of classes from them
-    model : Callable
+    model : ModelFunction
         the network that was trained on all classes
     train_data
         what it was trained on, `Batches`
     test_data
         held-out `Batches`
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
     i : int
         class that is attacked
@@ -223,7 +241,7 @@ def norm_agreement(
     name: str,  # 'clean' or an attack
     level: float = 0.95,  # confidence
     times: int = 1000,  # draws of the bootstrap
-    seed: int = 0,
+    seed: int = 0,  # of the draws
 ) -> tuple:  # rho, lo, hi
     """Spearman of R_k and ||W_k||, with a basic bootstrap interval over images.
 
@@ -242,7 +260,7 @@ def norm_agreement(
     times : int
         draws of the bootstrap (default: 1000)
     seed : int
-        default: 0
+        of the draws (default: 0)
 
     Returns
     -------

@@ -37,7 +37,7 @@ class FRL(Callback):
     rates
         of the clean and the boundary weight (default: (0.05, 0.1))
     remargin : float
-        default: 0.2
+        move the radii too, not the weights alone (default: 0.2)
     cap : float
         rate and largest factor of the radius; 0: radii stay (default: 3.0)
     """
@@ -48,7 +48,7 @@ class FRL(Callback):
         d: float = 0.07,  # excess error that is let pass
         beta: float = 1.5,  # of TRADES
         rates=(0.05, 0.1),  # of the clean and the boundary weight
-        remargin: float = 0.2,
+        remargin: float = 0.2,  # move the radii too, not the weights alone
         cap: float = 3.0,  # rate and largest factor of the radius; 0: radii stay
     ):
         self.valid, self.d, self.beta, self.rates, self.remargin, self.cap, self.lam = (
@@ -64,10 +64,12 @@ class FRL(Callback):
     @property
     # (2,c), rows sum to 1
     def w(self):
+        "(2,c) weights of the clean and the boundary term"
         return 1 / self.valid.c + self.lam[:2] - self.lam[:2].mean(1, keepdim=True)
 
     @property
     def v(self):
+        "(c,) factor of each class's radius"
         return (2 * self.lam[2]).exp().clamp(0.98, self.cap)
 
     def __call__(self, model, x, y, attack):
@@ -98,10 +100,9 @@ class FRL(Callback):
 
 # %% ../../nbs/32_fairness.ipynb #13472041
 class CFOL(Callback):
-    """PGD-AT on classes drawn by EXP3 (Pethick et al.
-
-    2023). Training set, objective and callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three
-    places, for 50,000 images and 200 epochs
+    """PGD-AT on classes drawn by EXP3 (Pethick et al. 2023). Training set, objective and
+    callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three places, for 50,000 images and
+    200 epochs
 
     Parameters
     ----------
@@ -141,6 +142,7 @@ class CFOL(Callback):
 
     @property
     def q(self):
+        "(c,) how likely each class is to be drawn"
         return self.gamma / len(self.w) + (1 - self.gamma) * self.w.cpu().softmax(0)
 
     def draw(self, g):
@@ -150,13 +152,6 @@ class CFOL(Callback):
     def epoch(self, e=0, start=0):
         """Batch k of epoch e is a function of (seed, e, k) and of the weights as they are when it
         is drawn
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
         """
         for k in range(start, len(self)):
             g = rng(self.seed, e, k, "cfol")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from ..attacks.attack import Attack
 from ..attacks.balls import Linf
 from ..attacks.losses import ce, hard_labels
 from .accounts import class_errors, pooled
+from ..core.protocols import AttackFunction
 from ..core.rng import rand_like
 from ..core.tensors import bview, logits
 from ..training.learner import Callback
@@ -52,6 +53,9 @@ def at(
     return v.to(y.device)[hard_labels(y, "a weight by class")]
 
 # %% ../../nbs/32_fairness.ipynb #1de5eee7
+_GIVEN: Any = None  # whoever makes a `Radii` gives it; a field behind others needs a default
+
+
 @dataclass(frozen=True, eq=False)
 class Radii(Linf):
     """A cube of radius eps v for each sample; norms and steps are in units of v, so that `eps`
@@ -66,10 +70,10 @@ class Radii(Linf):
     hi : float
         brightest pixel (default: 1.0)
     v : Tensor
-        (b,) >= 0, the factor of each sample (default: None)
+        (b,) >= 0, the factor of each sample
     """
 
-    v: Tensor = None  # (b,) >= 0, the factor of each sample
+    v: Tensor = _GIVEN  # (b,) >= 0, the factor of each sample
 
     def norm(self, d):
         return super().norm(d) / self.v.clamp_min(1e-12)
@@ -171,8 +175,9 @@ def normalised(
         a copy
     """
     m = copy.deepcopy(model)
-    n = m.head.weight.data.norm(dim=1, keepdim=True)
-    m.head.weight.data *= (n.mean() / n) ** g
+    head: Any = m.head
+    n = head.weight.data.norm(dim=1, keepdim=True)
+    head.weight.data *= (n.mean() / n) ** g
     return m
 
 
@@ -195,7 +200,8 @@ def biased(
         a copy
     """
     m = copy.deepcopy(model)
-    m.head.bias.data += b.to(m.head.bias.device)
+    head: Any = m.head
+    head.bias.data += b.to(head.bias.device)
     return m
 
 
@@ -217,25 +223,28 @@ def score(
 
 
 def fit_power(
-    model: nn.Module,
-    data,
-    attack: Callable,  # a network, validation `Batches`, an attack
-    powers=(0.0, 0.25, 0.5, 0.75, 1.0),  # to choose from
-) -> float:
+    model: nn.Module,  # with a linear `head`
+    data,  # validation `Batches`
+    attack: AttackFunction,  # on these images
+    powers=(0.0, 0.25, 0.5, 0.75, 1.0),  # to choose from, in [0,1]
+) -> float:  # in [0,1]
     """The power of I1 with the best `score` under attack
 
     Parameters
     ----------
     model : nn.Module
+        with a linear `head`
     data
-    attack : Callable
-        a network, validation `Batches`, an attack
+        validation `Batches`
+    attack : AttackFunction
+        on these images
     powers
-        to choose from (default: (0.0, 0.25, 0.5, 0.75, 1.0))
+        to choose from, in [0,1] (default: (0.0, 0.25, 0.5, 0.75, 1.0))
 
     Returns
     -------
     float
+        in [0,1]
     """
     return max(
         powers, key=lambda g: score(1 - class_errors(normalised(model, g), data, attack).sum(0))
@@ -243,9 +252,9 @@ def fit_power(
 
 
 def fit_bias(
-    model: nn.Module,
-    data,
-    attack: Callable,  # a network, validation `Batches`, an attack
+    model: nn.Module,  # with a linear `head`
+    data,  # validation `Batches`
+    attack: AttackFunction,  # on these images
     rounds: int = 8,  # looks at the validation images
     step: float = 0.5,  # in logits per unit of accuracy
 ) -> Tensor:  # (c,) the bias with the best `score` on the way, 0 among them
@@ -254,9 +263,11 @@ def fit_bias(
     Parameters
     ----------
     model : nn.Module
+        with a linear `head`
     data
-    attack : Callable
-        a network, validation `Batches`, an attack
+        validation `Batches`
+    attack : AttackFunction
+        on these images
     rounds : int
         looks at the validation images (default: 8)
     step : float
@@ -267,7 +278,8 @@ def fit_bias(
     Tensor
         (c,) the bias with the best `score` on the way, 0 among them
     """
-    b, best = torch.zeros(data.c), (-math.inf, None)
+    b = torch.zeros(data.c)
+    best = (-math.inf, b)
     for _ in range(rounds):
         R = 1 - class_errors(biased(model, b), data, attack).sum(0).cpu()
         if score(R) > best[0]:

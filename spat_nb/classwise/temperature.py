@@ -22,6 +22,7 @@ from ..attacks.balls import Ball
 from ..attacks.gradients import value_and_grad
 from ..attacks.losses import ce, dlr, margin, tempered
 from ..attacks.steps import apgd
+from ..core.protocols import LossFunction, ModelFunction
 from ..measure.evaluate import evaluate
 from ..measure.record import Record
 
@@ -92,7 +93,7 @@ def m_tau(
 
 # %% ../../nbs/31_temperature.ipynb #4a6304c0
 def slopeless(
-    loss: Callable,  # (z, y) -> (b,)
+    loss: LossFunction,  # (z, y) -> (b,)
     z: Tensor,  # (b,c) logits, in the precision that is to be looked at
     y: Tensor,  # (b,) labels
 ) -> tuple:  # (b,) bool: is the slope along z_y exactly 0? (b,) bool: is the whole slope 0?
@@ -100,7 +101,7 @@ def slopeless(
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         (z, y) -> (b,)
     z : Tensor
         (b,c) logits, in the precision that is to be looked at
@@ -143,12 +144,11 @@ def temperature_pgd(
     ball: Ball,  # threat model
     tau: float = 1.0,  # > 0; it multiplies the logits, tau > 1 sharpens
     steps: int = 20,  # number of steps
-    lr: float = None,  # step size in the ball's norm; default 2.5 eps/steps
+    lr: float | None = None,  # step size in the ball's norm; default 2.5 eps/steps
     **kw,  # other slots of `Attack`
 ) -> Attack:
-    """PGD on CE(softmax(tau z), y) (our reading of Tian et al.
-
-    2021), in the form that keeps its slope.
+    """PGD on CE(softmax(tau z), y) (our reading of Tian et al. 2021), in the form that keeps
+    its slope.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def temperature_pgd(
         > 0; it multiplies the logits, tau > 1 sharpens (default: 1.0)
     steps : int
         number of steps (default: 20)
-    lr : float
+    lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
     **kw
         other slots of `Attack`
@@ -177,7 +177,7 @@ def temperature_pgd(
 
 def zero_gradients(
     attack: Attack,  # any attack of the engine
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
 ) -> float:  # in [0,1]; NaN where every image was fooled from the start
@@ -187,7 +187,7 @@ def zero_gradients(
     ----------
     attack : Attack
         any attack of the engine
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -209,7 +209,7 @@ TAUS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 def tau_sweep(
-    model: Callable,  # as in `evaluate`
+    model: ModelFunction,  # as in `evaluate`
     data,  # as in `evaluate`: a validation split, where tau is to be chosen
     make: Callable,  # tau -> attack; all with equally many steps
     taus=TAUS,  # the grid
@@ -219,7 +219,7 @@ def tau_sweep(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         as in `evaluate`
     data
         as in `evaluate`: a validation split, where tau is to be chosen

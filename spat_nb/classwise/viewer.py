@@ -6,20 +6,19 @@
 # Attacked images of a class, to look at
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from .homing import answers_of
+from ..core.protocols import AttackFunction, ModelFunction
 
 # %% auto #0
 __all__ = ['view', 'viewer']
 
 # %% ../../nbs/30_classwise.ipynb #0edb037e
 def view(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     data,  # `Batches`, or a stream
-    attack: Callable,  # attack(model, x, y)
+    attack: AttackFunction,  # attack(model, x, y)
     k: int,  # the class
     show: int = 6,  # images to show
     limit: int = 36,  # images to attack
@@ -30,11 +29,11 @@ def view(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     data
         `Batches`, or a stream
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
     k : int
         the class
@@ -120,7 +119,7 @@ def view(
 
 
 def viewer(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     data,  # `Batches`, or a stream
     attacks: dict,  # name -> (eps -> attack): dict(pgd20=lambda e: pgd(Linf(e), 20))
     eps,  # radii to choose from
@@ -130,7 +129,7 @@ def viewer(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     data
         `Batches`, or a stream

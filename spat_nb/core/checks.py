@@ -103,8 +103,8 @@ def check_images(
 # %% ../../nbs/00_core.ipynb #d2ffcca4
 def check_labels(
     y: Tensor,  # (b,) integer labels, or (b,c) probabilities
-    n: int = None,  # number of images they belong to
-    c: int = None,  # number of classes
+    n: int | None = None,  # number of images they belong to
+    c: int | None = None,  # number of classes
 ) -> Tensor:  # `y` itself
     """Refuse labels that do not fit: TypeError or ValueError that names the value and the mend
 
@@ -112,9 +112,9 @@ def check_labels(
     ----------
     y : Tensor
         (b,) integer labels, or (b,c) probabilities
-    n : int
+    n : int | None
         number of images they belong to (default: None)
-    c : int
+    c : int | None
         number of classes (default: None)
 
     Returns
@@ -159,12 +159,20 @@ def check_labels(
     )
 
 # %% ../../nbs/00_core.ipynb #7f8849a0
-def no_logits(z):
+def no_logits(
+    z,  # what the model returned
+) -> str:  # one sentence
     """The sentence for what a model returned in place of logits, with the way to reach them
 
     Parameters
     ----------
     z
+        what the model returned
+
+    Returns
+    -------
+    str
+        one sentence
     """
     where = ""
     if isinstance(z, (tuple, list)) and len(z):

@@ -11,6 +11,7 @@ import inspect
 import re
 from dataclasses import fields, is_dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ __all__ = ['describe', 'short_hash', 'digest']
 
 # %% ../../nbs/00_identity.ipynb #db499adc
 def describe(
-    a,  # anything: an attack, a loss, a partial
+    a: Any,  # anything: an attack, a loss, a partial
     depth: int = 5,  # how far down
 ) -> str:
     """A text that tells all slots of `a`, also what a function carries with it, and no addresses.
@@ -28,7 +29,7 @@ def describe(
 
     Parameters
     ----------
-    a
+    a : Any
         anything: an attack, a loss, a partial
     depth : int
         how far down (default: 5)
@@ -48,12 +49,27 @@ def describe(
         return "[" + ", ".join(map(down, a)) + "]"
     if depth and inspect.isfunction(a) and a.__closure__:
         return f"{a.__code__.co_qualname.split('.<locals>')[0]}({', '.join(down(c.cell_contents) for c in a.__closure__)})"  # noqa: E501
-    if depth and type(a).__repr__ is object.__repr__:
+    kind: Any = type(a)
+    if depth and kind.__repr__ is object.__repr__:
         return f"{type(a).__name__}({', '.join(f'{k}={down(v)}' for k, v in getattr(a, '__dict__', {}).items())})"  # noqa: E501
     return re.sub(r" at 0x\w+", "", repr(a))
 
 # %% ../../nbs/00_identity.ipynb #d9978667
-def short_hash(text):
+def short_hash(
+    text: str,  # of any length
+) -> str:  # '#' and 16 hexadecimal digits
+    """A short name of a text
+
+    Parameters
+    ----------
+    text : str
+        of any length
+
+    Returns
+    -------
+    str
+        '#' and 16 hexadecimal digits
+    """
     return "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

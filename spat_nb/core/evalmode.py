@@ -6,13 +6,13 @@
 # Models in eval mode for a while, whatever they are
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 
 from torch import nn
 from torch.func import functional_call
 
 from .modes import networks, settled
+from .protocols import ModelFunction
 
 # %% auto #0
 __all__ = ['eval_mode', 'attack_mode', 'device_of']
@@ -21,7 +21,7 @@ __all__ = ['eval_mode', 'attack_mode', 'device_of']
 @contextmanager
 def eval_mode(
     # a network, or any callable around networks; each of their layers is left as it was found
-    model: Callable,
+    model: ModelFunction,
 ):
     """Put all networks of `model` in eval mode for a while, outside of `torch.inference_mode`.
 
@@ -29,7 +29,7 @@ def eval_mode(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         a network, or any callable around networks; each of their layers is left as it was found
 
     Raises
@@ -59,7 +59,7 @@ class _Detached(nn.Module):
 
 @contextmanager
 def attack_mode(
-    model: Callable,  # a network, or any callable around networks; left as it was found
+    model: ModelFunction,  # a network, or any callable around networks; left as it was found
     # gives `model`, or where it is compiled a way to run it that an attack does not pay too much
     # for
 ):
@@ -67,7 +67,7 @@ def attack_mode(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         a network, or any callable around networks; left as it was found
 
     Yields
@@ -82,13 +82,13 @@ def attack_mode(
 
 
 def device_of(
-    model: Callable,  # a network, or any callable around networks
+    model: ModelFunction,  # a network, or any callable around networks
 ):  # torch.device; None where it has no weights
     """Where the weights of `model` are.
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         a network, or any callable around networks
 
     Returns

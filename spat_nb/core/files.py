@@ -130,7 +130,7 @@ def save_tree(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     shape = json.dumps(_flatten(tree, tensors))
     with write_aside(path) as part:
         try:

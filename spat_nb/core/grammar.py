@@ -11,6 +11,7 @@ import operator
 import re
 import warnings
 from dataclasses import dataclass
+from typing import NoReturn
 
 LONGEST, DEEPEST = 10_000, 30  # characters of a spec; calls, lists and sums inside each other
 LARGEST = 2**64  # of whole numbers: a seed
@@ -37,7 +38,7 @@ QUOTED = re.compile(rf".+\.py:{NAME}")  # in quotes a path may also hold blanks
 class Named:
     "A name in a spec"
 
-    name: str
+    name: str  # 'pgd', or package.module:name
     outside: bool = False  # is it package.module:name or file.py:name?
 
 
@@ -45,12 +46,14 @@ class Named:
 class Call:
     "A call in a spec; arguments are literals, `Named`, `Call`, and tuples, lists, dicts of them"
 
-    what: Named
-    args: tuple
-    keywords: dict
+    what: Named  # the name that is called
+    args: tuple  # by position
+    keywords: dict  # name -> argument
 
 
-def short(text: str) -> str:
+def short(
+    text: str,  # of any length
+) -> str:
     "`text` for a sentence: on one line, at most 80 characters"
     line = " ".join(text.replace(MARK, "").split())
     return line if len(line) <= 80 else f"{line[:77]}..."
@@ -112,7 +115,7 @@ class _Reader:
     def __init__(self, text):
         self.text = text
 
-    def refuse(self, why):
+    def refuse(self, why) -> NoReturn:
         raise ValueError(f"{short(self.text)!r} is no spec: {why}.")
 
     def read(self, node, depth):
@@ -196,7 +199,9 @@ class _Reader:
         return dict(zip(keys, (self.read(v, depth) for v in node.values), strict=True))
 
 
-def is_key(v) -> bool:
+def is_key(
+    v,  # a value
+) -> bool:
     "May it be the key of a dict in a spec?"
     return v is None or isinstance(v, (bool, int, float, str))
 

@@ -12,25 +12,35 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import types
 from pathlib import Path, PurePath
 
+import spat_nb
 from .source import all_codes
 
 # %% auto #0
 __all__ = ['place_of', 'home_of', 'names_read', 'is_generated', 'file_of', 'what_is_imported']
 
 # %% ../../nbs/00_identity.ipynb #63a948a1
-_OURS = Path(importlib.util.find_spec("spat_nb").origin).parent
+_OURS = Path(spat_nb.__file__).parent
 
 
 @functools.cache
-def place_of(path):
+def place_of(
+    path: str,  # of a source file
+) -> str:  # 'torch', 'ours', a library or ''
     """Whose code lies in a file: 'torch' (or NumPy, or Python's own), 'ours', the name of a
     library, or '' for anybody's
 
     Parameters
     ----------
-    path
+    path : str
+        of a source file
+
+    Returns
+    -------
+    str
+        'torch', 'ours', a library or ''
     """
     if path.startswith("<frozen"):
         return "torch"
@@ -48,12 +58,20 @@ def place_of(path):
     return "torch" if any(Path(path).is_relative_to(s) for s in std) else ""
 
 
-def home_of(name):
+def home_of(
+    name: str,  # of a module
+) -> str:  # as `place_of` says it
     """Whose is the module called `name`?
 
     Parameters
     ----------
-    name
+    name : str
+        of a module
+
+    Returns
+    -------
+    str
+        as `place_of` says it
     """
     if name == "__main__":
         return ""
@@ -69,13 +87,21 @@ def home_of(name):
 
 
 @functools.lru_cache(maxsize=4096)
-def names_read(code):
+def names_read(
+    code: types.CodeType,  # of a function
+) -> tuple:  # what it asks for, what it imports
     """What a code object asks its module for: ((name, attribute, ...), ...), and what it imports:
     ((level, module, name, ...), ...)
 
     Parameters
     ----------
-    code
+    code : types.CodeType
+        of a function
+
+    Returns
+    -------
+    tuple
+        what it asks for, what it imports
     """
     asked, brought = [], []
     for c in all_codes(code):
@@ -96,32 +122,60 @@ def names_read(code):
 
 # %% ../../nbs/00_identity.ipynb #b954b698
 # by dataclass
-def is_generated(f):
+def is_generated(
+    f,  # a function
+) -> bool:
+    """Was the function written by a library, as the methods of a dataclass are?
+
+    Parameters
+    ----------
+    f
+        a function
+
+    Returns
+    -------
+    bool
+    """
     return "__create_fn__" in f.__code__.co_qualname or f.__code__.co_qualname.startswith(
         "_recursive_repr"
     )
 
 
-def file_of(path):
+def file_of(
+    path: str,  # as the code object has it
+) -> str:  # 'mine.py' or 'this notebook'
     """What a reader calls the file
 
     Parameters
     ----------
-    path
+    path : str
+        as the code object has it
+
+    Returns
+    -------
+    str
+        'mine.py' or 'this notebook'
     """
     name = PurePath(path).name
     return "this notebook" if name[:1] == "<" and "ipython" in name or "ipykernel" in path else name
 
 
-def what_is_imported(level, name, space):
+def what_is_imported(
+    level,  # leading dots of the import
+    name,  # of the module, without them
+    space,  # globals of the function
+):
     """The module that a function imports, brought in where it is a user's own; the name of a
     library; None where it does not count
 
     Parameters
     ----------
     level
+        leading dots of the import
     name
+        of the module, without them
     space
+        globals of the function
     """
     if level:
         name = ".".join(

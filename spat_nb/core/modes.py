@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -15,6 +15,8 @@ from weakref import ReferenceType
 
 import torch
 from torch import Tensor, nn
+
+from .protocols import ModelFunction
 
 # %% auto #0
 __all__ = ['as_it_is', 'networks', 'settled']
@@ -114,7 +116,7 @@ def _of_network(m):
         yield from (
             h for hooks in (layer._forward_pre_hooks, layer._forward_hooks) for h in hooks.values()
         )
-        yield from _methods(type(layer))
+        yield from _methods(type(layer))  # type: ignore[arg-type]  # a class has a hash
 
 
 def _of_object(obj):
@@ -123,7 +125,7 @@ def _of_object(obj):
     for c in type(obj).__mro__:
         slots = vars(c).get("__slots__", ())
         yield from (getattr(obj, s, None) for s in ([slots] if isinstance(slots, str) else slots))
-    yield from _methods(type(obj))
+    yield from _methods(type(obj))  # type: ignore[arg-type]  # a class has a hash
 
 
 def _step(obj) -> Iterator:
@@ -152,13 +154,13 @@ class as_it_is:
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     """
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
     ):
         self.model = model
 
@@ -167,7 +169,7 @@ class as_it_is:
 
 
 def networks(
-    model: Callable,  # a network, or any callable around networks
+    model: ModelFunction,  # a network, or any callable around networks
     # of nn.Module, each once: `model` itself, and what lies in closures, attributes, lists,
     # partials, and in globals that its functions read
 ) -> list:
@@ -175,7 +177,7 @@ def networks(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         a network, or any callable around networks
 
     Returns
@@ -186,7 +188,7 @@ def networks(
     """
     found, seen, near = {}, set(), [model]
     for _ in range(_FAR):
-        far = []
+        far: list = []
         for obj in near:
             if isinstance(obj, (*_PLAIN, as_it_is)) or id(obj) in seen:
                 continue
@@ -200,7 +202,10 @@ def networks(
 
 # %% ../../nbs/00_core.ipynb #dc5a4894
 def _lazy(layer):
-    return isinstance(layer, nn.modules.lazy.LazyModuleMixin) and layer.has_uninitialized_params()
+    # torch types it as a method of a protocol of its own
+    return (
+        isinstance(layer, nn.modules.lazy.LazyModuleMixin) and layer.has_uninitialized_params()  # type: ignore[misc]
+    )
 
 
 @contextmanager

@@ -61,6 +61,8 @@ def _from_file(where):
 def _run(name, path, content, where):
     "Run the file as a new module; its folder is the last place where it finds its neighbours"
     spec = importlib.util.spec_from_file_location(name, path.absolute())
+    if spec is None:
+        raise ValueError(f"{where} is no Python file; give one that ends in .py.")
     module = importlib.util.module_from_spec(spec)
     folder = str(path.absolute().parent)
     sys.modules[name] = module

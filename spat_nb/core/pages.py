@@ -16,7 +16,7 @@ class Figure(NamedTuple):
     "A picture within a page"
 
     data: str  # of the PNG, base64
-    caption: str
+    caption: str  # below it
     alt: str  # what it shows, for who does not see it
 
 

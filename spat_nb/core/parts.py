@@ -15,7 +15,7 @@ import types
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .digest import digest, short_hash
 
@@ -108,35 +108,69 @@ class Parts(dict):
         self.files, self.streams = {}, []
 
     def fingerprint(self) -> str:
-        """40 hexadecimal digits: equal where all parts are
-
-        Returns
-        -------
-        str
-        """
+        "40 hexadecimal digits: equal where all parts are"
         return hashlib.sha1(json.dumps(sorted(self.items())).encode()).hexdigest()
 
 
-def short_text(v):
+def short_text(
+    v,  # anything
+) -> str:  # at most 200 characters, no addresses
+    """What a thing says of itself, or a short name of that
+
+    Parameters
+    ----------
+    v
+        anything
+
+    Returns
+    -------
+    str
+        at most 200 characters, no addresses
+    """
     text = re.sub(r" at 0x\w+", "", repr(v))
     return text if len(text) <= 200 and "#" not in text else short_hash(text)
 
 
-def simple_text(v, deep=3):
+def simple_text(
+    v,  # anything
+    deep=3,  # rows within rows that are looked into
+) -> bool:
     """Is it a number, a text, or a short row of such?
 
     Parameters
     ----------
     v
+        anything
     deep
-        default: 3
+        rows within rows that are looked into (default: 3)
+
+    Returns
+    -------
+    bool
     """
     if type(v) in (list, tuple):
         return deep > 0 and len(v) <= 16 and all(simple_text(x, deep - 1) for x in v)
     return type(v) in PLAIN_TYPES or isinstance(v, np.generic)
 
 
-def tensor_text(t, values=True):
+def tensor_text(
+    t: Tensor,  # of any kind
+    values=True,  # its values too, not dtype and shape alone
+) -> str:  # dtype, shape, and values or their hash
+    """What a tensor is
+
+    Parameters
+    ----------
+    t : Tensor
+        of any kind
+    values
+        its values too, not dtype and shape alone (default: True)
+
+    Returns
+    -------
+    str
+        dtype, shape, and values or their hash
+    """
     told = f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}"
     if not values or t.is_meta:
         return told
@@ -145,12 +179,15 @@ def tensor_text(t, values=True):
     return f"{told} #{digest(t)[:16]}"
 
 
-def slots_of(v):
+def slots_of(
+    v,  # any object
+):
     """The attributes of an object that its classes keep in slots
 
     Parameters
     ----------
     v
+        any object
     """
     names = [s for c in type(v).__mro__ for s in [vars(c).get("__slots__", ())]]
     flat = [
@@ -162,12 +199,15 @@ def slots_of(v):
     return {n: getattr(v, n) for n in flat if hasattr(v, n)}
 
 
-def attributes_of(v):
+def attributes_of(
+    v,  # any object
+):
     """What an object holds, without what `cached_property` has put there
 
     Parameters
     ----------
     v
+        any object
     """
     cached = {
         k
@@ -180,12 +220,20 @@ def attributes_of(v):
     }
 
 
-def meant(v):
+def meant(
+    v,  # any object
+) -> tuple:  # the object, its class
     """What an object stands for, where its class says so by `__identity__`, and its class
 
     Parameters
     ----------
     v
+        any object
+
+    Returns
+    -------
+    tuple
+        the object, its class
     """
     for _ in range(9):
         if isinstance(v, type):

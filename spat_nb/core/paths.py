@@ -80,7 +80,9 @@ def _json(path):
     return next((name for need, name in JSONS if need <= keys), "a JSON file")
 
 
-def what_is(path) -> str:  # 'a folder', 'a PNG picture', 'a record of answers', ...
+def what_is(
+    path,  # of a file or folder that is there
+) -> str:  # 'a folder', 'a PNG picture', 'a record of answers', ...
     "What lies at `path`, by its content"
     path = Path(path)
     if path.is_dir():
@@ -105,7 +107,10 @@ def what_is(path) -> str:  # 'a folder', 'a PNG picture', 'a record of answers',
     return _json(path) if text.startswith(("{", "[")) else "a text file"
 
 
-def instead(path, want) -> str:  # 'give run1/weights.safetensors'
+def instead(
+    path,  # what was given
+    want: str,  # 'weights.safetensors', say
+) -> str:  # 'give run1/weights.safetensors'
     """What to give in place of `path`, where a file like `want` (a key of `MEANT`) is needed; the
     one that lies there, if one does
     """
@@ -117,7 +122,10 @@ def instead(path, want) -> str:  # 'give run1/weights.safetensors'
 # ---- whether it can be written
 
 
-def unwritten(path, e) -> OSError:
+def unwritten(
+    path,  # of the file
+    e: OSError,  # that came up
+) -> OSError:
     "One sentence for an OSError that came up while `path` was written"
     why = os.strerror(e.errno) if e.errno else " ".join(str(e).split())
     mend = (
@@ -130,7 +138,11 @@ def unwritten(path, e) -> OSError:
     return kind(f"{path} could not be written ({why}); {mend}{kept}.")
 
 
-def check_writable(path, folder=False, ending=""):
+def check_writable(
+    path,  # of a file or folder, there or not
+    folder=False,  # is it a folder?
+    ending="",  # '.json', say; '': any
+):
     """Refuse, before any work is done, a place that cannot be written.
 
     OSError in one sentence; ValueError where the name has not the `ending` ('.json') that its
@@ -168,7 +180,9 @@ def check_writable(path, folder=False, ending=""):
 # ---- on a command line
 
 
-def shell(*args) -> str:
+def shell(
+    *args,  # anything, told by `str`
+) -> str:
     "`args` as they are typed in a shell, quoted where one needs it"
-    args = [str(a) for a in args]
-    return subprocess.list2cmdline(args) if os.name == "nt" else shlex.join(args)
+    texts = [str(a) for a in args]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)

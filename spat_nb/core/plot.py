@@ -63,17 +63,24 @@ def plain(
     return " " * text.startswith("_") + text.replace("$", r"\$")
 
 
-def new_axes(ax, size, rows=None, cols=None):
+def new_axes(
+    ax,  # axes of matplotlib, or None for new ones
+    size,  # (width, height) of the figure in inches
+    rows=None,  # of axes; None: one alone
+    cols=None,  # of axes
+):
     """`ax`, or new axes: one, or an array (rows,cols)
 
     Parameters
     ----------
     ax
+        axes of matplotlib, or None for new ones
     size
+        (width, height) of the figure in inches
     rows
-        default: None
+        of axes; None: one alone (default: None)
     cols
-        default: None
+        of axes (default: None)
     """
     if ax is not None:
         return ax
@@ -247,7 +254,7 @@ def show_attack(
     pred=None,
     classes=None,  # class names, where `y` and `pred` are numbers
     # change that gets the full colour, in pixels of [0,1]; default: the largest one
-    limit: float = None,
+    limit: float | None = None,
     scale: float = 1.0,  # width of an image, in inches
     ax=None,  # array of axes (3,n); default: new ones
 ):  # array of axes (3,n)
@@ -267,7 +274,7 @@ def show_attack(
         another colour (default: None)
     classes
         class names, where `y` and `pred` are numbers (default: None)
-    limit : float
+    limit : float | None
         change that gets the full colour, in pixels of [0,1]; default: the largest one
     scale : float
         width of an image, in inches (default: 1.0)

@@ -28,7 +28,7 @@ class Fast(nn.Module):
     ----------
     model : nn.Module
         stays the owner of the weights
-    dtype : torch.dtype
+    dtype : torch.dtype | None
         of autocast; None leaves float32 (default: None)
     nhwc : bool
         channels-last; False leaves the order of the numbers as it is (default: True)
@@ -37,16 +37,16 @@ class Fast(nn.Module):
     def __init__(
         self,
         model: nn.Module,  # stays the owner of the weights
-        dtype: torch.dtype = None,  # of autocast; None leaves float32
+        dtype: torch.dtype | None = None,  # of autocast; None leaves float32
         nhwc: bool = True,  # channels-last; False leaves the order of the numbers as it is
     ):
         super().__init__()
-        self.model, self.dtype, self.nhwc, self.training = (
-            model.to(memory_format=torch.channels_last) if nhwc else model,
-            dtype,
-            nhwc,
-            getattr(model, "training", False),
-        )
+        if nhwc:  # torch's own types leave this keyword out
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model
+        self.dtype = dtype
+        self.nhwc = nhwc
+        self.training = getattr(model, "training", False)
 
     def forward(self, x):
         x = x.contiguous(memory_format=torch.channels_last) if self.nhwc and x.ndim == 4 else x
@@ -68,7 +68,7 @@ def _slow_bfloat16(model):
 
 def compiler(
     device,  # where the network is
-) -> str:  # name of the program; None where there is none
+) -> str | None:  # name of the program; None where there is none
     """What `torch.compile` builds with: a C++ compiler for a CPU, a C compiler for a GPU
 
     Parameters
@@ -78,7 +78,7 @@ def compiler(
 
     Returns
     -------
-    str
+    str | None
         name of the program; None where there is none
     """
     kind, names = (

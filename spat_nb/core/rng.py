@@ -59,6 +59,16 @@ def seed_everything(
     ------
     TypeError
         where it is no whole number
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import seed_everything
+    >>> seed_everything(0)
+    >>> x = torch.rand(2)
+    >>> seed_everything(0)
+    >>> torch.equal(x, torch.rand(2))
+    True
     """
     import random
 
@@ -102,7 +112,7 @@ def rand_like(
     x: Tensor,  # any shape; gives shape, dtype and device
     lo: float = 0.0,  # lowest value
     hi: float = 1.0,  # highest value
-    generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+    generator: torch.Generator | None = None,  # random stream, on any device; default: torch's own
 ) -> Tensor:  # the shape of `x`
     """Uniform draws in [`lo`,`hi`], the same for every memory format of `x`
 
@@ -114,7 +124,7 @@ def rand_like(
         lowest value (default: 0.0)
     hi : float
         highest value (default: 1.0)
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream, on any device; default: torch's own
 
     Returns
@@ -127,7 +137,7 @@ def rand_like(
 
 def randn_like(
     x: Tensor,  # any shape; gives shape, dtype and device
-    generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+    generator: torch.Generator | None = None,  # random stream, on any device; default: torch's own
 ) -> Tensor:  # the shape of `x`
     """Standard normal draws, the same for every memory format of `x`
 
@@ -135,7 +145,7 @@ def randn_like(
     ----------
     x : Tensor
         any shape; gives shape, dtype and device
-    generator : torch.Generator
+    generator : torch.Generator | None
         random stream, on any device; default: torch's own
 
     Returns

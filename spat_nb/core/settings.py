@@ -72,14 +72,26 @@ _RULES = {
 }
 
 
-def valid_setting(key, text, source):
+def valid_setting(
+    key: str,  # name of a setting
+    text: str,  # its value
+    source: str,  # where it stands, for the sentence
+) -> str:  # the same
     """`text`, if it is a value of setting `key`
 
     Parameters
     ----------
-    key
-    text
-    source
+    key : str
+        name of a setting
+    text : str
+        its value
+    source : str
+        where it stands, for the sentence
+
+    Returns
+    -------
+    str
+        the same
     """
     rule, mend = _RULES[key]
     if re.fullmatch(rule, text):
@@ -197,7 +209,8 @@ def settings(
 
 # %% ../../nbs/00_core.ipynb #86767f71
 def default_device(
-    name: str = None,  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
+    # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
+    name: str | None = None,
 ) -> torch.device:
     """The device to work on.
 
@@ -205,7 +218,7 @@ def default_device(
 
     Parameters
     ----------
-    name : str
+    name : str | None
         'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; default: the reader's setting
 
     Returns

@@ -33,12 +33,19 @@ def _undocumented(body):
     return body[1:] if isinstance(first, ast.Constant) and isinstance(first.value, str) else body
 
 
-def plain_tree(node):
+def plain_tree(
+    node,  # of `ast`, or a list of such
+) -> str:
     """A syntax tree as text, without docstrings, places and what is empty
 
     Parameters
     ----------
     node
+        of `ast`, or a list of such
+
+    Returns
+    -------
+    str
     """
     if isinstance(node, list):
         return "[" + ",".join(map(plain_tree, node)) + "]"
@@ -72,12 +79,15 @@ def _arguments(a):
     )
 
 
-def all_codes(code):
+def all_codes(
+    code: types.CodeType,  # of a function or a module
+):
     """The code object and all that lie in it
 
     Parameters
     ----------
-    code
+    code : types.CodeType
+        of a function or a module
     """
     yield code
     for c in code.co_consts:
@@ -91,10 +101,10 @@ def _index(text, name, flags):
     # a notebook's cell may wait
     more = flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     tree = compile(text, name, "exec", more | ast.PyCF_ONLY_AST, dont_inherit=True)
-    codes = {}
+    codes: dict[tuple, list] = {}
     for c in all_codes(compile(tree, name, "exec", more, dont_inherit=True)):
         codes.setdefault((c.co_qualname, c.co_firstlineno), []).append(c)
-    nodes = {}
+    nodes: dict[int, list] = {}
     for n in ast.walk(tree):
         if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             first = min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", ()))])

@@ -99,8 +99,8 @@ def differences(
 
     ValueError where one of the two is no spec, or has none.
     """
-    found = {}
-    _compare("", *(_tree(v) for v in (a, b)), found)
+    found: dict[str, tuple] = {}
+    _compare("", _tree(a), _tree(b), found)
     return found
 
 
@@ -159,7 +159,8 @@ def _inside(node):
 
 def _call_inside(call, node):
     "The arguments of a call by name, with the defaults of those that are not given"
-    name, positions = call.what.name, map(str, range(1, 1 + len(call.args)))
+    name = call.what.name
+    positions = [str(i + 1) for i in range(len(call.args))]
     made, defaults = False, {}
     if not call.what.outside:
         told = parameters(_named(call.what, False), name)

@@ -189,7 +189,7 @@ def _factory(f):
     home = sys.modules.get(f.__globals__.get("__name__", "")) if code else None
     factory = getattr(home, outer, None) if outer.isidentifier() and inner else None
     consts = getattr(inspect.unwrap(factory), "__code__", None) if factory else None
-    if consts is None or not any(c is code for c in consts.co_consts):
+    if code is None or consts is None or not any(c is code for c in consts.co_consts):
         return None, {}
     try:
         cells = {

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from .checks import MASKED, no_logits
 from .modes import networks
+from .protocols import ModelFunction
 
 # %% auto #0
 __all__ = ['bview', 'full_range', 'own', 'alike', 'logits', 'kept_layout']
@@ -41,7 +41,21 @@ def bview(
     return v.view(-1, *[1] * (x.ndim - 1))
 
 # %% ../../nbs/00_core.ipynb #55505bce
-def full_range(z):
+def full_range(
+    z: Tensor,  # (b,c) logits
+) -> Tensor:  # (b,c) in float32 where it was in half precision
+    """Logits in a dtype that has room for sums of them
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) logits
+
+    Returns
+    -------
+    Tensor
+        (b,c) in float32 where it was in half precision
+    """
     return z.float() if isinstance(z, Tensor) and z.dtype in (torch.float16, torch.bfloat16) else z
 
 
@@ -90,7 +104,7 @@ def alike(
 
 
 def logits(
-    model: Callable,  # pixels to logits, weights in any dtype; any callable
+    model: ModelFunction,  # pixels to logits, weights in any dtype; any callable
     # (b,ch,h,w) pixels in [0,1]; the model gets a copy, so that one that works in place changes
     # nothing here
     x: Tensor,
@@ -102,7 +116,7 @@ def logits(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, weights in any dtype; any callable
     x : Tensor
         (b,ch,h,w) pixels in [0,1]; the model gets a copy, so that one that works in place changes
@@ -156,14 +170,14 @@ def logits(
 # %% ../../nbs/00_core.ipynb #a41c3f85
 @contextmanager
 def kept_layout(
-    model: Callable,  # what is run in another memory order for a while
+    model: ModelFunction,  # what is run in another memory order for a while
 ):
     """Give every weight its own memory back at the end: `fast` lays 4-dimensional weights
     channels-last, in place
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         what is run in another memory order for a while
     """
     layers = [m for net in networks(model) for m in net.modules()]

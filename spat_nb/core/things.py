@@ -53,16 +53,45 @@ __all__ = ['Things']
 
 # %% ../../nbs/00_identity.ipynb #7d1a9c01
 class Things:
-    "What things that are no code say of themselves; `Walk` adds functions, classes and modules"
+    """What things that are no code say of themselves; `Walk` adds functions, classes and modules
+
+    Parameters
+    ----------
+    weights
+        do values of weights count, not their shapes alone? (default: True)
+    ours
+        does the package's own code count? (default: True)
+    modes
+        does train or eval mode count? (default: True)
+    """
+
+    KINDS: tuple = ()  # (type, method that looks at things of it), ...
+    group: str | None  # module of ours whose fingerprint takes what is met now
+
+    def __init__(
+        self,
+        weights=True,  # do values of weights count, not their shapes alone?
+        ours=True,  # does the package's own code count?
+        modes=True,  # does train or eval mode count?
+    ):
+        self.weights, self.ours, self.modes = weights, ours, modes
+        self.parts = Parts()
+        self.met: dict[int, str] = {}
+
+    def __call__(self, a) -> Parts:
+        raise NotImplementedError
+
+    def down(self, k, v):
+        raise NotImplementedError
+
+    def named(self, f, group=None) -> str:
+        raise NotImplementedError
+
+    def one_global(self, space, chain, group):
+        raise NotImplementedError
 
     def thing(self, v, kind):
-        """The text of a thing; what it holds joins the queue
-
-        Parameters
-        ----------
-        v
-        kind
-        """
+        "The text of a thing; what it holds joins the queue"
         for types_, look in self.KINDS:
             if isinstance(v, types_):
                 return look(self, v, kind)
@@ -74,11 +103,6 @@ class Things:
     def a_stream(self, v, kind):
         """Drawing moves a generator, and an attack that is resumed must be the same attack: so its
         seed counts, not where it stands
-
-        Parameters
-        ----------
-        v
-        kind
         """
         self.parts.streams.append(v)
         return f"generator with seed {v.initial_seed()}"
@@ -220,10 +244,6 @@ class Things:
     def alone(self, v):
         """The fingerprint of a member of a set: there is no order among them, so each is walked for
         itself
-
-        Parameters
-        ----------
-        v
         """
         if simple_text(v):
             return short_text(v)
@@ -232,14 +252,7 @@ class Things:
         return w(v).fingerprint()
 
     def rebuilt(self, v, kind, label):
-        """What Python would need to build it again, for things that are not written in Python
-
-        Parameters
-        ----------
-        v
-        kind
-        label
-        """
+        "What Python would need to build it again, for things that are not written in Python"
         try:
             how = v.__reduce_ex__(4)
         except Exception:

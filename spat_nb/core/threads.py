@@ -10,13 +10,13 @@ import ctypes
 import math
 import os
 import sys
-from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from .modes import networks
+from .protocols import ModelFunction
 from .settings import settings
 
 # %% auto #0
@@ -24,13 +24,13 @@ __all__ = ['use_threads', 'multiplications', 'fitting_threads', 'keep_memory']
 
 # %% ../../nbs/00_core.ipynb #ffb8493d
 def use_threads(
-    n: int = None,  # CPU threads, 0 for torch's own choice; default: the reader's setting
+    n: int | None = None,  # CPU threads, 0 for torch's own choice; default: the reader's setting
 ) -> int:  # the number in use
     """Set torch's CPU threads
 
     Parameters
     ----------
-    n : int
+    n : int | None
         CPU threads, 0 for torch's own choice; default: the reader's setting
 
     Returns
@@ -52,14 +52,14 @@ _WORTH = 2e9
 
 
 def multiplications(
-    model: Callable,  # a network, or any callable around networks
+    model: ModelFunction,  # a network, or any callable around networks
     x: Tensor,  # (b,...) what it is shown at once
 ) -> float:
     """Multiplications of one forward pass, at most: every weight meets every position of every image
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         a network, or any callable around networks
     x : Tensor
         (b,...) what it is shown at once
@@ -75,7 +75,7 @@ def multiplications(
 
 @contextmanager
 def fitting_threads(
-    model: Callable,  # what is run
+    model: ModelFunction,  # what is run
     x: Tensor,  # (b,...) on what: one batch
 ):  # gives the number of threads in use
     """One CPU thread for a while where a pass is too small for two: they would wait for each other.
@@ -84,7 +84,7 @@ def fitting_threads(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         what is run
     x : Tensor
         (b,...) on what: one batch

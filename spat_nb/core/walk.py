@@ -59,18 +59,24 @@ class Walk(Things):
     Parameters
     ----------
     weights
-        default: True
+        do values of weights count, not their shapes alone? (default: True)
     ours
-        default: True
+        does the package's own code count? (default: True)
     modes
-        default: True
+        does train or eval mode count? (default: True)
     """
 
-    def __init__(self, weights=True, ours=True, modes=True):
-        self.weights, self.ours, self.modes = weights, ours, modes
-        # kept: what has been met stays alive, so that no two have one id
-        self.parts, self.queue, self.kept = Parts(), deque(), []
-        self.met, self.labels, self.folded = {}, {}, {}
+    def __init__(
+        self,
+        weights=True,  # do values of weights count, not their shapes alone?
+        ours=True,  # does the package's own code count?
+        modes=True,  # does train or eval mode count?
+    ):
+        super().__init__(weights, ours, modes)
+        self.queue: deque[tuple] = deque()
+        self.kept: list = []  # what has been met stays alive, so that no two have one id
+        self.labels: dict[str | tuple, int] = {}
+        self.folded: dict[str, list] = {}
 
     def __call__(self, a):
         self.push("", "", a)
@@ -90,13 +96,6 @@ class Walk(Things):
     def put(self, key, text, group=None):
         """Note a part; what belongs to one of our own modules goes into one fingerprint for the
         module
-
-        Parameters
-        ----------
-        key
-        text
-        group
-            default: None
         """
         if group:
             return self.folded.setdefault(group, []).append(f"{key}: {text}")
@@ -109,13 +108,7 @@ class Walk(Things):
         return free
 
     def label(self, name, a):
-        """A name that no other function or class of this walk has
-
-        Parameters
-        ----------
-        name
-        a
-        """
+        "A name that no other function or class of this walk has"
         n = self.labels[name] = self.labels.get(name, 0) + 1
         self.met[id(a)] = name if n == 1 else f"{name} ({n})"
         self.kept.append(a)
@@ -153,25 +146,12 @@ class Walk(Things):
         self.put(key, text if len(text) <= 300 else short_hash(text), group)
 
     def down(self, k, v):
-        """A part of the thing that is being visited
-
-        Parameters
-        ----------
-        k
-        v
-        """
+        "A part of the thing that is being visited"
         self.push(f"{self.here}{k}" if self.here else k.lstrip("."), self.where, v, self.group)
 
     # ---- code
     def named(self, f, group=None):
-        """The label of a function or class, which joins the queue
-
-        Parameters
-        ----------
-        f
-        group
-            ---- code (default: None)
-        """
+        "The label of a function or class, which joins the queue"
         if id(f) in self.met:
             return self.met[id(f)]
         name = f.__qualname__ if isinstance(f, type) else f.__code__.co_qualname
@@ -221,13 +201,7 @@ class Walk(Things):
         self.asked(f, group)
 
     def asked(self, f, group):
-        """The globals that a function reads
-
-        Parameters
-        ----------
-        f
-        group
-        """
+        "The globals that a function reads"
         asked, brought = names_read(f.__code__)
         for chain in asked:
             self.one_global(f.__globals__, chain, group)
@@ -267,13 +241,7 @@ class Walk(Things):
         self.push(f"the global {name}", "", v, group)
 
     def a_module(self, m, group):
-        """A module that is handed on as it is: its text and its plain values
-
-        Parameters
-        ----------
-        m
-        group
-        """
+        "A module that is handed on as it is: its text and its plain values"
         if id(m) in self.met:
             return
         label = self.label(f"module {m.__name__.rsplit('.')[-1]}", m)

@@ -194,7 +194,9 @@ def _superclasses(path, found, c):
     return names, tuple(of.tolist())
 
 
-def read_arrays(path) -> Arrays:
+def read_arrays(
+    path,  # of an .npz file
+) -> Arrays:
     """Read a data set from an .npz file.
 
     FileNotFoundError, or ValueError in one sentence that names file and key

@@ -8,8 +8,9 @@ Docs: https://spat-nb.github.io/spat_nb/data.html.md"""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +110,8 @@ class crop_flip:
     def __call__(
         self,
         x: Tensor,  # (b,ch,h,w) pixels in [0,1]
-        generator: torch.Generator = None,  # random stream, on any device; default: torch's own
+        # random stream, on any device; default: torch's own
+        generator: torch.Generator | None = None,
     ) -> Tensor:  # (b,ch,h,w) pixels in [0,1]
         (b, _, h, w), p, dev = x.shape, self.pad, generator.device if generator else x.device
         i, j = torch.randint(2 * p + 1, (2, b), generator=generator, device=dev).to(x.device)
@@ -128,7 +130,24 @@ class crop_flip:
 
 # %% ../../nbs/02_data.ipynb #9fbc92b3
 class ImageSet:
-    "What `Batches` and `Stream` share; both have y, classes, batch_size, shuffle, augment, seed"
+    "What `Batches` and `Stream` share"
+
+    y: Tensor
+    classes: tuple
+    batch_size: int
+    shuffle: bool
+    augment: Callable | None
+    seed: int
+
+    @property
+    def shape(self) -> tuple:  # (ch,h,w)
+        raise NotImplementedError
+
+    def epoch(self, e=0, start=0) -> Iterator[tuple[Tensor, Tensor]]:
+        raise NotImplementedError
+
+    def take(self, i) -> Self:
+        raise NotImplementedError
 
     @property
     def n(self):
@@ -155,12 +174,14 @@ class ImageSet:
         check_labels(self.y, c=self.c)
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; a batch holds at least 1 image.")
-        if getattr(self, "workers", 0) < 0:
+        workers = getattr(self, "workers", 0)
+        if workers < 0:
             raise ValueError(
-                f"workers is {self.workers}; give 0 for none, or how many processes read ahead."
+                f"workers is {workers}; give 0 for none, or how many processes read ahead."
             )
-        if getattr(self, "size", 1) < 1:
-            raise ValueError(f"size is {self.size}; images are at least 1 pixel high and wide.")
+        size = getattr(self, "size", 1)
+        if size < 1:
+            raise ValueError(f"size is {size}; images are at least 1 pixel high and wide.")
 
     def indices(
         self,
@@ -190,14 +211,9 @@ class ImageSet:
             order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))
         ]
 
-    def with_(self, **changes):
-        """A copy with other fields: with_(batch_size=64, augment=None)
-
-        Parameters
-        ----------
-        **changes
-        """
-        return replace(self, **changes)
+    def with_(self, **changes) -> Self:
+        "A copy with other fields: with_(batch_size=64, augment=None)"
+        return cast(Self, replace(cast(Any, self), **changes))
 
     def subset(
         self,
@@ -269,7 +285,7 @@ class Batches(ImageSet):
         images per batch; the last one may be smaller (default: 128)
     shuffle : bool
         a new order in each epoch (default: False)
-    augment : Callable
+    augment : Callable | None
         (x float, generator) -> x, for each batch (default: None)
     seed : int
         of order and augmentation (default: 0)
@@ -289,7 +305,7 @@ class Batches(ImageSet):
     classes: tuple  # c class names
     batch_size: int = 128  # images per batch; the last one may be smaller
     shuffle: bool = False  # a new order in each epoch
-    augment: Callable = None  # (x float, generator) -> x, for each batch
+    augment: Callable | None = None  # (x float, generator) -> x, for each batch
     seed: int = 0  # of order and augmentation
     superclasses: tuple = ()  # names of groups of classes, where the set has some
     superclass_of_class: tuple = ()  # c numbers: the group of each class
@@ -310,6 +326,7 @@ class Batches(ImageSet):
 
     @property
     def shape(self):
+        "(ch,h,w) of an image"
         return tuple(self.x.shape[1:])
 
     def take(self, i):

@@ -40,7 +40,9 @@ class TooSlow(OSError):
     "A mirror that may be asked again when there is no other"
 
 
-def files(name) -> list:  # (file name, md5, folder below the data folder where it belongs)
+def files(
+    name: str,  # 'mnist', 'cifar10', ...
+) -> list:  # (file name, md5, folder below the data folder where it belongs)
     "What a data set consists of, by torchvision's own tables"
     from spat_nb.data.vision import torchvision
 
@@ -57,7 +59,10 @@ def files(name) -> list:  # (file name, md5, folder below the data folder where 
     return [(kind.filename, kind.tgz_md5, "")]
 
 
-def md5_of(path) -> str:
+def md5_of(
+    path,  # of a file
+) -> str:
+    "The MD5 sum of a file, in hexadecimal digits"
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "md5").hexdigest()
 
@@ -154,7 +159,11 @@ def _why(e):
     return " ".join(str(reason).split()) or type(e).__name__
 
 
-def download(path, md5, urls):
+def download(
+    path,  # where it goes
+    md5: str,  # of the whole file
+    urls,  # where it may be, in the order in which they are tried
+):
     """The file at `path` from the first of `urls` that gives it whole.
 
     ConnectionError that tells what each of them did; OSError where it cannot be written
@@ -228,7 +237,11 @@ def _unpack(archive, root):
     archive.unlink()
 
 
-def fetch(name, root, mirrors=None):
+def fetch(
+    name: str,  # 'mnist', 'cifar10', ...
+    root,  # the data folder
+    mirrors=None,  # folders on the web; default: those of `MIRRORS`
+):
     """Download and unpack the official files of the set `name` into the data folder `root`.
 
     ConnectionError where no mirror gives them, OSError where they cannot be written

@@ -49,7 +49,9 @@ def _deep(img):
     return Image.fromarray((values * (255 if share else 1 / 257)).round().astype(np.uint8))
 
 
-def upright(img):
+def upright(
+    img,  # a PIL image
+):
     "Turned as its EXIF note says; as it is where the note cannot be read"
     from PIL import ImageOps
 
@@ -59,7 +61,9 @@ def upright(img):
         return img
 
 
-def to_rgb(img):
+def to_rgb(
+    img,  # a PIL image of any mode
+):
     """A PIL image in 8-bit colour: 16 bits and floats by their range, transparent parts on white,
     all else as Pillow converts it
     """
@@ -73,7 +77,9 @@ def to_rgb(img):
     return Image.alpha_composite(Image.new("RGBA", img.size, "white"), img).convert("RGB")
 
 
-def read_image(path):
+def read_image(
+    path,  # of a file
+):
     "The image of a file, upright and in 8-bit colour. OSError in one sentence that names the file"
     from PIL import Image
 
@@ -125,7 +131,9 @@ def _images(folder):
 
 
 # 'train', 'valid', 'test' -> folder; {'': root} where the classes stand in `root` itself
-def find_parts(root) -> dict:
+def find_parts(
+    root,  # a folder that holds train/ and val/ or test/, or a folder per class
+) -> dict:  # part -> folder
     """Which folders of `root` hold which part.
 
     FileNotFoundError where there are no folders, ValueError where it is not clear what they are
@@ -154,7 +162,9 @@ def find_parts(root) -> dict:
     return found or {"": root}
 
 
-def read_folder(folder) -> tuple:  # paths, labels, class names
+def read_folder(
+    folder,  # that holds a folder per class
+) -> tuple:  # paths, labels, class names
     """The images of a folder that holds a folder per class.
 
     FileNotFoundError for a class without images
@@ -173,7 +183,9 @@ def read_folder(folder) -> tuple:  # paths, labels, class names
     return files, labels, classes
 
 
-def read_parts(root) -> dict:  # part -> (paths, labels, class names)
+def read_parts(
+    root,  # as `find_parts` wants it
+) -> dict:  # part -> (paths, labels, class names)
     """All parts under `root`; classes are matched by name, letter by letter. ValueError where a
     class is not in every part
     """

@@ -100,6 +100,7 @@ class Pairs:
     Parameters
     ----------
     data
+        a DataLoader, a Dataset, or a list of batches
 
     Raises
     ------
@@ -107,7 +108,10 @@ class Pairs:
         for what is none of these
     """
 
-    def __init__(self, data):
+    def __init__(
+        self,
+        data,  # a DataLoader, a Dataset, or a list of batches
+    ):
         what = repr(data) if isinstance(data, str) else f"a {type(data).__name__}"
         if isinstance(data, (str, Tensor, Mapping)) or not (
             hasattr(data, "__iter__") or hasattr(data, "__getitem__")

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,13 +33,16 @@ class Data(NamedTuple):
     Parameters
     ----------
     train : ImageSet
+        images to train on, shuffled
     valid : ImageSet
+        held-out images of the training set, to choose by
     test : ImageSet
+        images to judge on
     """
 
-    train: ImageSet
-    valid: ImageSet
-    test: ImageSet
+    train: ImageSet  # images to train on, shuffled
+    valid: ImageSet  # held-out images of the training set, to choose by
+    test: ImageSet  # images to judge on
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Source:
     ----------
     valid : int
         images held out of the training images for validation
-    augment : Callable
+    augment : Callable | None
         usual augmentation of the training images (default: None)
     kind : str
         its class in torchvision.datasets (default: "")
@@ -61,7 +64,7 @@ class Source:
     """
 
     valid: int  # images held out of the training images for validation
-    augment: Callable = None  # usual augmentation of the training images
+    augment: Callable | None = None  # usual augmentation of the training images
     kind: str = ""  # its class in torchvision.datasets
     place: str = ""  # what that class looks for in the data folder; {} is the part
     arg: str = "train"  # that class's argument for the part
@@ -198,17 +201,17 @@ def get_data(
     # 'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or the
     # NAME of NAME.npz in the folder of the data
     name: str,
-    device: str = None,  # where the images live; default: the reader's setting
+    device: str | None = None,  # where the images live; default: the reader's setting
     batch_size: int = 128,  # images per batch
     seed: int = 0,  # of order and augmentation
-    n: int = None,  # at most so many training images, balanced by class; default: all
+    n: int | None = None,  # at most so many training images, balanced by class; default: all
     # images held out of the training images, balanced by class; default: see `SOURCES`, at most a
     # fifth. Of a set with a validation part: so many of that; default: all
-    valid: int = None,
+    valid: int | None = None,
     # of the training images. True: what is usual; None: nothing; or a callable, see `Batches`
     augment=True,
     download: bool = False,  # download what is missing
-    root: str = None,  # folder of the data; default: the reader's setting
+    root: str | None = None,  # folder of the data; default: the reader's setting
     # seed of the held-out part, apart from `seed`: a new seed never moves a training image into
     # validation
     split: int = 0,
@@ -226,15 +229,15 @@ def get_data(
     name : str
         'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or
         the NAME of NAME.npz in the folder of the data
-    device : str
+    device : str | None
         where the images live; default: the reader's setting
     batch_size : int
         images per batch (default: 128)
     seed : int
         of order and augmentation (default: 0)
-    n : int
+    n : int | None
         at most so many training images, balanced by class; default: all
-    valid : int
+    valid : int | None
         images held out of the training images, balanced by class; default: see `SOURCES`, at most a
         fifth. Of a set with a validation part: so many of that; default: all
     augment
@@ -242,7 +245,7 @@ def get_data(
         (default: True)
     download : bool
         download what is missing (default: False)
-    root : str
+    root : str | None
         folder of the data; default: the reader's setting
     split : int
         seed of the held-out part, apart from `seed`: a new seed never moves a training image into
@@ -266,6 +269,13 @@ def get_data(
         for an unknown name or damaged files
     FileNotFoundError
         where there are none
+
+    Examples
+    --------
+    >>> from spat_nb import get_data
+    >>> data = get_data("digits")
+    >>> data.test.n, data.test.shape
+    (360, (1, 8, 8))
     """
     for key, v, least in (
         ("n", n, 1),
@@ -276,25 +286,27 @@ def get_data(
     ):
         if v is not None:
             check_count(key, v, least)
-    root = Path(root or settings().data).expanduser()
-    known, file = SOURCES.get(str(name)), _file(name, root)
+    folder = Path(root or settings().data).expanduser()
+    known = SOURCES.get(str(name))
+    file = _file(name, folder)
     if not (known or file):
-        raise ValueError(_unknown(name, root))
+        raise ValueError(_unknown(name, folder))
     s, dev = known or Source(1000), default_device(device)
-    usual, kw = s.augment, dict(batch_size=batch_size, seed=seed)
+    usual = s.augment
+    kw: dict[str, Any] = dict(batch_size=batch_size, seed=seed)
     if file:
         parts = _arrays(file, dev, **kw)
         if not known:
             usual = _usual(parts[0].shape)
     elif name == "imagefolder":
-        parts = _folders(root, size=size, workers=workers, device=str(dev), **kw)
+        parts = _folders(folder, size=size, workers=workers, device=str(dev), **kw)
         if not stream:
             parts, usual = [p.loaded() for p in parts], crop_flip(size // 8)
     else:
         raw = (
             [_digits()]
             if name == "digits"
-            else [_open(name, root, p, download) for p in ("train", "test")]
+            else [_open(name, folder, p, download) for p in ("train", "test")]
         )
         parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x, y, c in raw]
     # digits and lone folders: always the same fifth

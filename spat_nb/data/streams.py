@@ -42,14 +42,19 @@ class resized_crop:
         return v2.RandomHorizontalFlip(0.5 * self.flip)(v2.RandomResizedCrop(size, self.scale)(img))
 
 
-def centre(img, size):
+def centre(
+    img,  # a PIL image, or a tensor (...,h,w)
+    size: int,  # height and width of the square, in pixels
+):
     """The central square, after the shorter side was resized to 8/7 of `size`; an image that has
     this size already stays as it is
 
     Parameters
     ----------
     img
-    size
+        a PIL image, or a tensor (...,h,w)
+    size : int
+        height and width of the square, in pixels
     """
     if img.size == (size, size):
         return img
@@ -57,7 +62,7 @@ def centre(img, size):
     return v2.CenterCrop(size)(v2.Resize(round(size * 8 / 7))(img))
 
 # %% ../../nbs/02_data.ipynb #189cb848
-class _Views:
+class _Views(torch.utils.data.Dataset):
     """Image `i` of epoch `e` as bytes, the same whichever worker makes it; a text where the file is
     damaged
     """
@@ -103,7 +108,7 @@ class Stream(ImageSet):
         images per batch; the last one may be smaller (default: 128)
     shuffle : bool
         a new order in each epoch (default: False)
-    augment : Callable
+    augment : Callable | None
         (PIL image, size) -> image of size x size, draws from torch's generator; None: `centre`
         (default: None)
     seed : int
@@ -122,7 +127,7 @@ class Stream(ImageSet):
     batch_size: int = 128  # images per batch; the last one may be smaller
     shuffle: bool = False  # a new order in each epoch
     # (PIL image, size) -> image of size x size, draws from torch's generator; None: `centre`
-    augment: Callable = None
+    augment: Callable | None = None
     seed: int = 0  # of order and augmentation
     size: int = 224  # height and width of the batches, in pixels
     workers: int = 0  # processes that read ahead; 0: none
@@ -141,13 +146,6 @@ class Stream(ImageSet):
 
     def epoch(self, e=0, start=0):
         """The batches of epoch `e`; image i is a function of (seed, e, i) alone.
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
 
         Raises
         ------
@@ -170,13 +168,13 @@ class Stream(ImageSet):
 
     def loaded(
         self,
-        augment: Callable = None,  # of the result: (x float, generator) -> x
+        augment: Callable | None = None,  # of the result: (x float, generator) -> x
     ) -> Batches:
         """Read all files once, central squares, and keep them as bytes on the device
 
         Parameters
         ----------
-        augment : Callable
+        augment : Callable | None
             of the result: (x float, generator) -> x (default: None)
 
         Returns

@@ -28,6 +28,7 @@ def _declare():
 
 
 def mended() -> bool:
+    "Did the import of torchvision need the two declarations?"
     return _library is not None  # did the import need the two declarations?
 
 

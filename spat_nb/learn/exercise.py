@@ -18,11 +18,13 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import EllipsisType
 
 import torch
 from torch import Tensor
 
 from ..core.files import write_aside
+from ..core.protocols import AttackFunction
 from ..core.settings import settings
 
 # %% auto #0
@@ -115,14 +117,21 @@ def _alone(path):
         yield
 
 
-def read_progress(path):
+def read_progress(
+    path: Path,  # a JSON file
+) -> dict:
     """What is kept: exercise -> 'attempted' or 'right'.
 
     A damaged file is laid aside, with a sentence
 
     Parameters
     ----------
-    path
+    path : Path
+        a JSON file
+
+    Returns
+    -------
+    dict
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -160,23 +169,35 @@ def _keep(name, right, once=False):
         print(f"progress is not kept: {e}")
 
 # %% ../../nbs/04_exercise.ipynb #d83cc3f4
-_failed = {}  # exercise -> its failed attempts in this session
+_failed: dict = {}  # exercise -> its failed attempts in this session
 
 
-def show_verdict(verdict, text, name=None, hints=(), once=False):
+def show_verdict(
+    verdict: str,  # 'right', 'wrong', 'error' or 'not attempted'
+    text: str,  # what is told behind it
+    name: str | None = None,  # of an exercise; None: nothing is kept
+    hints: tuple = (),  # texts, from a nudge to the idea
+    once: bool = False,  # a first verdict stays
+) -> Verdict:
     """Print a verdict; note an attempt at exercise `name`; after each failure show one more of the
     `hints`
 
     Parameters
     ----------
-    verdict
-    text
-    name
-        default: None
-    hints
-        default: ()
-    once
-        default: False
+    verdict : str
+        'right', 'wrong', 'error' or 'not attempted'
+    text : str
+        what is told behind it
+    name : str | None
+        of an exercise; None: nothing is kept (default: None)
+    hints : tuple
+        texts, from a nudge to the idea (default: ())
+    once : bool
+        a first verdict stays (default: False)
+
+    Returns
+    -------
+    Verdict
     """
     print(f"{verdict}: {text}")
     if name and verdict != "not attempted" and progress_file():
@@ -194,12 +215,19 @@ class Guess:
     Parameters
     ----------
     question : str
+        one sentence
     value
-    name : str
-        default: None
+        the guess; `...` for none yet
+    name : str | None
+        of an exercise; None: nothing is kept (default: None)
     """
 
-    def __init__(self, question: str, value, name: str = None):
+    def __init__(
+        self,
+        question: str,  # one sentence
+        value,  # the guess; `...` for none yet
+        name: str | None = None,  # of an exercise; None: nothing is kept
+    ):
         self.question, self.value, self.name = question, value, name
 
     def check(
@@ -221,10 +249,11 @@ class Guess:
         Verdict
             'not attempted', 'right' or 'wrong'
         """
-        plain = [v.tolist() if hasattr(v, "tolist") else v for v in (self.value, truth)]
+        said, true = (v.tolist() if hasattr(v, "tolist") else v for v in (self.value, truth))
         if self.value is ...:
             return show_verdict("not attempted", f"{self.question} It is {_show(truth)}.")
-        near, why = f" (within {tol:g} is right)" if tol else "", _differs(*plain, tol, rel=1e-6)
+        near = f" (within {tol:g} is right)" if tol else ""
+        why = _differs(said, true, tol, rel=1e-6)
         return show_verdict(
             "wrong" if why else "right",
             f"you said {_show(self.value)}, it is {_show(truth)}{near}{why and '; '}{why}.",
@@ -238,7 +267,7 @@ def predict(
     guess=...,  # number, text, or a tuple of them; `...` until the reader has one
     *,
     # of the exercise, 'balls 1': the first guess is kept as the reader's progress
-    name: str = None,
+    name: str | None = None,
 ) -> Guess:  # call its `check` with the truth
     """Note a guess before the truth is known
 
@@ -248,7 +277,7 @@ def predict(
         one sentence, with the unit of the answer
     guess
         number, text, or a tuple of them; `...` until the reader has one (default: ...)
-    name : str
+    name : str | None
         of the exercise, 'balls 1': the first guess is kept as the reader's progress (default: None)
 
     Returns
@@ -274,11 +303,12 @@ def _call(f, case):
 
 
 def judge(
-    fn: Callable,  # the reader's function, or `...`
-    reference: Callable,  # a function that is right
+    fn: Callable | EllipsisType,  # the reader's function, or `...`
+    reference: AttackFunction,  # a function that is right
     *cases,  # each a tuple of arguments, or one argument that is no tuple
     tol: float = 1e-6,  # numbers agree when |got-expected| <= tol*(1+|expected|)
-    name: str = None,  # of the exercise, 'balls 2': attempts are kept as the reader's progress
+    # of the exercise, 'balls 2': attempts are kept as the reader's progress
+    name: str | None = None,
     hints: tuple = (),  # texts; each failed attempt of a session shows one more
 ) -> Verdict:  # 'not attempted', 'error', 'wrong' or 'right'
     """Compare `fn` with `reference` case by case and print one line: the verdict, with the first
@@ -286,15 +316,15 @@ def judge(
 
     Parameters
     ----------
-    fn : Callable
+    fn : Callable | EllipsisType
         the reader's function, or `...`
-    reference : Callable
+    reference : AttackFunction
         a function that is right
     *cases
         each a tuple of arguments, or one argument that is no tuple
     tol : float
         numbers agree when |got-expected| <= tol*(1+|expected|) (default: 1e-6)
-    name : str
+    name : str | None
         of the exercise, 'balls 2': attempts are kept as the reader's progress (default: None)
     hints : tuple
         texts; each failed attempt of a session shows one more (default: ())

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from ..attacks.balls import L1, Ball, Linf
 from ..attacks.losses import ce, margin
 from ..core.checks import check_images
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.rng import generator
 from ..core.tensors import logits
 from ..data.sources import get_data
@@ -52,7 +54,7 @@ from ..models.networks import SmallCNN
 __all__ = ['MODELS', 'ATTACKS', 'planted', 'check_attack']
 
 # %% ../../nbs/25_lineup.ipynb #a42c66a2
-MODELS = {
+MODELS: dict[str, tuple[Callable, str]] = {
     "logits x 256": (Times, "G7 zero"),
     "logits x 50": (partial(Times, s=50.0), "G7 zero"),
     "logits x 0.05": (partial(Times, s=0.05), "G8 scale"),
@@ -70,7 +72,7 @@ MODELS = {
 }
 
 
-ATTACKS = {
+ATTACKS: dict[str, tuple[Callable, str]] = {
     "attack: eps x 2": (rescaled, "G1 ball"),
     "attack: eps / 255": (partial(rescaled, factor=1 / 255), "G1 reach"),
     "attack: eps x std": (partial(rescaled, factor=0.376), "G1 reach"),
@@ -201,18 +203,19 @@ def _breach(fn, model, x, y, ball):
 def check_attack(
     # attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
     # of these names
-    fn: Callable,
+    fn: Callable | EllipsisType,
     # what it shall fool; default: a digits network that is trained on the spot, after a linear
     # model
-    model: Callable = None,
-    data: tuple = None,  # (x, y); default: 64 digits
-    ball: Ball = None,  # default: the attack's own, or Linf(.1)
-    reference: Callable = None,  # what it is measured by; default: PGD on `loss`, 20 steps
+    model: ModelFunction | None = None,
+    data: tuple | None = None,  # (x, y); default: 64 digits
+    ball: Ball | None = None,  # default: the attack's own, or Linf(.1)
+    reference: AttackFunction
+    | None = None,  # what it is measured by; default: PGD on `loss`, 20 steps
     # (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
-    loss: Callable = None,
+    loss: LossFunction | None = None,
     share: float = 0.95,  # of the reference's gain that it must reach
     # of the exercise, 'lineup 1': attempts are kept as the reader's progress
-    name: str = None,
+    name: str | None = None,
     hints: tuple = (),  # texts; each failed attempt of a session shows one more
 ) -> Verdict:  # 'not attempted', 'error', 'wrong' or 'right'
     """Judge an attack: rules, determinism, strength.
@@ -221,23 +224,23 @@ def check_attack(
 
     Parameters
     ----------
-    fn : Callable
+    fn : Callable | EllipsisType
         attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
         of these names
-    model : Callable
+    model : ModelFunction | None
         what it shall fool; default: a digits network that is trained on the spot, after a linear
         model
-    data : tuple
+    data : tuple | None
         (x, y); default: 64 digits
-    ball : Ball
+    ball : Ball | None
         default: the attack's own, or Linf(.1)
-    reference : Callable
+    reference : AttackFunction | None
         what it is measured by; default: PGD on `loss`, 20 steps
-    loss : Callable
+    loss : LossFunction | None
         (z, y) -> (b,), in which strength is measured; default: the attack's own, or ce
     share : float
         of the reference's gain that it must reach (default: 0.95)
-    name : str
+    name : str | None
         of the exercise, 'lineup 1': attempts are kept as the reader's progress (default: None)
     hints : tuple
         texts; each failed attempt of a session shows one more (default: ())
@@ -259,9 +262,12 @@ def check_attack(
         return say("not attempted", "write your attack in place of ... and run this cell again.")
     ball, loss = ball or getattr(fn, "ball", None) or Linf(0.1), loss or getattr(fn, "loss", ce)
     line, ends, best = _line(ball)
-    stages = [] if model else [(line, ends, margin, best, None)]
-    net, (x, y) = (model, data) if model else _classroom()
-    stages.append((net, (x, y), loss, None, None))
+    stages: list[tuple] = []
+    if model is None or data is None:
+        stages.append((line, ends, margin, best, None))
+        stages.append((*_classroom(), loss, None, None))
+    else:
+        stages.append((model, data, loss, None, None))
     for m, (x, y), f, gain, _ in stages:  # noqa: B020
         where = "a linear model" if m is line else "the network"
 

@@ -87,7 +87,7 @@ def progress(
     kept = read_progress(settings().progress) if progress_file() else {}
 
     def mark(name):
-        return {"right": "●", "attempted": "◐"}.get(kept.get(name), "○")
+        return {"right": "●", "attempted": "◐"}.get(str(kept.get(name)), "○")
 
     if found := {k: "".join(map(mark, names)) for k, names in _exercises(folder).items() if names}:
         return Progress(found)

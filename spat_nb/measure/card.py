@@ -60,6 +60,7 @@ class Card:
 
     @property
     def flags(self):
+        "The gates that flag, each once"
         return list(dict.fromkeys(c.gate for c in self.checks if c.verdict == "flag"))
 
     def __getitem__(self, name) -> Check:
@@ -68,6 +69,7 @@ class Card:
 
     @property
     def headline(self):
+        "The verdict and both accuracies, one sentence"
         said = f"flagged by {', '.join(self.flags)}" if self.flags else "no flag"
         return (
             f"{said}: {self.accuracy[self.claim]:.1%} under {self.claim},"
@@ -135,12 +137,7 @@ class Card:
         return _picture(self)
 
     def save(self, path):
-        """Write to a JSON file
-
-        Parameters
-        ----------
-        path
-        """
+        "Write to a JSON file"
         d = {**asdict(self), "checks": [asdict(c) for c in self.checks]}
         with write_aside(path) as part:
             part.write_text(json.dumps(_plain(d), allow_nan=False), encoding="utf-8")
@@ -150,14 +147,6 @@ class Card:
         """Read what `save` wrote.
 
         FileNotFoundError, or ValueError where the file is damaged or no card
-
-        Parameters
-        ----------
-        path
-
-        Returns
-        -------
-        Card
 
         Raises
         ------
@@ -260,7 +249,8 @@ def _picture(card):
     ax = axes["curve"]
     ax.plot(eps, acc, "o-", color="#0072B2", ms=4)
     if eps:
-        ax.fill_between(eps, *zip(*map(count, acc)), color="#0072B2", alpha=0.2, linewidth=0)
+        low, high = zip(*map(count, acc))
+        ax.fill_between(eps, low, high, color="#0072B2", alpha=0.2, linewidth=0)
     ax.axvline(card.info["eps"], color="black", ls=":", lw=1)
     ax.set(
         xlabel="eps (dotted: the one in question)",

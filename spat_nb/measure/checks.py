@@ -62,11 +62,11 @@ class Check:
     ----------
     name : str
         'G3 loss': the gate and the question
-    figure : float
+    figure : float | None
         what was measured, None where it was not
-    lo : float
+    lo : float | None
         lowest plausible value
-    hi : float
+    hi : float | None
         highest plausible value
     limit : float
         a higher figure is a flag, if luck cannot explain it
@@ -83,9 +83,9 @@ class Check:
     """
 
     name: str  # 'G3 loss': the gate and the question
-    figure: float  # what was measured, None where it was not
-    lo: float  # lowest plausible value
-    hi: float  # highest plausible value
+    figure: float | None  # what was measured, None where it was not
+    lo: float | None  # lowest plausible value
+    hi: float | None  # highest plausible value
     limit: float  # a higher figure is a flag, if luck cannot explain it
     verdict: str  # 'pass', 'flag', 'unclear' or 'not asked'
     asks: str  # the figure and its unit
@@ -98,13 +98,22 @@ class Check:
         return self.name.split()[0]
 
 
+def _verdict(figure, lo, limit):
+    "What a figure means against its limit, luck granted; NaN is a flag"
+    if figure is None:
+        return "not asked"
+    if not lo <= limit:
+        return "flag"
+    return "unclear" if figure > limit else "pass"
+
+
 def check(
     name: str,  # key of `RULES`
-    figure: float = None,  # None: not asked
-    lo: float = None,  # lowest plausible value; default: the figure itself
-    hi: float = None,  # highest
+    figure: float | None = None,  # None: not asked
+    lo: float | None = None,  # lowest plausible value; default: the figure itself
+    hi: float | None = None,  # highest
     note: str = "",  # the numbers behind it, or why it was not asked
-    limit: float = None,  # default: the rule's
+    limit: float | None = None,  # default: the rule's
 ) -> Check:
     """Judge one figure by its rule; a figure that is not a number is a flag
 
@@ -112,15 +121,15 @@ def check(
     ----------
     name : str
         key of `RULES`
-    figure : float
+    figure : float | None
         None: not asked (default: None)
-    lo : float
+    lo : float | None
         lowest plausible value; default: the figure itself
-    hi : float
+    hi : float | None
         highest (default: None)
     note : str
         the numbers behind it, or why it was not asked (default: "")
-    limit : float
+    limit : float | None
         default: the rule's
 
     Returns
@@ -129,18 +138,28 @@ def check(
     """
     r = RULES[name]
     limit = r.limit if limit is None else limit
-    lo, hi = (figure if v is None else v for v in (lo, hi))
-    verdict = (
-        "not asked"
-        if figure is None
-        else "flag"
-        if not lo <= limit
-        else "unclear"
-        if figure > limit
-        else "pass"
-    )
+    lo = figure if lo is None else lo
+    hi = figure if hi is None else hi
+    verdict = _verdict(figure, lo, limit)
     return Check(name, figure, lo, hi, limit, verdict, r.asks, r.means, r.then, note)
 
 
-def skipped(gate, why):
+def skipped(
+    gate: str,  # 'G1'
+    why: str,  # one sentence
+) -> list:  # of `Check`s
+    """The checks of a gate that was not asked
+
+    Parameters
+    ----------
+    gate : str
+        'G1'
+    why : str
+        one sentence
+
+    Returns
+    -------
+    list
+        of `Check`s
+    """
     return [check(k, note=why) for k in RULES if k.split()[0] == gate and k not in WATCHED]

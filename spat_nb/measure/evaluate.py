@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attacks.attack import misfits
 from ..attacks.gradients import watched
@@ -22,6 +23,7 @@ from ..core.evalmode import device_of, eval_mode
 from ..core.identity import fingerprint, made_of
 from ..core.precision import fast
 from ..core.progress import bar
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.settings import settings
 from ..core.tensors import kept_layout, own
 from ..core.threads import fitting_threads
@@ -90,7 +92,7 @@ def _batch(data):
 class _Run:
     "An evaluation under way"
 
-    model: Callable
+    model: ModelFunction
     net: Callable  # how the model runs while it is attacked
     attacks: dict
     classes: tuple  # names, if the data gives any
@@ -99,13 +101,11 @@ class _Run:
 
     def __post_init__(self):
         self.stages = stages_of(self.attacks)
-        self.y, self.answers, self.size, self.notes, self.marks = (
-            [],
-            {k: [] for k in self.stages},
-            None,
-            [],
-            [],
-        )
+        self.y: list = []
+        self.answers: dict[str, list] = {k: [] for k in self.stages}
+        self.size = None
+        self.notes: list = []
+        self.marks: list = []
         # images whose gradient was not finite
         self.broken = dict.fromkeys(self.stages, 0)
 
@@ -121,12 +121,7 @@ class _Run:
             a += [-1] * len(x)  # -1: not asked (yet)
 
     def work(self, least):
-        """Run all stages in which `least` images wait; yields after each batch
-
-        Parameters
-        ----------
-        least
-        """
+        "Run all stages in which `least` images wait; yields after each batch"
         for s in self.stages.values():
             while s.waiting >= least:
                 yield self.step(s)
@@ -176,13 +171,7 @@ class _Run:
         return z.argmax(1)
 
     def doubt(self, x, y):
-        """What the cascades have to say about the model
-
-        Parameters
-        ----------
-        x
-        y
-        """
+        "What the cascades have to say about the model"
         for k, a in self.attacks.items():
             if not getattr(a, "check", None):
                 continue
@@ -194,7 +183,9 @@ class _Run:
                 ]
 
     def record(self, identity, **info):
-        y, preds, marks = torch.tensor(self.y), {}, torch.tensor(self.marks)
+        y = torch.tensor(self.y)
+        marks = torch.tensor(self.marks)
+        preds: dict[str, Tensor] = {}
         # who was not asked had fallen before: its answer stays
         for s in self.stages.values():
             p = torch.tensor(self.answers[s.name])
@@ -221,18 +212,18 @@ class _Run:
 
 # %% ../../nbs/20_evaluate.ipynb #1ca43ab0
 def evaluate(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches`, tensors (x, y), or what yields batches (x, y)
     # how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's setting.
     # A plain function runs as it is
-    precision: str = None,
+    precision: str | None = None,
     seed: int = 0,  # of random starts; None draws from torch's own stream
     progress: bool = True,  # show a bar with the accuracies so far and the time left
     # file that keeps what is done: a run that was killed goes on from it, a finished one is read
     # back
     resume=None,
     # name=attack(model, x, y) -> x_adv; of a `Cascade` every member is counted
-    **attacks: Callable,
+    **attacks: AttackFunction,
 ) -> Record:  # on the CPU, row i for image i
     """The model's answers to clean images and, where those are right, to attacked ones.
 
@@ -240,11 +231,11 @@ def evaluate(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
         `Batches`, tensors (x, y), or what yields batches (x, y)
-    precision : str
+    precision : str | None
         how the network runs while it is attacked, one of `PRECISIONS`; default: the reader's
         setting. A plain function runs as it is
     seed : int
@@ -254,7 +245,7 @@ def evaluate(
     resume
         file that keeps what is done: a run that was killed goes on from it, a finished one is read
         back (default: None)
-    **attacks : Callable
+    **attacks : AttackFunction
         name=attack(model, x, y) -> x_adv; of a `Cascade` every member is counted
 
     Returns
@@ -266,6 +257,17 @@ def evaluate(
     ------
     TypeError or ValueError
         where model, data, attacks and the file `resume` do not fit
+
+    Examples
+    --------
+    >>> from spat_nb import Linf, SmallCNN, evaluate, fgsm, get_data
+    >>> test = get_data("digits").test.subset(50)
+    >>> model = SmallCNN(channels=1).to(test.x.device)
+    >>> record = evaluate(model, test, fgsm=fgsm(Linf(0.1)), progress=False)
+    >>> record.names
+    ['clean', 'fgsm']
+    >>> record.accuracy("fgsm") <= record.accuracy("clean")
+    True
     """
     precision = (precision or settings().precision) if isinstance(model, nn.Module) else "float32"
     batches, device = _batches(data), device_of(model)
@@ -293,7 +295,8 @@ def evaluate(
             **{} if progress else {"disable": True},
         ) as b,
     ):
-        run = _Run(model, fast(model, precision), attacks, classes, seed, tell)
+        net = fast(cast(nn.Module, model), precision)  # in float32 a function stays as it is
+        run = _Run(model, net, attacks, classes, seed, tell)
 
         def show():
             if b.disable or not n:

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ..attacks.ascent import at_x
 from ..attacks.attack import pgd
 from ..attacks.balls import Ball
 from ..attacks.losses import ce
+from ..core.protocols import ModelFunction
 
 # %% auto #0
 __all__ = ['Fault', 'Times', 'Softmax', 'Dice', 'Awake', 'Searcher', 'around_start', 'rescaled', 'as_the_net_sees', 'rude', 'Reversed', 'Grid', 'Lottery', 'Pitted', 'Rounded', 'Straight', 'Gate', 'detached', 'Decoy']
@@ -27,13 +28,13 @@ class Fault(nn.Module):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
     def __init__(
         self,
-        model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+        model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     ):
         super().__init__()
         self.model = model
@@ -44,7 +45,7 @@ class Times(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     s : float
         the factor on the logits, above 0 (default: 256.0)
@@ -52,7 +53,7 @@ class Times(Fault):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
         s: float = 256.0,  # the factor on the logits, above 0
     ):
         super().__init__(model)
@@ -67,7 +68,7 @@ class Softmax(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -80,7 +81,7 @@ class Dice(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -93,12 +94,12 @@ class Awake(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
     def forward(self, x):
-        self.model.train()
+        cast(nn.Module, self.model).train()
         return self.model(x)
 
 
@@ -107,7 +108,7 @@ class Searcher(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -119,7 +120,7 @@ class Searcher(Fault):
 
 # %% ../../nbs/21_trust.ipynb #ffa6157a
 def around_start(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     ball: Ball,  # threat model
@@ -129,7 +130,7 @@ def around_start(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -149,7 +150,7 @@ def around_start(
 
 
 def rescaled(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     ball: Ball,  # threat model
@@ -161,7 +162,7 @@ def rescaled(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -184,7 +185,7 @@ def rescaled(
 
 
 def as_the_net_sees(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     ball: Ball,  # threat model
@@ -196,7 +197,7 @@ def as_the_net_sees(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -268,7 +269,7 @@ class Reversed(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -281,7 +282,7 @@ class Grid(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -294,7 +295,7 @@ class Lottery(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     """
 
@@ -309,7 +310,7 @@ class Pitted(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     a : float
         how far a pixel is moved at most (default: 0.02)
@@ -319,7 +320,7 @@ class Pitted(Fault):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
         a: float = 0.02,  # how far a pixel is moved at most
         k: float = 150.0,  # ripples: 2 pi/k is the length of one, in units of a pixel
     ):
@@ -335,7 +336,7 @@ class Rounded(Fault):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     levels : int
         shades less one (default: 2)
@@ -343,7 +344,7 @@ class Rounded(Fault):
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits
+        model: ModelFunction,  # pixels to logits
         levels: int = 2,  # shades less one
     ):
         super().__init__(model)
@@ -361,7 +362,7 @@ class Straight(Rounded):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     levels : int
         shades less one (default: 2)
@@ -419,7 +420,7 @@ class Decoy(Times):
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     s : float
         the factor on the logits, above 0 (default: 256.0)

@@ -25,7 +25,12 @@ __all__ = ['g1', 'g2', 'g3', 'g4', 'g5']
 def _searches(t):
     "How often tensors are fetched for a backward pass while the model merely answers"
     fetched = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda v: v, lambda v: (fetched.append(1), v)[1]):
+
+    def fetch(v):
+        fetched.append(1)
+        return v
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda v: v, fetch):
         t.ask(t.all[:4])
     return len(fetched)
 
@@ -56,12 +61,15 @@ def _weights(net):
     return [p for n in networks(net) for p in n.parameters() if p.is_floating_point()]
 
 
-def g1(t):
+def g1(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Rules of the game: the model's, then the attack's
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     again, odd = (
         share_off(t.ask(t.all), t.z),
@@ -88,10 +96,15 @@ def g1(t):
 def _kept(t, moved, tol=1e-6):
     "The rules for the attack in question, or for our own where none is"
     name, ball, on = t.claim if t.attack else f"PGD-{t.short}", t.ball, t.stands["clean"]
-    attack, before, sent = t.attack or t.pgd(t.short), state_of(t.net), []
-    x = t.images(
-        name, lambda m, x, y: (sent.append((x, x.clone())), attack(m, x, y))[1], on, t.model
-    )
+    attack = t.attack or t.pgd(t.short)
+    before = state_of(t.net)
+    sent = []
+
+    def watched(m, x, y):
+        sent.append((x, x.clone()))
+        return attack(m, x, y)
+
+    x = t.images(name, watched, on, t.model)
     if x.shape != t.x.shape:
         raise ValueError(
             f"the attack returned shape {tuple(x.shape)} for images of {tuple(t.x.shape)}."
@@ -134,12 +147,15 @@ def _climb(t):
     return t.run(f"PGD-{t.long}", recorded)
 
 
-def g2(t):
+def g2(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Order: FGSM, PGD-20, PGD-100, and yours
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     names = ["FGSM", f"PGD-{t.short}", f"PGD-{t.long}"]
     t.run(names[0], fgsm(t.ball))
@@ -151,12 +167,15 @@ def g2(t):
     yield max((t.points("G2 order", *p) for p in pairs), key=lambda c: c.lo)
 
 
-def g3(t):
+def g3(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Convergence: the loss does not fall, and twice the steps find nothing
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     _climb(t)
     if not t.flight:
@@ -190,12 +209,15 @@ def g3(t):
         yield t.points("G3 doubling", f"PGD-{t.long // 2}", f"PGD-{t.long}")
 
 
-def g4(t):
+def g4(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Starts: a second and third climb find nothing
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     first = f"PGD-{t.long}"
     stand, times = _climb(t), t.k(3, 2)
@@ -205,12 +227,15 @@ def g4(t):
     yield t.points("G4 starts", first, f"{first} x{times}")
 
 # %% ../../nbs/21_trust.ipynb #1cdfa646
-def g5(t):
+def g5(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Sweep: accuracy falls with eps, and to chance where every image may be grey
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     grey = t.ball.norm(t.x - (t.ball.lo + t.ball.hi) / 2).max().item()
     t.radii = [e for k in (0.5, 1, 2, 4) if (e := k * t.ball.eps) < grey] + [max(grey, t.ball.eps)]

@@ -6,8 +6,6 @@
 # The gates of a trust card that ask for gradients that lie, and for other ways in
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +15,7 @@ from ..attacks.losses import ce, dlr, margin, tempered
 from ..attacks.square import square
 from ..attacks.steps import apgd, apgd_t
 from ..core.evalmode import eval_mode
+from ..core.protocols import ModelFunction
 from ..core.rng import generator
 from ..core.tensors import logits
 from .gates import g4
@@ -55,7 +54,9 @@ def _false(t, h=1e-3, draws=4):
         def f(x):
             return (margin(logits(t.model, x), y),)
 
-        g, err, size, rand = value_and_grad(f, x)[1], 0.0, 0.0, generator(t.seed)
+        g = value_and_grad(f, x)[1]
+        err = size = x.new_zeros(len(x))
+        rand = generator(t.seed)
         for _ in range(draws):
             v = torch.randint(0, 2, x.shape, generator=rand).to(x) * 2 - 1
             with torch.no_grad():
@@ -66,12 +67,15 @@ def _false(t, h=1e-3, draws=4):
     return torch.cat(errors)
 
 
-def g7(t):
+def g7(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Slopes: none is zero, and they are the function's own
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     losses = {
         "ce": ce,
@@ -102,13 +106,16 @@ def _unsaid(z, y):
     return [(a - 1 / c) / said for a in (k / n, *wilson(k, n, 0.99))]
 
 
-def g8(t):
+def g8(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Scale and loss: others find no more than cross-entropy as it is, and the logits are as large
     as what is known
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     s, base = 4 / max(-margin(t.ask(t.x), t.y).median().item(), 1e-6), f"PGD-{t.short}"
     t.run(base, t.pgd(t.short))
@@ -131,12 +138,15 @@ def g8(t):
     )
 
 # %% ../../nbs/21_trust.ipynb #a9be1a38
-def g9(t):
+def g9(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Strength: APGD, towards targets too
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     # an attack is run once, whoever asks for it
     list(g4(t))
@@ -160,7 +170,7 @@ def g9(t):
 
 
 def distil(
-    model: Callable,  # pixels to logits; only its answers are used
+    model: ModelFunction,  # pixels to logits; only its answers are used
     x: Tensor,  # (n,ch,h,w) pixels in [0,1]
     ball: Ball,  # images are moved at random in it
     epochs: int = 30,  # passes over `x`
@@ -171,7 +181,7 @@ def distil(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits; only its answers are used
     x : Tensor
         (n,ch,h,w) pixels in [0,1]
@@ -204,12 +214,15 @@ def distil(
     return net.eval()
 
 
-def g6(t):
+def g6(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """No gradients: Square and transfer find no more
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     white, queries = t.worst() if t.white else t.stands["clean"], t.k(1000, 100)
     if isinstance(t.ball, L1):
@@ -240,12 +253,15 @@ def _value(r):
     )
 
 
-def g10(t):
+def g10(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Checkpoints: best and last, chosen on validation images
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     given, history = t.given.get("checkpoints"), t.given.get("history")
     if given is None:
@@ -268,12 +284,15 @@ def g10(t):
     )
 
 
-def g11(t):
+def g11(
+    t,  # the trial: model, images, ball, and what was measured before
+):
     """Seeds: at least three
 
     Parameters
     ----------
     t
+        the trial: model, images, ball, and what was measured before
     """
     seeds = t.given.get("seeds")
     if seeds is None:

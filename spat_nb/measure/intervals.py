@@ -41,6 +41,13 @@ def wilson(
     ------
     ValueError
         where k or level is out of range
+
+    Examples
+    --------
+    >>> from spat_nb import wilson
+    >>> low, high = wilson(95, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.888, 0.978)
     """
     from statistics import NormalDist
 

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..core.digest import digest
 from ..core.files import write_aside
@@ -22,14 +23,22 @@ from ..core.paths import what_is
 __all__ = ['marks_of', 'Journal']
 
 # %% ../../nbs/20_evaluate.ipynb #39648636
-def marks_of(x):
+def marks_of(
+    x: Tensor,  # (b,...) pixels in [0,1]
+) -> list:  # of int, one for each image
     """A number for each image: equal where its pixels are, to 16 bits.
 
     Devices do not divide by 255 in quite the same way
 
     Parameters
     ----------
-    x
+    x : Tensor
+        (b,...) pixels in [0,1]
+
+    Returns
+    -------
+    list
+        of int, one for each image
     """
     grid = (x.detach().float().cpu() * 65535).round().to(torch.int32).contiguous()
     shape = repr(tuple(x.shape[1:])).encode()
@@ -73,9 +82,11 @@ class Journal:
     Parameters
     ----------
     path
+        .safetensors file; None: nothing is kept
     key
+        what must be equal to go on: model, data, attacks, seed
     streams
-        default: ()
+        generators that go on where they were (default: ())
 
     Raises
     ------
@@ -85,7 +96,12 @@ class Journal:
 
     FORM = 2
 
-    def __init__(self, path, key, streams=()):
+    def __init__(
+        self,
+        path,  # .safetensors file; None: nothing is kept
+        key,  # what must be equal to go on: model, data, attacks, seed
+        streams=(),  # generators that go on where they were
+    ):
         self.path, self.state, self.streams, self.stood = (
             path and Path(path),
             dict(form=self.FORM, key=key, done={}),

@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from spat_nb.core.protocols import ModelFunction
+
 from .. import __version__
 from ..attacks.attack import pgd
 from ..attacks.balls import Ball, a_ball
@@ -42,7 +44,10 @@ STANDARD = "fgsm, pgd(steps=20)"
 NAMES = {"autoattack": "aa", "pgd(steps=20, loss=margin)": "cw20"}
 
 
-def quarter_steps(ball: Ball, **slots) -> Callable:
+def quarter_steps(
+    ball: Ball,  # threat model
+    **slots,  # of `pgd`
+) -> Callable:  # the attack
     "PGD as it is judged by: where nobody says `lr`, a step is a quarter of the radius"
     return pgd(ball, **{"lr": ball.eps / 4, **slots})
 
@@ -90,7 +95,7 @@ def _chosen(attacks, ball, outside):
     "name -> (attack, its spec or what else tells it)"
     if isinstance(attacks, dict):
         return {k: _one(k, v, ball, outside) for k, v in attacks.items()}
-    out = {}
+    out: dict[str, tuple] = {}
     for attack in attacks if isinstance(attacks, (list, tuple)) else [attacks]:
         if not isinstance(attack, str):
             name = getattr(attack, "__name__", type(attack).__name__.lower())
@@ -187,7 +192,7 @@ def _shape(data):
 
 
 def judge(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
     ball: Ball | str,  # threat model, or its spec: 'L2(0.5)'
     attacks=STANDARD,  # see `named_attacks`; pgd without lr= steps by a quarter of the radius
@@ -195,8 +200,8 @@ def judge(
     | dict = False,  # also ask whether the number is real; a dict is more for `trust`: n, cost, ...
     device=None,  # where the network is judged; default: where it is
     resume=None,  # file that keeps what is done: a judgement that was killed goes on from it
-    precision: str
-    | None = None,  # how the network runs while it is attacked; default: the reader's setting
+    # how the network runs while it is attacked; default: the reader's setting
+    precision: str | None = None,
     n: int | None = None,  # so many images, balanced by class; default: all
     seed: int = 0,  # of random starts
     progress: bool = True,  # show a bar
@@ -208,6 +213,58 @@ def judge(
     """Attack the network, count what stands, and say whether the number can be trusted.
 
     ValueError or TypeError in one sentence where network, data, ball and attacks do not fit
+
+    Parameters
+    ----------
+    model : ModelFunction
+        pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    data
+        `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
+    ball : Ball | str
+        threat model, or its spec: 'L2(0.5)'
+    attacks
+        see `named_attacks`; pgd without lr= steps by a quarter of the radius (default: STANDARD)
+    trust : bool | dict
+        also ask whether the number is real; a dict is more for `trust`: n, cost, ... (default:
+        False)
+    device
+        where the network is judged; default: where it is
+    resume
+        file that keeps what is done: a judgement that was killed goes on from it (default: None)
+    precision : str | None
+        how the network runs while it is attacked; default: the reader's setting
+    n : int | None
+        so many images, balanced by class; default: all
+    seed : int
+        of random starts (default: 0)
+    progress : bool
+        show a bar (default: True)
+    name : str
+        of the network, for the report; default: its make
+    source : str
+        of the images, for the report: 'digits, test' (default: "")
+    devices
+        `devices.many()`: this process is one of many, each judges its share (default: None)
+    outside : bool
+        may texts name what is not ours? Only where a person typed them (default: False)
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError or TypeError
+        in one sentence where network, data, ball and attacks do not fit
+
+    Examples
+    --------
+    >>> from spat_nb import Linf, SmallCNN, get_data, judge
+    >>> test = get_data("digits").test.subset(50)
+    >>> model = SmallCNN(channels=1).to(test.x.device)
+    >>> report = judge(model, test, Linf(0.1), attacks="fgsm, pgd(steps=3)")
+    >>> report.attacks["fgsm"], report.hardest
+    ('fgsm', 'worst')
     """
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
     if trust:

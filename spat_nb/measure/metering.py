@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
+
+from spat_nb.core.protocols import AttackFunction, ModelFunction
 
 from ..core.digest import describe
 
@@ -67,7 +68,7 @@ def _is_compiled(model):
 
 @contextmanager
 def watching(
-    model: Callable,  # pixels (b,ch,h,w) to logits (b,c); left without a trace
+    model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c); left without a trace
     meter: Meter,  # that is told of every pass
 ):  # gives what to run
     "Count the passes of `model` for a while. A compiled network is not counted"
@@ -89,7 +90,7 @@ class Metered:
 
     def __init__(
         self,
-        attack: Callable,  # (model, x, y) -> x_adv
+        attack: AttackFunction,  # (model, x, y) -> x_adv
         meter: Meter,  # that is told of every pass
     ):
         self.attack = attack

@@ -24,14 +24,26 @@ from .intervals import paired, wilson
 __all__ = ['answers_as_classes', 'Record']
 
 # %% ../../nbs/20_evaluate.ipynb #3b1ad773
-def answers_as_classes(y, n, c):
+def answers_as_classes(
+    y,  # (b,) labels
+    n,  # number of images
+    c,  # number of classes; None: not known
+) -> Tensor:  # (b,) labels
     """`y`, where it is one label for each image
 
     Parameters
     ----------
     y
+        (b,) labels
     n
+        number of images
     c
+        number of classes; None: not known
+
+    Returns
+    -------
+    Tensor
+        (b,) labels
     """
     if check_labels(y, n, c).ndim == 1:
         return y
@@ -57,7 +69,7 @@ class Record:
     info : dict
         how it was made: attacks, precision, seed, seconds, and the identity of model, images and
         attacks (default: dict())
-    marks : Tensor
+    marks : Tensor | None
         (n,) int64, a fingerprint of each image; not saved (default: None)
 
     Raises
@@ -72,7 +84,7 @@ class Record:
     # how it was made: attacks, precision, seed, seconds, and the identity of model, images and
     # attacks
     info: dict = field(default_factory=dict)
-    marks: Tensor = None  # (n,) int64, a fingerprint of each image; not saved
+    marks: Tensor | None = None  # (n,) int64, a fingerprint of each image; not saved
 
     def __post_init__(self):
         if len(self.y) == 0 or "clean" not in self.preds:
@@ -84,16 +96,18 @@ class Record:
             answers_as_classes(t, len(self.y), len(self.classes))
 
     @property
-    # 'aa/square' is a part of 'aa'
     def attacks(self):
+        "Names of the attacks; 'aa/square' is a part of 'aa'"
         return [k for k in self.preds if k != "clean" and "/" not in k]
 
     @property
     def notes(self):
+        "What the reader should know of the run, sentences"
         return self.info.get("notes", [])
 
     @property
     def names(self):
+        "All rows: 'clean', attacks and members, and 'worst' where there are several"
         return [*self.preds, *["worst"] * (len(self.attacks) > 1)]
 
     def _answers(self, name):
@@ -128,33 +142,11 @@ class Record:
         ).all(0)
 
     def accuracy(self, name: str = "clean") -> float:
-        """Share of images answered right, in [0,1]
-
-        Parameters
-        ----------
-        name : str
-            default: "clean"
-
-        Returns
-        -------
-        float
-        """
+        "Share of images answered right, in [0,1]"
         return self.correct(name).double().mean().item()
 
     def interval(self, name: str = "clean", level: float = 0.95) -> tuple:
-        """Wilson interval of the accuracy
-
-        Parameters
-        ----------
-        name : str
-            default: "clean"
-        level : float
-            default: 0.95
-
-        Returns
-        -------
-        tuple
-        """
+        "Wilson interval of the accuracy"
         return wilson(int(self.correct(name).sum()), len(self.y), level)
 
     def per_class(
@@ -224,14 +216,7 @@ class Record:
 
     # pandas.DataFrame, a row per attack: n, accuracy, lo, hi, weakest_class, weakest
     def table(self, level: float = 0.95):
-        """One line for each attack, and the worst case over all of them where there are several
-
-        Parameters
-        ----------
-        level : float
-            pandas.DataFrame, a row per attack: n, accuracy, lo, hi, weakest_class, weakest
-            (default: 0.95)
-        """
+        "One line for each attack, and the worst case over all of them where there are several"
         import pandas as pd
 
         rows = [
@@ -307,7 +292,7 @@ class Record:
         other: Record,  # on the same images, in the same order
         # an attack, or 'clean': class by class under this one; default: all images, under every
         # attack that both have
-        name: str = None,
+        name: str | None = None,
         level: float = 0.95,  # confidence of the intervals; of the classes together (Bonferroni)
     ):  # pandas.DataFrame, a row per attack or class: n, accuracy, other, diff, lo, hi
         """Which of two networks is better, image by image, see `paired`.
@@ -319,7 +304,7 @@ class Record:
         ----------
         other : Record
             on the same images, in the same order
-        name : str
+        name : str | None
             an attack, or 'clean': class by class under this one; default: all images, under every
             attack that both have
         level : float
@@ -339,7 +324,9 @@ class Record:
         import pandas as pd
 
         if name is None:
-            parts = {k: (k, slice(None)) for k in ("clean", *self.attacks) if k in other.preds}
+            parts: dict = {
+                k: (k, slice(None)) for k in ("clean", *self.attacks) if k in other.preds
+            }
         else:
             parts = {
                 c: (name, self.y == i) for i, c in enumerate(self.classes) if (self.y == i).any()
@@ -371,12 +358,7 @@ class Record:
         )
 
     def save(self, path):
-        """Write to a JSON file
-
-        Parameters
-        ----------
-        path
-        """
+        "Write to a JSON file"
         d = dict(
             y=self.y.tolist(),
             preds={k: v.tolist() for k, v in self.preds.items()},
@@ -391,14 +373,6 @@ class Record:
         """Read what `save` wrote.
 
         FileNotFoundError, or ValueError where the file is damaged or no record
-
-        Parameters
-        ----------
-        path
-
-        Returns
-        -------
-        Record
 
         Raises
         ------

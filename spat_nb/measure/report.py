@@ -69,7 +69,31 @@ def _percent(share):
 
 @dataclass(eq=False, repr=False)
 class Report:
-    "A judgement of one network. Print it, show it in a notebook, `save` and `load` it"
+    """A judgement of one network. Print it, show it in a notebook, `save` and `load` it
+
+    Parameters
+    ----------
+    record : Record
+        the answer to every image, clean and under every attack
+    ball : str
+        threat model, as a spec
+    network : str
+        name or make, and number of parameters
+    data : str
+        name, number and shape of the images
+    device : str
+        on which it was judged
+    threads : int
+        of the CPU
+    attacks : dict
+        name -> spec, or description, of every attack
+    card : Card | None
+        of the trust gates; None: not asked (default: None)
+    passes : dict
+        attack -> images, forward and backward passes for each (default: dict())
+    made : dict
+        versions, commit, and whatever a caller adds (default: dict())
+    """
 
     record: Record  # the answer to every image, clean and under every attack
     ball: str  # threat model, as a spec
@@ -144,7 +168,13 @@ class Report:
         return table.astype({"forward": float, "backward": float, "seconds": float})
 
     def head(self) -> list:  # of lines
-        "What was judged, and where: network, data, ball, device, threads"
+        """What was judged, and where: network, data, ball, device, threads
+
+        Returns
+        -------
+        list
+            of lines
+        """
         precision = self.record.info.get("precision", "float32")
         return heading(self.network, self.data, self.ball, self.device, self.threads, precision)
 
@@ -159,16 +189,16 @@ class Report:
             *advice,
         ]
 
-    def _gates(self):
+    def _gates(self, card: Card):
         "The table of the trust card, without its headline: the verdict stands in one place"
-        return self.card.table().drop(columns=["lo", "hi", "note"])
+        return card.table().drop(columns=["lo", "hi", "note"])
 
     def body(self) -> str:
         "What was found: the table, the verdict, the gates"
         table = self.table().to_string(float_format="{:.4g}".format, na_rep="")
         lines = [table, "", *self._said()]
         if self.card is not None:
-            lines += ["", self._gates().to_string(float_format="{:.3g}".format, na_rep="")]
+            lines += ["", self._gates(self.card).to_string(float_format="{:.3g}".format, na_rep="")]
         return "\n".join(lines)
 
     def __repr__(self):
@@ -180,11 +210,27 @@ class Report:
         said = "".join(f"<p>{escape(line)}</p>" for line in self._said())
         gates = ""
         if self.card is not None:
-            gates = self._gates().to_html(float_format="{:.3g}".format, na_rep="")
+            gates = self._gates(self.card).to_html(float_format="{:.3g}".format, na_rep="")
         return f"<p>{head}</p>{table}{said}{gates}"
 
-    def plot(self, row: str = "", ax=None):  # the axes
-        "Every class by itself under a row of the table, with 95% intervals; default: the hardest"
+    def plot(
+        self,
+        row: str = "",  # of the table; default: the hardest
+        ax=None,  # axes of matplotlib; default: new ones
+    ):  # the axes
+        """Every class by itself under a row of the table, with 95% intervals; default: the hardest
+
+        Parameters
+        ----------
+        row : str
+            of the table; default: the hardest
+        ax
+            axes of matplotlib; default: new ones
+
+        Returns
+        -------
+        the axes
+        """
         from spat_nb.core.plot import class_bars
 
         row = row or self.hardest
@@ -213,6 +259,11 @@ class Report:
         """Read what `save` wrote
 
         FileNotFoundError, or ValueError where the file is damaged or no report
+
+        Raises
+        ------
+        FileNotFoundError, or ValueError
+            where the file is damaged or no report
         """
         path = Path(path)
         if not path.is_file():

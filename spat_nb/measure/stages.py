@@ -6,7 +6,6 @@
 # Attacks on batches of survivors
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..attacks.balls import Ball
 from ..core.checks import check_images, check_logits
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
 from ..data.batches import rng
 
@@ -23,15 +23,22 @@ __all__ = ['stream_for', 'logits_of', 'attacked', 'stages_of', 'passes_of', 'out
 
 # %% ../../nbs/20_evaluate.ipynb #7d114d04
 @contextmanager
-def stream_for(device, seed, *key):
+def stream_for(
+    device,  # whose stream it is, beside the CPU's
+    seed,  # None leaves the streams alone
+    *key,  # what else tells this stream from others
+):
     """torch's random streams, seeded by all these for a while; then as they were. A seed of None
     leaves them alone
 
     Parameters
     ----------
     device
+        whose stream it is, beside the CPU's
     seed
+        None leaves the streams alone
     *key
+        what else tells this stream from others
     """
     if seed is None:
         yield
@@ -47,20 +54,31 @@ def stream_for(device, seed, *key):
         yield
 
 
-def logits_of(model, x, classes=()):
-    """(b,c), checked.
+def logits_of(
+    model: ModelFunction,  # pixels to logits
+    x: Tensor,  # (b,...) pixels in [0,1]
+    classes: tuple = (),  # names; (): not known
+) -> Tensor:  # (b,c) logits
+    """Logits without a graph.
 
     Parameters
     ----------
-    model
-    x
-    classes
-        default: ()
+    model : ModelFunction
+        pixels to logits
+    x : Tensor
+        (b,...) pixels in [0,1]
+    classes : tuple
+        names; (): not known (default: ())
+
+    Returns
+    -------
+    Tensor
+        (b,c) logits
 
     Raises
     ------
     ValueError
-        where there are more or fewer than `classes`
+        where they are none, or not as many as the data has classes
     """
     with torch.no_grad():
         z = check_logits(logits(model, x), len(x))
@@ -72,19 +90,39 @@ def logits_of(model, x, classes=()):
     return z
 
 
-def attacked(name, attack, ball, model, net, x, y):
+def attacked(
+    name: str,  # for sentences
+    attack: AttackFunction,  # that is run
+    ball,  # where it must stay; None: anywhere
+    model: ModelFunction,  # whose answers count
+    net: ModelFunction,  # the same, in a faster way of running
+    x: Tensor,  # (b,...) clean images
+    y: Tensor,  # (b,) labels
+) -> Tensor:  # (b,) answers
     """(b,) answers of `model` to images that were attacked through `net`, after a check that the
     attack kept to the rules
 
     Parameters
     ----------
-    name
-    attack
+    name : str
+        for sentences
+    attack : AttackFunction
+        that is run
     ball
-    model
-    net
-    x
-    y
+        where it must stay; None: anywhere
+    model : ModelFunction
+        whose answers count
+    net : ModelFunction
+        the same, in a faster way of running
+    x : Tensor
+        (b,...) clean images
+    y : Tensor
+        (b,) labels
+
+    Returns
+    -------
+    Tensor
+        (b,) answers
     """
     x_adv = attack(net, x.clone(), y.clone())
     if isinstance(x_adv, Tensor) and (lost := ~x_adv.isfinite().flatten(1).all(1)).any():
@@ -121,9 +159,9 @@ class _Stage:
     "One attack of an evaluation, the images that wait for it, and what it has done so far"
 
     name: str
-    attack: Callable = None  # None: the images are answered as they are
-    ball: Ball = None  # where the attack must stay
-    before: str = None  # the stage whose survivors come here
+    attack: AttackFunction | None = None  # None: the images are answered as they are
+    ball: Ball | None = None  # where the attack must stay
+    before: str | None = None  # the stage whose survivors come here
     held: list = field(default_factory=list)  # pieces (rows, x, y) in line
     runs: int = 0  # batches done
     n: int = 0  # images done
@@ -135,24 +173,26 @@ class _Stage:
         return sum(len(rows) for rows, *_ in self.held)
 
     def take(self, size):
-        """The first `size` images in line
-
-        Parameters
-        ----------
-        size
-        """
+        "The first `size` images in line"
         line = [torch.cat(t) for t in zip(*self.held)]
         self.held = [tuple(t[size:] for t in line)] if len(line[0]) > size else []
         return [t[:size] for t in line]
 
 
-def stages_of(attacks):
+def stages_of(
+    attacks: dict,  # name -> attack
+) -> dict:
     """name -> _Stage in an order in which each stands behind the one before it; the members of a
     cascade form a row
 
     Parameters
     ----------
-    attacks
+    attacks : dict
+        name -> attack
+
+    Returns
+    -------
+    dict
     """
     stages = {"clean": _Stage("clean")}
     for k, a in attacks.items():
@@ -172,10 +212,6 @@ def stages_of(attacks):
 def passes_of(attack):
     """Forward and backward passes that an attack takes for an image, at most and roughly: a pass
     without a gradient is a third of one. None where it does not say
-
-    Parameters
-    ----------
-    attack
     """
     told = getattr(attack, "__dict__", {})
     if attack is None:
@@ -202,18 +238,32 @@ def _pace(stages):
     return sum(s.seconds for s, p in ran if p) / passes if passes else None
 
 
-def outlook(stages, n):
+def outlook(
+    stages: dict,  # as `stages_of` gives them
+    n: int,  # images in all
+) -> tuple:
     """Of `n` images: accuracies so far (who waits still stands), the share of (image, attack) pairs
     that are settled, the seconds left, and how well these are known: '' where every stage has run,
     'about ' where one has not and its passes say what it will take, else 'more than '
 
     Parameters
     ----------
-    stages
-    n
+    stages : dict
+        as `stages_of` gives them
+    n : int
+        images in all
+
+    Returns
+    -------
+    tuple
     """
-    first, pace = stages["clean"], _pace(stages)
-    alive, todo, open_, left, known = {}, {}, {}, 0.0, ""
+    first = stages["clean"]
+    pace = _pace(stages)
+    alive: dict[str, int] = {}
+    todo: dict[str, float] = {}
+    open_: dict[str, int] = {}
+    left = 0.0
+    known = ""
     for s in stages.values():
         alive[s.name] = s.stood if s is first else alive[s.before] - (s.n - s.stood)
         todo[s.name] = (

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..attacks.ascent import Recorder, State
 from ..attacks.losses import margin
+from ..core.protocols import ModelFunction
 from .evaluate import evaluate
 from .record import Record
 
@@ -21,7 +22,7 @@ __all__ = ['sweep', 'plot_sweep', 'Flight', 'plot_flight']
 
 # %% ../../nbs/20_evaluate.ipynb #be6924d2
 def sweep(
-    model: Callable,  # as in `evaluate`
+    model: ModelFunction,  # as in `evaluate`
     data,  # as in `evaluate`
     make: Callable,  # eps -> attack
     eps,  # the radii
@@ -31,7 +32,7 @@ def sweep(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         as in `evaluate`
     data
         as in `evaluate`
@@ -112,13 +113,15 @@ class Flight(Recorder):
         y: Tensor,  # (b,) labels
     ):
         super().__init__()
-        self.y, self.last = y, None
+        self.y = y
+        self.last: Tensor | None = None
 
     def __call__(self, s: State):
         super().__call__(s)
+        last = self.last if s.i else None
         self.rows[-1].update(
             margin=margin(s.z, self.y).cpu(),
-            stride=(s.x - self.last).flatten(1).norm(dim=1).cpu() if s.i else None,
+            stride=None if last is None else (s.x - last).flatten(1).norm(dim=1).cpu(),
         )
         self.last = s.x
 

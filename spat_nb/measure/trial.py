@@ -6,7 +6,6 @@
 # A model on trial: its answers under the attacks that the gates need
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -18,6 +17,7 @@ from ..attacks.gradients import NoGradient
 from ..attacks.losses import missed, ruled_out
 from ..core.checks import check_labels, check_logits
 from ..core.modes import networks
+from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import alike, logits
 from .checks import check, gap
 from .stages import stream_for
@@ -26,12 +26,20 @@ from .stages import stream_for
 __all__ = ['state_of', 'what_changed', 'Trial', 'share_off']
 
 # %% ../../nbs/21_trust.ipynb #0344608e
-def state_of(model):
+def state_of(
+    model,  # a network, or a function that reads some
+) -> dict:  # name -> copies
     """Copies of what an attack must leave alone
 
     Parameters
     ----------
     model
+        a network, or a function that reads some
+
+    Returns
+    -------
+    dict
+        name -> copies
     """
     nets = networks(model)
 
@@ -48,13 +56,23 @@ def state_of(model):
     }
 
 
-def what_changed(before, after):
+def what_changed(
+    before: dict,  # from `state_of`
+    after: dict,  # likewise
+) -> list:  # of names
     """Names of what differs
 
     Parameters
     ----------
-    before
-    after
+    before : dict
+        from `state_of`
+    after : dict
+        likewise
+
+    Returns
+    -------
+    list
+        of names
     """
 
     def same(a, b):
@@ -72,7 +90,7 @@ class Trial:
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in eval mode
     x : Tensor
         (n,ch,h,w) pixels in [0,1]
@@ -80,7 +98,7 @@ class Trial:
         (n,) labels
     ball : Ball
         threat model
-    attack : Callable
+    attack : AttackFunction | None
         the attack whose number is in question (default: None)
     cost : float
         factor of all steps and queries (default: 1.0)
@@ -94,11 +112,11 @@ class Trial:
 
     def __init__(
         self,
-        model: Callable,  # pixels to logits, in eval mode
+        model: ModelFunction,  # pixels to logits, in eval mode
         x: Tensor,  # (n,ch,h,w) pixels in [0,1]
         y: Tensor,  # (n,) labels
         ball: Ball,  # threat model
-        attack: Callable = None,  # the attack whose number is in question
+        attack: AttackFunction | None = None,  # the attack whose number is in question
         cost: float = 1.0,  # factor of all steps and queries
         seed: int = 0,  # of all randomness
         size: int = 256,  # images in a batch
@@ -143,12 +161,10 @@ class Trial:
         self.all, self.labels, self.z, self.x, self.y = x, y, z, x[ok], y[ok]
         # attacked images, and those of them without an answer
         self.asked, self.odd = 0, 0
-        self.flight, self.stands, self.white, self.notes = (
-            [],
-            {"clean": torch.ones(len(self.x), dtype=torch.bool, device=x.device)},
-            [],
-            {},
-        )
+        self.stands = {"clean": torch.ones(len(self.x), dtype=torch.bool, device=x.device)}
+        self.flight: list = []
+        self.white: list = []
+        self.notes: dict = {}
         self.short, self.long = self.k(20, 10), self.k(100, 20)
         self.claim = "yours" if attack else f"PGD-{self.long}"
 
@@ -156,12 +172,7 @@ class Trial:
         return max(least, round(full * self.cost))
 
     def ask(self, x):
-        """Logits (n,c) in pieces, without a graph
-
-        Parameters
-        ----------
-        x
-        """
+        "Logits (n,c) in pieces, without a graph"
         with torch.no_grad():
             return torch.cat([alike(logits(self.model, b), b) for b in x.split(self.size)])
 
@@ -169,15 +180,7 @@ class Trial:
         return pgd(ball or self.ball, steps, best=True, **kw)
 
     def images(self, name, attack, on, model):
-        """What `attack` makes of the images `on`
-
-        Parameters
-        ----------
-        name
-        attack
-        on
-        model
-        """
+        "What `attack` makes of the images `on`"
         try:
             with stream_for(self.x.device, self.seed, name):
                 return torch.cat(
@@ -193,11 +196,11 @@ class Trial:
     def run(
         self,
         name: str,  # each name is run once
-        attack: Callable,  # (model, x, y) -> x_adv
+        attack: AttackFunction,  # (model, x, y) -> x_adv
         # (m,) bool, which of the right answers to attack; the others have fallen. Default: all
-        on: Tensor = None,
-        ball: Ball = None,  # where its images are put back to; default: the trial's
-        model: Callable = None,  # what it attacks; default: the model itself
+        on: Tensor | None = None,
+        ball: Ball | None = None,  # where its images are put back to; default: the trial's
+        model: ModelFunction | None = None,  # what it attacks; default: the model itself
         white: bool = True,  # does it use the model's own slope at this eps?
     ) -> Tensor:  # (m,) bool
         """Which right answers still stand
@@ -206,14 +209,14 @@ class Trial:
         ----------
         name : str
             each name is run once
-        attack : Callable
+        attack : AttackFunction
             (model, x, y) -> x_adv
-        on : Tensor
+        on : Tensor | None
             (m,) bool, which of the right answers to attack; the others have fallen. Default: all
             (default: None)
-        ball : Ball
+        ball : Ball | None
             where its images are put back to; default: the trial's
-        model : Callable
+        model : ModelFunction | None
             what it attacks; default: the model itself
         white : bool
             does it use the model's own slope at this eps? (default: True)
@@ -244,28 +247,16 @@ class Trial:
         return self.stands[name].sum().item() / self.n
 
     def gap(self, a, b):
-        """By how many points more stands under `a` than under `b` (names or masks), and the interval
-
-        Parameters
-        ----------
-        a
-        b
-        """
+        "By how many points more stands under `a` than under `b` (names or masks), and the interval"
         a, b = (self.stands[v] if isinstance(v, str) else v for v in (a, b))
         return [100 * v for v in gap(int((a & ~b).sum()), int((b & ~a).sum()), self.n)]
 
     def check(self, name, *args, **kw):
-        return check(name, *args, limit=(self.given.get("limits") or {}).get(name), **kw)
+        limits = self.given.get("limits") or {}
+        return check(name, *args, **{"limit": limits.get(name), **kw})
 
     def points(self, name, a, b):
-        """The check `name` of by how much more stands under `a` than under `b`
-
-        Parameters
-        ----------
-        name
-        a
-        b
-        """
+        "The check `name` of by how much more stands under `a` than under `b`"
 
         def say(v):
             return f"{v} {self.accuracy(v):.1%}"
@@ -275,14 +266,24 @@ class Trial:
         )
 
 # %% ../../nbs/21_trust.ipynb #e780b091
-def share_off(a, b):
+def share_off(
+    a: Tensor,  # (b,c) logits
+    b: Tensor,  # (b,c) logits
+) -> float:  # in %
     """The largest difference of two rows of logits, over the mean length of a row, in %; without
     the classes that a mask has ruled out
 
     Parameters
     ----------
-    a
-    b
+    a : Tensor
+        (b,c) logits
+    b : Tensor
+        (b,c) logits
+
+    Returns
+    -------
+    float
+        in %
     """
     a, b = (v.masked_fill(ruled_out(b), 0) for v in (a, b))
     return (100 * (a - b).norm(dim=1).max() / b.norm(dim=1).mean().clamp_min(1e-12)).item()

@@ -8,9 +8,9 @@ Docs: https://spat-nb.github.io/spat_nb/trust.html.md"""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from ..attacks.attack import misfits
@@ -20,6 +20,7 @@ from ..core.checks import check_images, check_labels
 from ..core.evalmode import device_of, eval_mode
 from ..core.modes import networks
 from ..core.progress import bar
+from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.tensors import own
 from ..core.threads import fitting_threads
 from ..data.batches import pick
@@ -68,15 +69,22 @@ def _images(data, n, seed, device):
 
 
 @contextmanager
-def borrowed(model, device, seed):
+def borrowed(
+    model,  # a network, or a function that reads some
+    device: torch.device,  # where it is
+    seed,  # of the random streams meanwhile
+):
     """`model` in eval mode; modes, statistics and the random streams (of the CPU and this device)
     go back to what they were
 
     Parameters
     ----------
     model
-    device
+        a network, or a function that reads some
+    device : torch.device
+        where it is
     seed
+        of the random streams meanwhile
     """
     kept = [(b, b.clone()) for n in networks(model) for b in n.buffers()]
     with stream_for(device, seed, "trust"), eval_mode(model):
@@ -88,18 +96,21 @@ def borrowed(model, device, seed):
 
 
 def trust(
-    model: Callable,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches` or tensors (x, y), not trained on
     ball: Ball,  # threat model
-    attack: Callable = None,  # an attack of yours whose number is in question; default: PGD
+    attack: AttackFunction
+    | None = None,  # an attack of yours whose number is in question; default: PGD
     n: int = 256,  # at most so many images
     cost: float = 1.0,  # factor of all steps, starts and queries
-    loss: Callable = None,  # the loss (z, y) -> (b,) that was trained with, for G7
-    surrogate: nn.Module = None,  # a network to transfer from, for G6; default: one is taught
-    checkpoints: dict = None,  # 'best' and 'last': Record or accuracy on the test set, for G10
-    history: list = None,  # `Learner.history`, for G10
-    seeds: list = None,  # a Record or accuracy for each seed, for G11
-    limits: dict = None,  # limits that differ from `RULES`, {'G9 stronger': 1}
+    loss: LossFunction | None = None,  # the loss (z, y) -> (b,) that was trained with, for G7
+    # a network to transfer from, for G6; default: one is taught
+    surrogate: nn.Module | None = None,
+    # 'best' and 'last': Record or accuracy on the test set, for G10
+    checkpoints: dict | None = None,
+    history: list | None = None,  # `Learner.history`, for G10
+    seeds: list | None = None,  # a Record or accuracy for each seed, for G11
+    limits: dict | None = None,  # limits that differ from `RULES`, {'G9 stronger': 1}
     seed: int = 0,  # of images and of all randomness
     progress: bool = True,  # show a bar
 ) -> Card:
@@ -109,29 +120,29 @@ def trust(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
         `Batches` or tensors (x, y), not trained on
     ball : Ball
         threat model
-    attack : Callable
+    attack : AttackFunction | None
         an attack of yours whose number is in question; default: PGD
     n : int
         at most so many images (default: 256)
     cost : float
         factor of all steps, starts and queries (default: 1.0)
-    loss : Callable
+    loss : LossFunction | None
         the loss (z, y) -> (b,) that was trained with, for G7 (default: None)
-    surrogate : nn.Module
+    surrogate : nn.Module | None
         a network to transfer from, for G6; default: one is taught
-    checkpoints : dict
+    checkpoints : dict | None
         'best' and 'last': Record or accuracy on the test set, for G10 (default: None)
-    history : list
+    history : list | None
         `Learner.history`, for G10 (default: None)
-    seeds : list
+    seeds : list | None
         a Record or accuracy for each seed, for G11 (default: None)
-    limits : dict
+    limits : dict | None
         limits that differ from `RULES`, {'G9 stronger': 1} (default: None)
     seed : int
         of images and of all randomness (default: 0)

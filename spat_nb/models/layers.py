@@ -8,9 +8,10 @@ Docs: https://spat-nb.github.io/spat_nb/models.html.md"""
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['CIFAR', 'DIGITS', 'Normalize', 'make_slot', 'activation', 'conv', 'PreActBlock']
@@ -25,7 +26,7 @@ DIGITS = 0.305, 0.376
 
 class Normalize(nn.Module):
     """The first layer: pixels in [0,1] to numbers of mean 0 and deviation 1, in the dtype of the
-    network's weights
+    network's weights.
 
     Parameters
     ----------
@@ -36,7 +37,16 @@ class Normalize(nn.Module):
         otherwise
     std
         their standard deviation, above 0, likewise (default: None)
+
+    Raises
+    ------
+    ValueError
+        where mean and std do not fit the channels, or a deviation is not above 0
     """
+
+    if TYPE_CHECKING:  # torch.jit reads what stands here otherwise
+        mean: Tensor  # (1,ch,1,1)
+        std: Tensor  # (1,ch,1,1)
 
     def __init__(
         self,
@@ -71,14 +81,21 @@ class Normalize(nn.Module):
         return ((x - self.mean) / self.std).to(self.mean.dtype)
 
 # %% ../../nbs/03_models.ipynb #f95a02e5
-def make_slot(slot, factory, *args):
+def make_slot(
+    slot: str,  # its name, 'act' or 'head'
+    factory,  # nn.ReLU, say; no layer that is made already
+    *args,  # of the factory
+):
     """The layer `factory(*args)` of the slot `slot`.
 
     Parameters
     ----------
-    slot
+    slot : str
+        its name, 'act' or 'head'
     factory
+        nn.ReLU, say; no layer that is made already
     *args
+        of the factory
 
     Raises
     ------
@@ -166,9 +183,8 @@ def conv(
 
 # %% ../../nbs/03_models.ipynb #824ee461
 class PreActBlock(nn.Module):
-    """x + conv(act(bn(conv(act(bn(x)))))), the pre-activation block (He et al.
-
-    2016) of both families
+    """x + conv(act(bn(conv(act(bn(x)))))), the pre-activation block (He et al. 2016) of both
+    families
 
     Parameters
     ----------

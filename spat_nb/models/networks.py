@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -116,7 +117,7 @@ class Net(nn.Module):
         )
 
 # %% ../../nbs/03_models.ipynb #79ec814d
-ARCHITECTURES = {}
+ARCHITECTURES: dict[str, Callable] = {}
 
 
 def _architecture(build):
@@ -176,6 +177,13 @@ def SmallCNN(
     Returns
     -------
     Net
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import SmallCNN
+    >>> SmallCNN(classes=5, channels=3)(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 5])
     """
     halvings = math.ceil(math.log2(max(size, 2) / 2))
     n = max(3, halvings)
@@ -195,7 +203,8 @@ def _resnet(stem, widths, blocks, act, channels):
     """Stem, then `blocks[s]` blocks of `widths[s]` channels for each stage s (all but the first
     halve the map), then bn-act
     """
-    layers, ni = [conv(channels, stem)], stem
+    layers: list[nn.Module] = [conv(channels, stem)]
+    ni = stem
     for s, (no, n) in enumerate(zip(widths, blocks)):
         for b in range(n):
             layers.append(PreActBlock(ni, no, 2 if s and not b else 1, act))
@@ -213,9 +222,8 @@ def PreActResNet18(
     mean=None,  # of the pixels, see `Normalize`
     std=None,  # their deviation, likewise
 ) -> Net:
-    """Pre-activation ResNet-18 for small images (He et al.
-
-    2016): a 3x3 stem, four stages of two blocks
+    """Pre-activation ResNet-18 for small images (He et al. 2016): a 3x3 stem, four stages of
+    two blocks
 
     Parameters
     ----------
@@ -237,6 +245,12 @@ def PreActResNet18(
     Returns
     -------
     Net
+
+    Examples
+    --------
+    >>> from spat_nb import PreActResNet18
+    >>> PreActResNet18(classes=100, width=8).config["width"]
+    8
     """
     return Net(
         _resnet(width, [width * m for m in (1, 2, 4, 8)], (2, 2, 2, 2), act, channels),

@@ -9,12 +9,14 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..attacks.gradients import value_and_grad
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction
 from ..core.tensors import logits
 from ..models.layers import activation
 from ..models.networks import count
@@ -38,7 +40,7 @@ def _seconds(f, x):
 
 def overhead(
     build: Callable,  # build(act=...) -> network
-    x: Tensor = None,  # (b,ch,h,w) pixels to time it on; None: parameters only
+    x: Tensor | None = None,  # (b,ch,h,w) pixels to time it on; None: parameters only
     acts: dict = ACTIVATIONS,  # name -> factory; the first one is what the others are compared with
     rounds: int = 5,  # the least time of so many counts
     # pandas.DataFrame, a row per activation: parameters, more_% and, with `x`, ms and times
@@ -49,7 +51,7 @@ def overhead(
     ----------
     build : Callable
         build(act=...) -> network
-    x : Tensor
+    x : Tensor | None
         (b,ch,h,w) pixels to time it on; None: parameters only (default: None)
     acts : dict
         name -> factory; the first one is what the others are compared with (default: ACTIVATIONS)
@@ -305,7 +307,7 @@ def gate_values(
         where there are none
     """
     found = {
-        k: m.wire.kept
+        k: cast(_Hold, m.wire).kept
         for k, m in gates(_watched(model, x)).items()
         if isinstance(m, (Sparta, PooledSparta))
     }
@@ -374,13 +376,13 @@ def off_centre(
 
 
 def cut(
-    attack: Callable,  # (model, x, y) -> x_adv
+    attack: AttackFunction,  # (model, x, y) -> x_adv
 ) -> Callable:  # likewise
     """The attack, on a twin whose gates have no slope
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         (model, x, y) -> x_adv
 
     Returns
@@ -392,18 +394,18 @@ def cut(
     def cut(model, x, y):
         return attack(wired(model, lambda: Tensor.detach), x, y)
 
-    cut.ball = getattr(attack, "ball", None)
+    cut.ball = getattr(attack, "ball", None)  # type: ignore[attr-defined]  # a function has room
     return cut
 
 
 def held(
-    attack: Callable,  # (model, x, y) -> x_adv
+    attack: AttackFunction,  # (model, x, y) -> x_adv
 ) -> Callable:  # likewise
     """The attack, on a twin whose gates stay as the clean image set them
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         (model, x, y) -> x_adv
 
     Returns
@@ -418,5 +420,5 @@ def held(
             m.wire.full = True
         return attack(twin, x, y)
 
-    held.ball = getattr(attack, "ball", None)
+    held.ball = getattr(attack, "ball", None)  # type: ignore[attr-defined]  # a function has room
     return held

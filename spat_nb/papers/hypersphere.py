@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from ..attacks.attack import pgd
 from ..attacks.balls import Ball
 from ..attacks.losses import ce, dlr, margin, tempered
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, LossFunction
 from ..core.tensors import logits
 
 # %% auto #0
@@ -35,9 +37,8 @@ def _positive(scale):
 
 
 class Hypersphere(nn.Module):
-    """Logits s cos_l with cos_l = Wn_l . hn, no bias (Pang et al.
-
-    2020, `ShawnXYang/AT_HE`, where the scale is in the loss).
+    """Logits s cos_l with cos_l = Wn_l . hn, no bias (Pang et al. 2020, `ShawnXYang/AT_HE`,
+    where the scale is in the loss).
 
     Parameters
     ----------
@@ -59,6 +60,13 @@ class Hypersphere(nn.Module):
     ------
     ValueError
         where the scale is no number > 0
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from spat_nb import Hypersphere, SmallCNN
+    >>> SmallCNN(head=partial(Hypersphere, scale=15)).head
+    Hypersphere(64, 10, scale=15, fn=True, wn=True)
     """
 
     def __init__(
@@ -122,9 +130,7 @@ def margin_ce(
     m: float,  # margin in cosine, >= 0; 0 is `ce`
     scale: float,  # s of the head, > 0
 ) -> Callable:  # loss(z, y) -> (b,) on logits z = s cos (b,c) and labels y (b,)
-    """CE(s (cos - m 1_y), y), an outer loss (Pang et al.
-
-    2020, `HELoss` of the official code).
+    """CE(s (cos - m 1_y), y), an outer loss (Pang et al. 2020, `HELoss` of the official code).
 
     Parameters
     ----------
@@ -218,10 +224,9 @@ def rescaled(
             f"the head is {getattr(model, 'head', None)}; only a Hypersphere has a scale to change."
         )
     twin = copy.deepcopy(model)
-    twin.head.scale, twin.config = (
-        _positive(scale),
-        {**model.config, "head": partial(model.config["head"], scale=scale)},
-    )
+    parts: Any = twin
+    parts.head.scale = _positive(scale)
+    parts.config = {**parts.config, "head": partial(parts.config["head"], scale=scale)}
     return twin
 
 # %% ../../nbs/50_hypersphere.ipynb #c441b7aa
@@ -229,8 +234,8 @@ def gradient_ratio(
     model: nn.Module,  # pixels to logits; its mode and statistics are left as they were
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # makes x_adv
-    loss: Callable = ce,  # (z, y) -> (b,)
+    attack: AttackFunction,  # makes x_adv
+    loss: LossFunction = ce,  # (z, y) -> (b,)
 ) -> dict:  # parameter in front of the head -> ratio
     """||grad_theta L(x_adv)|| / ||grad_theta L(x)||, mean losses, with the same weights and in eval
     mode
@@ -243,9 +248,9 @@ def gradient_ratio(
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         makes x_adv
-    loss : Callable
+    loss : LossFunction
         (z, y) -> (b,) (default: ce)
 
     Returns

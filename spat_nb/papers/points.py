@@ -41,36 +41,66 @@ def dot(
     return h @ P.T
 
 
-def linf(h, P):
+def linf(
+    h: Tensor,  # (b,d) embedded features
+    P: Tensor,  # (c,d) prototypes
+) -> Tensor:  # (b,c) scores, larger is nearer
     """-max_i |h_i - P_ji|: the nearest prototype in L_inf wins, the rule that fits the paper's
     training loss
 
     Parameters
     ----------
-    h
-    P
+    h : Tensor
+        (b,d) embedded features
+    P : Tensor
+        (c,d) prototypes
+
+    Returns
+    -------
+    Tensor
+        (b,c) scores, larger is nearer
     """
     return -(h[:, None] - P).abs().amax(2)
 
 
-def l2(h, P):
+def l2(
+    h: Tensor,  # (b,d) embedded features
+    P: Tensor,  # (c,d) prototypes
+) -> Tensor:  # (b,c) scores, larger is nearer
     """-||h - P_j||^2: the nearest prototype wins (`P2333/Max-Mahalanobis-Training`)
 
     Parameters
     ----------
-    h
-    P
+    h : Tensor
+        (b,d) embedded features
+    P : Tensor
+        (c,d) prototypes
+
+    Returns
+    -------
+    Tensor
+        (b,c) scores, larger is nearer
     """
     return -(h[:, None] - P).square().sum(2)
 
 
-def cosine(h, P):
+def cosine(
+    h: Tensor,  # (b,d) embedded features
+    P: Tensor,  # (c,d) prototypes
+) -> Tensor:  # (b,c) scores, larger is nearer
     """cos(h,P_j) (`psmmettes/hpn`)
 
     Parameters
     ----------
-    h
-    P
+    h : Tensor
+        (b,d) embedded features
+    P : Tensor
+        (c,d) prototypes
+
+    Returns
+    -------
+    Tensor
+        (b,c) scores, larger is nearer
     """
     return F.normalize(h, dim=1) @ F.normalize(P, dim=1).T
 
@@ -203,7 +233,7 @@ def hyperspherical(
 def simplex(
     classes: int,  # K, 2 <= K <= d+1
     d: int,  # width of a prototype
-    seed: int = None,  # of a random rotation; default: as the recursion gives it, e_1 first
+    seed: int | None = None,  # of a random rotation; default: as the recursion gives it, e_1 first
 ) -> Tensor:  # (K,d) of length 1, inner products -1/(K-1)
     """The corners of a regular simplex: Max-Mahalanobis centres (`P2333/Max-Mahalanobis-Training`),
     up to scale the simplex ETF.
@@ -214,7 +244,7 @@ def simplex(
         K, 2 <= K <= d+1
     d : int
         width of a prototype
-    seed : int
+    seed : int | None
         of a random rotation; default: as the recursion gives it, e_1 first
 
     Returns
@@ -226,6 +256,14 @@ def simplex(
     ------
     ValueError
         where K > d+1
+
+    Examples
+    --------
+    >>> from spat_nb import simplex
+    >>> (simplex(3, 2) @ simplex(3, 2).T).round(decimals=3)
+    tensor([[ 1.0000, -0.5000, -0.5000],
+            [-0.5000,  1.0000, -0.5000],
+            [-0.5000, -0.5000,  1.0000]])
     """
     if classes < 2:
         raise ValueError(f"classes is {classes}; a simplex of prototypes has at least 2 corners.")

@@ -20,6 +20,7 @@ from ..attacks.balls import Ball
 from ..attacks.losses import margin
 from ..attacks.square import square
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, LossFunction
 from ..core.tensors import logits
 from .prototypes import own_head, pull, ruled
 
@@ -35,7 +36,7 @@ class Through:
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
     rule : str
         a name in `RULES`
@@ -46,7 +47,7 @@ class Through:
         where the model has no Prototypes head
     """
 
-    attack: Callable  # attack(model, x, y)
+    attack: AttackFunction  # attack(model, x, y)
     rule: str  # a name in `RULES`
 
     @property
@@ -65,13 +66,13 @@ class Transfer:
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         attack(model, x, y)
     source : nn.Module
         for which they are made
     """
 
-    attack: Callable  # attack(model, x, y)
+    attack: AttackFunction  # attack(model, x, y)
     source: nn.Module  # for which they are made
 
     @property
@@ -137,7 +138,7 @@ class Aimed:
         its loss is replaced
     loss : Callable
         t (b,) -> loss(z, y) (default: towards)
-    rule : str
+    rule : str | None
         through which the loss is seen, a name in `RULES`; default: the model's own
     targets : int
         wrong classes to try (default: 9)
@@ -146,7 +147,7 @@ class Aimed:
     attack: Attack  # its loss is replaced
     loss: Callable = towards  # t (b,) -> loss(z, y)
     # through which the loss is seen, a name in `RULES`; default: the model's own
-    rule: str = None
+    rule: str | None = None
     targets: int = 9  # wrong classes to try
 
     @property
@@ -154,15 +155,7 @@ class Aimed:
         return self.attack.ball
 
     def at(self, rank, model, x, y):
-        """Towards the class that the model ranks so (0: first), as it answers now
-
-        Parameters
-        ----------
-        rank
-        model
-        x
-        y
-        """
+        "Towards the class that the model ranks so (0: first), as it answers now"
         with torch.no_grad():
             t = logits(model, x).topk(rank + 1, 1).indices[:, rank]
         with ruled(model, self.rule):
@@ -183,13 +176,13 @@ def refutation(
     ball: Ball,  # Linf or L2
     # what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and what
     # needs one is left out
-    metric: str = None,
-    loss: Callable = pull,  # the training loss (z, y) -> (b,) on the metric's logits
+    metric: str | None = None,
+    loss: LossFunction = pull,  # the training loss (z, y) -> (b,) on the metric's logits
     # of each climb, a quarter of eps long; five times as many for the training loss
     steps: int = 20,
     queries: int = 1000,  # of Square
     draws: int = 100,  # random images of the ball
-    source: nn.Module = None,  # a network to transfer from; None: no transfer
+    source: nn.Module | None = None,  # a network to transfer from; None: no transfer
 ) -> dict:  # name -> attack(model, x, y)
     """The attacks that a claim of prototype robustness has to stand
 
@@ -197,10 +190,10 @@ def refutation(
     ----------
     ball : Ball
         Linf or L2
-    metric : str
+    metric : str | None
         what the model was trained with, a name in `RULES`; None: it has no Prototypes head, and
         what needs one is left out (default: None)
-    loss : Callable
+    loss : LossFunction
         the training loss (z, y) -> (b,) on the metric's logits (default: pull)
     steps : int
         of each climb, a quarter of eps long; five times as many for the training loss (default: 20)
@@ -208,7 +201,7 @@ def refutation(
         of Square (default: 1000)
     draws : int
         random images of the ball (default: 100)
-    source : nn.Module
+    source : nn.Module | None
         a network to transfer from; None: no transfer (default: None)
 
     Returns

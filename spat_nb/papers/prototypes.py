@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class Prototypes(nn.Module):
         who decides: a name in `RULES`, or (h, P) -> (b,classes), larger is nearer (default: "l2")
     metric
         what training sees, likewise; default: `rule`
-    width : int
+    width : int | None
         entries of h and of each prototype; default: d
     scale : float
         factor of the prototypes, > 0 (default: 1.0)
@@ -64,6 +65,9 @@ class Prototypes(nn.Module):
         on an unknown name or where the prototypes do not fit
     """
 
+    if TYPE_CHECKING:  # torch.jit reads what stands here otherwise
+        P: Tensor  # (classes,width)
+
     def __init__(
         self,
         d: int,  # length of a feature f
@@ -74,7 +78,7 @@ class Prototypes(nn.Module):
         # who decides: a name in `RULES`, or (h, P) -> (b,classes), larger is nearer
         rule="l2",
         metric=None,  # what training sees, likewise; default: `rule`
-        width: int = None,  # entries of h and of each prototype; default: d
+        width: int | None = None,  # entries of h and of each prototype; default: d
         scale: float = 1.0,  # factor of the prototypes, > 0
         seed: int = 0,  # of the prototypes
     ):
@@ -108,7 +112,32 @@ class Prototypes(nn.Module):
         )
 
 # %% ../../nbs/60_prototypes.ipynb #9c6d4e19
-def own_head(z, y, who):
+def own_head(
+    z: Tensor,  # (b,c) scores
+    y: Tensor,  # (b,) labels
+    who: str,  # asks, for the sentence
+) -> Tensor:  # (b,)
+    """Each sample's entry for its own class.
+
+    Parameters
+    ----------
+    z : Tensor
+        (b,c) scores
+    y : Tensor
+        (b,) labels
+    who : str
+        asks, for the sentence
+
+    Returns
+    -------
+    Tensor
+        (b,)
+
+    Raises
+    ------
+    ValueError
+        for soft targets
+    """
     if y.ndim == 1:
         return z.gather(1, y[:, None])[:, 0]
     raise ValueError(

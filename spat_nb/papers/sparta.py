@@ -63,9 +63,7 @@ class SmoothReLU(Gate):
 
 
 class PSSiLU(Gate):
-    """x (sigmoid(c x) - b)/(1 - b), b and c learned (Dai et al.
-
-    2021, 2110.05626, from memory).
+    """x (sigmoid(c x) - b)/(1 - b), b and c learned (Dai et al. 2021, 2110.05626, from memory).
 
     Parameters
     ----------
@@ -104,9 +102,8 @@ def _around(channels, k, groups):
 
 
 class FReLU(Gate):
-    """max(x, T(x)), T a depthwise convolution and batch norm (Ma et al.
-
-    2020). Begins as ReLU; also candidate V3 of our reconstruction of Sparta.
+    """max(x, T(x)), T a depthwise convolution and batch norm (Ma et al. 2020). Begins as ReLU;
+    also candidate V3 of our reconstruction of Sparta.
 
     Parameters
     ----------
@@ -153,11 +150,11 @@ class DYReLU(Gate):
     ):
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.coef = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 4 * channels)
-        )
-        nn.init.zeros_(self.coef[2].weight)
-        nn.init.zeros_(self.coef[2].bias)
+        first = nn.Linear(channels, hidden)
+        last = nn.Linear(hidden, 4 * channels)
+        self.coef = nn.Sequential(first, nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, x):
         t = self.seen(2 * torch.sigmoid(self.coef(x.mean((2, 3)))) - 1).view(*x.shape[:2], 4, 1, 1)

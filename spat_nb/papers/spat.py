@@ -17,6 +17,7 @@ from torch import Tensor
 from ..attacks.ascent import State
 from ..attacks.attack import Attack
 from ..attacks.losses import ce, hard_labels, smoothed
+from ..core.protocols import LossFunction, ModelFunction, ObjectiveFunction
 from ..measure.sweep import Flight
 from ..training.objectives import pgd_at
 
@@ -25,7 +26,7 @@ __all__ = ['blurred', 'preserving', 'spat', 'flips', 'Watch', 'flip_rates']
 
 # %% ../../nbs/40_spat.ipynb #9ff0251a
 def blurred(
-    loss: Callable,  # loss(z, t) that takes probabilities, such as `ce`
+    loss: LossFunction,  # loss(z, t) that takes probabilities, such as `ce`
     a: float,  # in [0,1]
 ) -> Callable:  # loss(z, (1-a) t + a/K)
     """`smoothed(loss, a)` that takes probabilities t as well as labels.
@@ -34,7 +35,7 @@ def blurred(
 
     Parameters
     ----------
-    loss : Callable
+    loss : LossFunction
         loss(z, t) that takes probabilities, such as `ce`
     a : float
         in [0,1]
@@ -89,20 +90,20 @@ def preserving(
 
 
 def spat(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     attack: Attack,  # the inner maximisation; its loss, `ce`, is smoothed here
     a: float = 0.1,  # in [0,1]; 0 is `objective` itself
     # what is done with the examples: `pgd_at`, `trades`, `mart`, `awp(pgd_at)`
-    objective: Callable = pgd_at,
+    objective: ObjectiveFunction = pgd_at,
 ) -> Tensor:  # ()
     """Semantics-preserving adversarial training, our reading of the abstract of arXiv 2009.10978:
     smooth the label where the examples are made
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -112,7 +113,7 @@ def spat(
         the inner maximisation; its loss, `ce`, is smoothed here
     a : float
         in [0,1]; 0 is `objective` itself (default: 0.1)
-    objective : Callable
+    objective : ObjectiveFunction
         what is done with the examples: `pgd_at`, `trades`, `mart`, `awp(pgd_at)` (default: pgd_at)
 
     Returns
@@ -202,7 +203,7 @@ class Watch(Flight):
 
 
 def flip_rates(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     attack: Attack,  # a plain one; it is smoothed here
@@ -213,7 +214,7 @@ def flip_rates(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]

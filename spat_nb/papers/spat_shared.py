@@ -19,6 +19,7 @@ from ..attacks.gradients import NoGradient
 from ..attacks.losses import ce
 from ..core.checks import check_images, check_logits
 from ..core.evalmode import attack_mode, eval_mode
+from ..core.protocols import AttackFunction, ModelFunction, ObjectiveFunction
 from ..core.rng import generator, rand_like
 from ..core.tensors import logits, own
 from .spat import preserving
@@ -32,7 +33,7 @@ log_p = partial(torch.log_softmax, dim=1)
 
 
 def class_grads(
-    model: Callable,  # pixels to logits; run in eval mode
+    model: ModelFunction,  # pixels to logits; run in eval mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     # logits -> (b,c): the log probabilities, or something else of which the slope is wanted
     of: Callable = log_p,
@@ -41,7 +42,7 @@ def class_grads(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits; run in eval mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -73,7 +74,7 @@ def class_grads(
 
 
 def agreement(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     of: Callable = log_p,  # as in `class_grads`
 ) -> Tensor:  # (b,ch,h,w) in [0,1]; of log p at most 1 - 2/K
@@ -81,7 +82,7 @@ def agreement(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -97,9 +98,10 @@ def agreement(
 
 # %% ../../nbs/40_spat.ipynb #c0aebafb
 def shared(
-    s: State,
-    model: Callable,  # the attacked model
-    t: float = None,  # moves only the pixels with A >= t; default: weighs each pixel's step by A
+    s: State,  # where the climb stands: x, gradient, step size, ball
+    model: ModelFunction,  # the attacked model
+    # moves only the pixels with A >= t; default: weighs each pixel's step by A
+    t: float | None = None,
     random: bool = False,  # deals the weights out to random pixels: the control of the same density
 ) -> Tensor:  # (b,...) proposal
     """S3, the literal reading: a step on the pixels that the classes share
@@ -107,9 +109,10 @@ def shared(
     Parameters
     ----------
     s : State
-    model : Callable
+        where the climb stands: x, gradient, step size, ball
+    model : ModelFunction
         the attacked model
-    t : float
+    t : float | None
         moves only the pixels with A >= t; default: weighs each pixel's step by A
     random : bool
         deals the weights out to random pixels: the control of the same density (default: False)
@@ -129,19 +132,19 @@ def shared(
 
 
 def spat_shared(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     attack: Attack,  # its step is replaced by `shared`
     t: float = 0.5,  # pixels with A >= t move; 0 is `objective` itself
     random: bool = False,  # the control, see `shared`
-    objective: Callable = pgd_at,  # what is done with the examples
+    objective: ObjectiveFunction = pgd_at,  # what is done with the examples
 ) -> Tensor:  # ()
     """The falsification arm: adversarial training on shared pixels taken by the word (S3, ours)
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -153,7 +156,7 @@ def spat_shared(
         pixels with A >= t move; 0 is `objective` itself (default: 0.5)
     random : bool
         the control, see `shared` (default: False)
-    objective : Callable
+    objective : ObjectiveFunction
         what is done with the examples (default: pgd_at)
 
     Returns
@@ -167,22 +170,22 @@ def spat_shared(
 
 # %% ../../nbs/40_spat.ipynb #d37ac078
 def strength(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # whose images are judged
+    attack: AttackFunction,  # whose images are judged
 ) -> float:
     """Mean cross-entropy to the hard labels on the attacked images, in eval mode
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         whose images are judged
 
     Returns
@@ -194,7 +197,7 @@ def strength(
 
 
 def matched(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     attack: Attack,  # the plain attack that is to be weakened
@@ -206,7 +209,7 @@ def matched(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -243,7 +246,7 @@ def matched(
 
 
 def at_strength(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     attack: Attack,  # a plain attack
@@ -256,7 +259,7 @@ def at_strength(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -285,7 +288,7 @@ def at_strength(
 @torch.no_grad()
 def oracle(
     judges: dict,  # name -> a network that had no part in making the images
-    model: Callable,  # the attacked network
+    model: ModelFunction,  # the attacked network
     x_adv: Tensor,  # (b,ch,h,w) attacked images
     y: Tensor,  # (b,) labels
 ):  # pandas.DataFrame, a row per judge and image: judge, y, kept, same
@@ -296,7 +299,7 @@ def oracle(
     ----------
     judges : dict
         name -> a network that had no part in making the images
-    model : Callable
+    model : ModelFunction
         the attacked network
     x_adv : Tensor
         (b,ch,h,w) attacked images
@@ -323,14 +326,14 @@ def oracle(
 
 @torch.no_grad()
 def ambiguity(
-    model: Callable,  # an independent network: pixels to logits
+    model: ModelFunction,  # an independent network: pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
 ) -> tuple:  # entropy (b,) in nats, first minus second probability (b,)
     """M2: how undecided is the network?
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         an independent network: pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -347,7 +350,7 @@ def ambiguity(
 
 
 def shared_index(
-    model: Callable,  # the attacked network
+    model: ModelFunction,  # the attacked network
     x: Tensor,  # (b,ch,h,w) clean images, where the agreement is taken
     x_adv: Tensor,  # (b,ch,h,w) attacked images
 ) -> Tensor:  # (b,) in [0,1]; NaN where nothing was changed
@@ -355,7 +358,7 @@ def shared_index(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         the attacked network
     x : Tensor
         (b,ch,h,w) clean images, where the agreement is taken
@@ -372,7 +375,7 @@ def shared_index(
 
 
 def class_directed(
-    model: Callable,  # the attacked network
+    model: ModelFunction,  # the attacked network
     x: Tensor,  # (b,ch,h,w) clean images
     x_adv: Tensor,  # (b,ch,h,w) attacked images
 ) -> Tensor:  # (b,) in [-1,1]
@@ -380,7 +383,7 @@ def class_directed(
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         the attacked network
     x : Tensor
         (b,ch,h,w) clean images

@@ -6,6 +6,7 @@ Its data, its network, what it minimises, and who listens
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ def open_data(
     data = get_data(
         recipe.data,
         device=device,
-        batch_size=recipe.batch,
+        batch_size=cast(int, recipe.batch),  # set when the recipe was made
         seed=recipe.seed,
         n=recipe.n,
         valid=recipe.valid,
@@ -50,7 +51,7 @@ def open_data(
 
 
 def new_model(
-    recipe: Recipe,
+    recipe: Recipe,  # its slot `model`
     classes: int,  # number of logits
     shape: tuple,  # (ch,h,w) of the images
     **slots,  # layers that no spec can name: act=, head=
@@ -91,7 +92,7 @@ def _look(recipe, data):
 
 
 def training_parts(
-    recipe: Recipe,
+    recipe: Recipe,  # that is trained
     data: Data,  # its data
 ) -> dict:  # keywords of `fit`
     "What is minimised, over what, for how long, and what chooses the weights"
@@ -107,7 +108,7 @@ def training_parts(
     draws = hasattr(objective, "epoch") and hasattr(
         objective, "n"
     )  # CFOL chooses its images itself
-    images = objective if draws else data.train
+    images: Any = objective if draws else data.train
     epochs = recipe.epochs
     if recipe.replays > 1:
         images = Replay(images, recipe.replays)
@@ -127,7 +128,7 @@ def training_parts(
 
 
 def listeners(
-    recipe: Recipe,
+    recipe: Recipe,  # its slot `callbacks`
     data: Data,  # its data
     parts: dict,  # what `training_parts` gave
 ) -> list:  # of Callbacks, in the order of the recipe

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 import torch
 
 from ..core.progress import bar
+from ..core.protocols import AttackFunction
 from .learner import Callback
 
 # %% auto #0
@@ -28,7 +28,7 @@ class Validate(Callback):
     ----------
     data
         `Batches` that are not trained on, and not the test set
-    attack : Callable
+    attack : AttackFunction
         gives the column 'robust'
     every : float
         epochs between two looks, > 0 (default: 1.0)
@@ -44,7 +44,7 @@ class Validate(Callback):
     def __init__(
         self,
         data,  # `Batches` that are not trained on, and not the test set
-        attack: Callable,  # gives the column 'robust'
+        attack: AttackFunction,  # gives the column 'robust'
         every: float = 1.0,  # epochs between two looks, > 0
     ):
         if not every > 0:
@@ -84,7 +84,10 @@ class Best(Callback):
         self,
         key: str = "robust",  # column of the history
     ):
-        self.key, self.value, self.step, self.weights = key, -math.inf, 0, None
+        self.key = key
+        self.value = -math.inf
+        self.step = 0
+        self.weights: dict | None = None
 
     def after_validate(self, learner):
         v = learner.history[-1][self.key]
@@ -139,7 +142,7 @@ class Progress(Callback):
     ----------
     every : float
         seconds between two lines where there is no bar (default: 30)
-    show : bool
+    show : bool | None
         a bar? Default: where there is a terminal or a notebook (default: None)
     """
 
@@ -148,7 +151,7 @@ class Progress(Callback):
     def __init__(
         self,
         every: float = 30,  # seconds between two lines where there is no bar
-        show: bool = None,  # a bar? Default: where there is a terminal or a notebook
+        show: bool | None = None,  # a bar? Default: where there is a terminal or a notebook
     ):
         self.every, self.show = every, show
 

@@ -12,6 +12,7 @@ import random
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,7 +34,8 @@ def _get_rng(learner):
     "The state of every random stream of a run"
     import numpy as np
 
-    kind, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()  # of the old kind, a tuple
+    kind, keys, *rest = state
     return dict(
         python=random.getstate(),
         numpy=[kind, torch.from_numpy(keys.astype("int64")), *rest],
@@ -133,7 +135,7 @@ class Checkpoint(Callback):
         .safetensors file
     every : float
         seconds between two writings; also at the end of each epoch (default: 60)
-    config : dict
+    config : dict | None
         JSON values that identify the run, beside what the Learner knows of itself (default: None)
 
     Raises
@@ -150,23 +152,16 @@ class Checkpoint(Callback):
         path,  # .safetensors file
         every: float = 60,  # seconds between two writings; also at the end of each epoch
         # JSON values that identify the run, beside what the Learner knows of itself
-        config: dict = None,
+        config: dict | None = None,
     ):
-        self.path, self.every, self.config, self.at, self.begun = (
-            Path(path),
-            every,
-            config or {},
-            time.monotonic(),
-            None,
-        )
+        self.path = Path(path)
+        self.every = every
+        self.config = config or {}
+        self.at = time.monotonic()
+        self.begun: dict[str, Any] = {}  # what the run is made of, once it has begun
 
     def facts(self, learner):
-        """What must be equal for a run to go on, as far as numbers and texts say it
-
-        Parameters
-        ----------
-        learner
-        """
+        "What must be equal for a run to go on, as far as numbers and texts say it"
         facts = dict(
             epochs=learner.epochs,
             lr=learner.lr,
@@ -180,12 +175,7 @@ class Checkpoint(Callback):
         return json.loads(json.dumps({**facts, **self.config}))
 
     def begin(self, learner):
-        """Note what the run is made of, before it moves
-
-        Parameters
-        ----------
-        learner
-        """
+        "Note what the run is made of, before it moves"
         self.begun = dict(
             facts=self.facts(learner), made=_made(learner), fixed=_fixed(learner.model)
         )
@@ -194,20 +184,15 @@ class Checkpoint(Callback):
         return [c for c in learner.callbacks if type(c).state is not Callback.state]
 
     def other(self, tree):
-        """How the file belongs to another run, in words; '' where it is this one
-
-        Parameters
-        ----------
-        tree
-        """
+        "How the file belongs to another run, in words; '' where it is this one"
         old, new = tree["facts"], self.begun["facts"]
-        told = [
+        others = [
             f"{k} = {old.get(k)!r}, not {new.get(k)!r}"
             for k in {**new, **old}
             if old.get(k) != new.get(k)
         ]
-        if told:
-            return f"belongs to a run with {' and '.join(told)}"
+        if others:
+            return f"belongs to a run with {' and '.join(others)}"
         if "made" not in tree:
             return (
                 "was begun by an earlier version of spat_nb and does not say what its run was"
@@ -263,7 +248,7 @@ class Checkpoint(Callback):
 
     def write(self, learner):
         learner.check()  # never over a good file
-        if self.begun is None:
+        if not self.begun:
             self.begin(learner)
         now = _fixed(learner.model)
         # what training moves is no mark of the model

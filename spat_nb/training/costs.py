@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..core.protocols import AttackFunction, ObjectiveFunction
+
 # %% auto #0
 __all__ = ['flops', 'passes', 'Machine']
 
@@ -52,8 +54,8 @@ def flops(
 
 
 def passes(
-    objective: Callable,  # (model, x, y, attack) -> loss ()
-    attack: Callable,  # of the training
+    objective: ObjectiveFunction,  # (model, x, y, attack) -> loss ()
+    attack: AttackFunction,  # of the training
     model: nn.Module,  # stays as it is
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
@@ -62,9 +64,9 @@ def passes(
 
     Parameters
     ----------
-    objective : Callable
+    objective : ObjectiveFunction
         (model, x, y, attack) -> loss ()
-    attack : Callable
+    attack : AttackFunction
         of the training
     model : nn.Module
         stays as it is

@@ -97,13 +97,6 @@ class Share:
         """This process's rows of the batches of epoch `e`.
 
         An augmentation of whole batches is drawn whole, then cut; of files only the share is read
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
         """
         if not isinstance(self.train, Stream):
             for x, y in self.train.epoch(e, start):
@@ -111,7 +104,8 @@ class Share:
                 yield self.rows(x), self.rows(y)
             return
         mine = copy.copy(self.train)
-        mine.indices = partial(_part, self.train, self.rank, self.of)
+        # this copy alone
+        mine.indices = partial(_part, self.train, self.rank, self.of)  # type: ignore[method-assign]
         for i, (x, y) in zip(self.train.indices(e, start), mine.epoch(e, start)):
             self.whole = len(i)
             yield x, y
@@ -177,7 +171,7 @@ def spread(
     -------
     the same attack, which starts as a `Whole` does; attacks that are no dataclass stay
     """
-    if not is_dataclass(attack):
+    if not is_dataclass(attack) or isinstance(attack, type):
         return attack
     new = (
         {"start": Whole(attack.start, share)}
@@ -223,12 +217,7 @@ class Devices(Callback):
         )
 
     def join(self, learner):
-        """Called by the Learner when it is made
-
-        Parameters
-        ----------
-        learner
-        """
+        "Called by the Learner when it is made"
         if self.shared_norm:
             share_norms(learner.model)
         learner.train = self.share = Share(learner.train, self.rank, self.of)
@@ -241,10 +230,6 @@ class Devices(Callback):
         """All begin from the same place with the first one's weights.
 
         ValueError where they do not stand at the same step
-
-        Parameters
-        ----------
-        learner
 
         Raises
         ------
@@ -267,15 +252,10 @@ class Devices(Callback):
     def backward(self, model, loss):
         """The gradient, the loss and batch norm's statistics of the whole batch, in one sum over
         all processes. Returns the loss
-
-        Parameters
-        ----------
-        model
-        loss
         """
         part = len(range(self.rank, self.share.whole, self.of)) / self.share.whole
         (loss * part).backward()
-        kept = [
+        kept: list[Any] = [
             b
             for m in model.modules()
             if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None
@@ -300,10 +280,6 @@ class Devices(Callback):
     def sum(self, x):
         """The sum over all processes.
 
-        Parameters
-        ----------
-        x
-
         Raises
         ------
         ConnectionError
@@ -320,18 +296,6 @@ class Devices(Callback):
     def evaluate(self, model, data, precision=None, **kw) -> Record:
         """`spat_nb.evaluate`, each process on its share of the images; all get the whole
         record
-
-        Parameters
-        ----------
-        model
-        data
-        precision
-            default: None
-        **kw
-
-        Returns
-        -------
-        Record
         """
         from accelerate.utils import gather_object
 
@@ -361,15 +325,15 @@ class Devices(Callback):
 # %% ../../nbs/24_devices.ipynb #ab85b327
 def many(
     # 'cpu', or 'cuda': each process takes its own one; default: the reader's setting
-    device: str = None,
+    device: str | None = None,
     timeout: float = 600,  # seconds after which a process that does not answer is given up
     shared_norm: bool = False,  # batch norm over all shares
-) -> Devices:  # None where this process is the only one: the usual run
+) -> Devices | None:  # None where this process is the only one: the usual run
     """Which of the processes am I that `torchrun` or `accelerate launch` started?
 
     Parameters
     ----------
-    device : str
+    device : str | None
         'cpu', or 'cuda': each process takes its own one; default: the reader's setting
     timeout : float
         seconds after which a process that does not answer is given up (default: 600)
@@ -378,7 +342,7 @@ def many(
 
     Returns
     -------
-    Devices
+    Devices | None
         None where this process is the only one: the usual run
 
     Raises

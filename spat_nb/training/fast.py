@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from ..attacks.ascent import uniform
 from ..attacks.attack import Attack, fgsm
 from ..attacks.balls import Ball
 from ..attacks.losses import ce
+from ..core.protocols import LossFunction
 from ..core.tensors import logits
 from ..measure.evaluate import evaluate
 from .callbacks import Best
@@ -53,14 +55,17 @@ class Replay:
 
     @property
     def n(self):
+        "Images of an epoch, replays counted"
         return self.m * self.train.n
 
     @property
     def shape(self):
+        "(ch,h,w) of an image"
         return self.train.shape
 
     @property
     def seed(self):
+        "Of order and augmentation"
         return getattr(self.train, "seed", None)
 
     def __len__(self):
@@ -69,13 +74,6 @@ class Replay:
     def epoch(self, e=0, start=0):
         """The batches of epoch `e`, from step `start` on, which may be in the middle of a batch's
         replays
-
-        Parameters
-        ----------
-        e
-            default: 0
-        start
-            default: 0
         """
         skip = start % self.m
         for x, y in self.train.epoch(e, start // self.m):
@@ -86,18 +84,16 @@ class Replay:
 # %% ../../nbs/23_objectives.ipynb #1f1b0c95
 @dataclass(eq=False)
 class Free(Callback):
-    """Free adversarial training (Shafahi et al.
-
-    2019): the objective, and a listener that moves the perturbation with the gradient of the same
-    backward pass.
+    """Free adversarial training (Shafahi et al. 2019): the objective, and a listener that moves
+    the perturbation with the gradient of the same backward pass.
 
     Parameters
     ----------
     ball : Ball
         where the perturbation may go
-    lr : float
+    lr : float | None
         its step size in the ball's norm; default eps
-    loss : Callable
+    loss : LossFunction
         of both players, (z, y) -> (b,) (default: ce)
 
     Raises
@@ -107,11 +103,13 @@ class Free(Callback):
     """
 
     ball: Ball  # where the perturbation may go
-    lr: float = None  # its step size in the ball's norm; default eps
-    loss: Callable = ce  # of both players, (z, y) -> (b,)
+    lr: float | None = None  # its step size in the ball's norm; default eps
+    loss: LossFunction = ce  # of both players, (z, y) -> (b,)
 
     def __post_init__(self):
-        self.lr, self.d, self.on = self.ball.eps if self.lr is None else self.lr, None, False
+        self.lr = self.ball.eps if self.lr is None else self.lr
+        self.d: Tensor | None = None
+        self.on = False
 
     def before_fit(self, learner):
         self.on = True
@@ -130,8 +128,9 @@ class Free(Callback):
         return self.loss(logits(model, (x + self.leaf).clamp(self.ball.lo, self.ball.hi)), y).mean()
 
     def after_step(self, learner):
-        new = self.ball.shrink(self.leaf.detach() + self.lr * self.ball.ascent(self.leaf.grad))
-        self.d = torch.cat([new, self.d[len(new) :]])
+        g = cast(Tensor, self.leaf.grad)  # the step has just filled it
+        new = self.ball.shrink(self.leaf.detach() + cast(float, self.lr) * self.ball.ascent(g))
+        self.d = torch.cat([new, cast(Tensor, self.d)[len(new) :]])
 
     def state(self):
         return dict(d=self.d)
@@ -163,8 +162,8 @@ def fgsm_rs(
 # %% ../../nbs/23_objectives.ipynb #a7fc04d6
 class Sentry(Callback):
     """Catches catastrophic overfitting: where the robust accuracy falls by `drop` from its best and
-    the one under the training attack does not, the best weights come back and the run stops.
-    Needs a `Validate` with a strong attack
+    the one under the training attack does not, the best weights come back and the run stops. Needs
+    a `Validate` with a strong attack.
 
     Parameters
     ----------
@@ -174,6 +173,11 @@ class Sentry(Callback):
         the attack of the training
     drop : float
         share of the images, in (0,1) (default: 0.2)
+
+    Raises
+    ------
+    ValueError
+        where `drop` is outside (0,1)
     """
 
     def __init__(
@@ -205,13 +209,7 @@ class Sentry(Callback):
         self.best.after_validate(learner)
 
     def back(self, learner, row):
-        """Once: the message, the old weights, the stop
-
-        Parameters
-        ----------
-        learner
-        row
-        """
+        "Once: the message, the old weights, the stop"
         b = self.best
         self.caught = (
             f"catastrophic overfitting at step {learner.done} of {learner.total}: robust accuracy {b.value:.3f}"  # noqa: E501

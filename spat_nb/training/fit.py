@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from spat_nb.core.protocols import AttackFunction, ObjectiveFunction
 
 from ..measure.metering import Meter
 from .callbacks import Best, Progress, Validate
@@ -35,7 +38,7 @@ class Passes(Callback):
     ):
         self.counts = counts
         self.meter = Meter()
-        self.hook = None
+        self.hook: RemovableHandle | None = None
         self.before = 0.0  # seconds of the parts before a kill
         self.start = time.monotonic()
 
@@ -91,8 +94,9 @@ def looks_by_itself(
 def fit(
     model: nn.Module,  # pixels to logits; trained in place, on the device of the data
     train,  # `Batches`, or what else has `n`, `len` and `epoch(e, start)`
-    objective: Callable,  # (model, x, y, attack) -> loss (); one that is a Callback listens too
-    attack: Callable | None = None,  # of the training: (model, x, y) -> x_adv
+    objective: ObjectiveFunction
+    | Callback,  # (model, x, y, attack) -> loss (); one that is a Callback listens too
+    attack: AttackFunction | None = None,  # of the training: (model, x, y) -> x_adv
     epochs: int = 10,  # passes over `train`
     lr: float = 0.1,  # highest learning rate, > 0
     validate: Validate | None = None,  # looks at held-out images; left out where a listener does
@@ -126,7 +130,7 @@ def fit(
         )
     chosen = Best(best) if best else None
     passes = Passes(counts=not compile)
-    listeners = []
+    listeners: list[Callback] = []
     if validate is not None and not looks_by_itself(callbacks):
         listeners.append(validate)
     if chosen is not None:

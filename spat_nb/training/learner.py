@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.evalmode import device_of
 from ..core.precision import fast
+from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.rng import seed_everything
 from ..core.settings import settings
 from ..core.threads import fitting_threads
@@ -54,7 +56,7 @@ def one_cycle(
 
 # %% ../../nbs/22_learner.ipynb #2020c096
 # listeners of every Learner of this process, called before its own: the clock of a study's budget
-EVERYWHERE = []
+EVERYWHERE: list[Callback] = []
 
 
 class Callback:
@@ -102,7 +104,7 @@ class Callback:
 
 # %% ../../nbs/22_learner.ipynb #ba72ef30
 class Learner:
-    """Minimise `objective(model, x, y, attack)` over `train`
+    """Minimise `objective(model, x, y, attack)` over `train`.
 
     Parameters
     ----------
@@ -110,9 +112,9 @@ class Learner:
         pixels to logits; trained in place, on the device of the data
     train
         `Batches`, or what else has `n`, `len` and `epoch(e, start)`
-    objective : Callable
+    objective : ObjectiveFunction
         (model, x, y, attack) -> loss (); `pgd_at`, say
-    attack : Callable
+    attack : AttackFunction | None
         the inner maximisation (default: None)
     epochs : int
         passes over `train` (default: 10)
@@ -124,7 +126,7 @@ class Learner:
         share of the run done -> factor of `lr` (default: one_cycle)
     callbacks
         listeners (default: ())
-    precision : str
+    precision : str | None
         how the network runs, one of `PRECISIONS`; default: the reader's setting
     compile : bool
         torch.compile the network (pays on GPUs) (default: False)
@@ -132,21 +134,37 @@ class Learner:
         of all randomness that has no generator of its own (default: 0)
     devices
         `devices.many()`: this process is one of many; None: the only one (default: None)
+
+    Raises
+    ------
+    TypeError
+        where the model is no nn.Module or the epochs of `train` cannot be repeated
+    ValueError
+        where epochs or lr is out of range
+
+    Examples
+    --------
+    >>> from spat_nb import Learner, SmallCNN, get_data, standard
+    >>> data = get_data("digits", n=256, device="cpu")
+    >>> learner = Learner(SmallCNN(channels=1), data.train, standard, epochs=1)
+    >>> _ = learner.fit()
+    >>> learner.done
+    2
     """
 
     def __init__(
         self,
         model: nn.Module,  # pixels to logits; trained in place, on the device of the data
         train,  # `Batches`, or what else has `n`, `len` and `epoch(e, start)`
-        objective: Callable,  # (model, x, y, attack) -> loss (); `pgd_at`, say
-        attack: Callable = None,  # the inner maximisation
+        objective: ObjectiveFunction,  # (model, x, y, attack) -> loss (); `pgd_at`, say
+        attack: AttackFunction | None = None,  # the inner maximisation
         epochs: int = 10,  # passes over `train`
         lr: float = 0.1,  # highest learning rate
         opt: Callable = sgd,  # (parameters, lr) -> optimiser
         schedule: Callable = one_cycle,  # share of the run done -> factor of `lr`
         callbacks=(),  # listeners
         # how the network runs, one of `PRECISIONS`; default: the reader's setting
-        precision: str = None,
+        precision: str | None = None,
         compile: bool = False,  # torch.compile the network (pays on GPUs)
         seed: int = 0,  # of all randomness that has no generator of its own
         devices=None,  # `devices.many()`: this process is one of many; None: the only one
@@ -172,7 +190,9 @@ class Learner:
         self.precision = precision or settings().precision
         self.net, self.opt = fast(model, self.precision, compile), opt(model.parameters(), lr=lr)
         self.epoch = self.batch = 0  # the batch that comes next
-        self.stop, self.history, self.losses = False, [], []
+        self.stop = False
+        self.history: list[dict] = []
+        self.losses: list[Tensor] = []
         self.devices = devices
         if devices:
             devices.join(self)
@@ -235,17 +255,13 @@ class Learner:
         self("after_epoch")
 
     def step(self, x, y):
-        """One optimiser step
-
-        Parameters
-        ----------
-        x
-        y
-        """
+        "One optimiser step"
         for g in self.opt.param_groups:
             g["lr"] = self.lr * self.schedule(self.done / self.total)
         self.model.train()
-        loss = self.objective(self.net, x, y, self.attack)
+        # it may be None: then the objective asks for none
+        attack = cast(AttackFunction, self.attack)
+        loss = self.objective(self.net, x, y, attack)
         self.opt.zero_grad()
         if self.devices:
             loss = self.devices.backward(self.model, loss)
@@ -256,31 +272,22 @@ class Learner:
 
     @property
     def total(self):
-        return self.epochs * len(self.train)  # steps of the whole run
+        "Steps of the whole run"
+        return self.epochs * len(self.train)
 
     @property
     def done(self):
-        return self.epoch * len(self.train) + self.batch  # steps done
+        "Steps done"
+        return self.epoch * len(self.train) + self.batch
 
     def evaluate(self, data, **attacks):
-        """A `Record` of the network as it stands
-
-        Parameters
-        ----------
-        data
-        **attacks
-        """
+        "A `Record` of the network as it stands"
         return (self.devices.evaluate if self.devices else evaluate)(
             self.model, data, self.precision, progress=False, **attacks
         )
 
     def log(self, **row):
-        """Add a row to the history: mean loss since the last one, and `row`
-
-        Parameters
-        ----------
-        **row
-        """
+        "Add a row to the history: mean loss since the last one, and `row`"
         v = self.check()
         self.history.append(
             dict(

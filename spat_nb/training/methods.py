@@ -31,10 +31,10 @@ class Method:
     fields: dict = field(default_factory=dict)  # fields of a Recipe, or short words, as specs
     target: str = ""  # what the training attack moves away from
     inner: str = ""  # loss that it climbs
-    start: str = ""
-    step: str = ""
+    start: str = ""  # of the training attack
+    step: str = ""  # of the training attack
     outer: str = ""  # what the weights descend
-    net: str = ""
+    net: str = ""  # what is changed in the network
 
 
 NEAR = "gaussian(sigma=0.001)"
@@ -136,9 +136,9 @@ METHODS = {
 
 
 def changed(
-    recipe: Recipe,
+    recipe: Recipe,  # that stays as it is
     **changes,  # fields of a Recipe, or short words: see `SHORT`
-) -> Recipe:
+) -> Recipe:  # a new one
     "The recipe with these changes. ValueError or TypeError in one sentence where one does not fit"
     names = [f.name for f in fields(Recipe)]
     if odd := {*changes} - {*names, *SHORT}:
@@ -173,6 +173,28 @@ def method(
     """The recipe of a method: method('trades', data='cifar10', eps='8/255', width=16)
 
     ValueError for an unknown one
+
+    Parameters
+    ----------
+    name : str
+        a row of `METHODS`
+    **changes
+        `data`, and whatever else shall differ, as in `changed`; these win over the row
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    ValueError
+        for an unknown one
+
+    Examples
+    --------
+    >>> from spat_nb import method
+    >>> method("trades", data="cifar10").attack
+    'pgd(steps=5, start=gaussian())'
     """
     if name not in METHODS:
         raise ValueError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")

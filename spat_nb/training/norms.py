@@ -6,8 +6,10 @@
 # Batch norms that share their sums
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 # %% auto #0
@@ -32,6 +34,12 @@ class SharedNorm(_BatchNorm):
     """Batch norm that takes mean and variance over the shares of all processes: two sums more for
     each layer and pass in train mode
     """
+
+    if TYPE_CHECKING:  # `share_norms` takes no norms without them
+        running_mean: Tensor
+        running_var: Tensor
+        num_batches_tracked: Tensor
+        momentum: float
 
     def _get_name(self):
         return "BatchNorm2d"
@@ -94,5 +102,6 @@ def share_norms(
                 f"{m} cannot be shared; give it affine=True, track_running_stats=True and a"
                 " momentum."
             )
-        m.__class__ = SharedNorm
+        # it has the same parts, and another forward
+        m.__class__ = SharedNorm  # type: ignore[assignment]
     return model

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..attacks.losses import ce, hard_labels, kl
 from ..core.evalmode import eval_mode
+from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.tensors import logits
 
 # %% auto #0
@@ -21,25 +22,25 @@ __all__ = ['standard', 'pgd_at', 'probs', 'trades', 'alp', 'boosted', 'mart']
 
 # %% ../../nbs/23_objectives.ipynb #1b6314c7
 def standard(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable = None,  # not used
-    loss: Callable = ce,  # outer loss (z, y) -> (b,)
+    attack: AttackFunction | None = None,  # not used
+    loss: LossFunction = ce,  # outer loss (z, y) -> (b,)
 ) -> Tensor:  # ()
     """Mean loss on clean images
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction | None
         not used (default: None)
-    loss : Callable
+    loss : LossFunction
         outer loss (z, y) -> (b,) (default: ce)
 
     Returns
@@ -51,25 +52,25 @@ def standard(
 
 # %% ../../nbs/23_objectives.ipynb #ccbbf65d
 def pgd_at(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # the inner maximisation: `pgd(Linf(8/255))`, say
-    loss: Callable = ce,  # outer loss (z, y) -> (b,); the inner one is the attack's
+    attack: AttackFunction,  # the inner maximisation: `pgd(Linf(8/255))`, say
+    loss: LossFunction = ce,  # outer loss (z, y) -> (b,); the inner one is the attack's
 ) -> Tensor:  # ()
     """Adversarial training: mean loss on attacked images (Madry et al. 2018)
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         the inner maximisation: `pgd(Linf(8/255))`, say
-    loss : Callable
+    loss : LossFunction
         outer loss (z, y) -> (b,); the inner one is the attack's (default: ce)
 
     Returns
@@ -82,14 +83,14 @@ def pgd_at(
 # %% ../../nbs/23_objectives.ipynb #0a4f702d
 @torch.no_grad()
 def probs(
-    model: Callable,  # pixels to logits
+    model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
 ) -> Tensor:  # (b,c)
     """The model's own answer p(x) in eval mode, as a target
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
@@ -104,30 +105,30 @@ def probs(
 
 # %% ../../nbs/23_objectives.ipynb #3e05d435
 def trades(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
     # climbs cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
-    attack: Callable,
+    attack: AttackFunction,
     beta: float = 6.0,  # >= 0, weight of steadiness
-    loss: Callable = ce,  # outer loss on the clean image, (z, y) -> (b,)
+    loss: LossFunction = ce,  # outer loss on the clean image, (z, y) -> (b,)
     target: Callable = probs,  # (model, x) -> (b,c) what the attack climbs away from
 ) -> Tensor:  # ()
     """CE(x) + beta KL(p(x) || p(x_adv)) (Zhang et al. 2019)
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         climbs cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
     beta : float
         >= 0, weight of steadiness (default: 6.0)
-    loss : Callable
+    loss : LossFunction
         outer loss on the clean image, (z, y) -> (b,) (default: ce)
     target : Callable
         (model, x) -> (b,c) what the attack climbs away from (default: probs)
@@ -136,6 +137,14 @@ def trades(
     -------
     Tensor
         ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spat_nb import Linf, SmallCNN, pgd, trades
+    >>> model, x, y = SmallCNN(channels=3), torch.rand(4, 3, 32, 32), torch.tensor([3, 5, 0, 1])
+    >>> loss = trades(model, x, y, pgd(Linf(8 / 255), steps=2))
+    >>> loss.backward()
     """
     x_adv = attack(model, x, target(model, x))
     z, z_adv = logits(model, x), logits(model, x_adv)
@@ -143,29 +152,29 @@ def trades(
 
 # %% ../../nbs/23_objectives.ipynb #8af05e2b
 def alp(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # the inner maximisation: `pgd(Linf(8/255))`, say
+    attack: AttackFunction,  # the inner maximisation: `pgd(Linf(8/255))`, say
     beta: float = 0.5,  # >= 0, weight of the pairing
-    loss: Callable = ce,  # outer loss (z, y) -> (b,)
+    loss: LossFunction = ce,  # outer loss (z, y) -> (b,)
 ) -> Tensor:  # ()
     """L(x)/2 + L(x_adv)/2 + beta mean (z-z_adv)^2: adversarial logit pairing, as in the official
     code of hypersphere embedding
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         the inner maximisation: `pgd(Linf(8/255))`, say
     beta : float
         >= 0, weight of the pairing (default: 0.5)
-    loss : Callable
+    loss : LossFunction
         outer loss (z, y) -> (b,) (default: ce)
 
     Returns
@@ -181,7 +190,7 @@ def alp(
 def boosted(
     z: Tensor,  # (b,c) logits
     y: Tensor,  # (b,) labels
-    loss: Callable = ce,  # what is boosted, (z, y) -> (b,)
+    loss: LossFunction = ce,  # what is boosted, (z, y) -> (b,)
 ) -> Tensor:  # (b,)
     """MART's boosted cross-entropy: loss - log(1.0001 - max_{k!=y} p_k) (`YisenWang/MART`)
 
@@ -191,7 +200,7 @@ def boosted(
         (b,c) logits
     y : Tensor
         (b,) labels
-    loss : Callable
+    loss : LossFunction
         what is boosted, (z, y) -> (b,) (default: ce)
 
     Returns
@@ -204,29 +213,29 @@ def boosted(
 
 
 def mart(
-    model: Callable,  # pixels to logits, in train mode
+    model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # climbs plain cross-entropy: `pgd(ball, start=gaussian(.001))`
+    attack: AttackFunction,  # climbs plain cross-entropy: `pgd(ball, start=gaussian(.001))`
     beta: float = 5.0,  # >= 0, weight of steadiness
-    loss: Callable = boosted,  # outer loss on the attacked image, (z, y) -> (b,)
+    loss: LossFunction = boosted,  # outer loss on the attacked image, (z, y) -> (b,)
 ) -> Tensor:  # ()
     """Boosted CE(x_adv) + beta (1-p_y(x)) KL(p(x) || p(x_adv)), as in the official code
     `YisenWang/MART`.
 
     Parameters
     ----------
-    model : Callable
+    model : ModelFunction
         pixels to logits, in train mode
     x : Tensor
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         climbs plain cross-entropy: `pgd(ball, start=gaussian(.001))`
     beta : float
         >= 0, weight of steadiness (default: 5.0)
-    loss : Callable
+    loss : LossFunction
         outer loss on the attacked image, (z, y) -> (b,) (default: boosted)
 
     Returns

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, cast
 
 from ..attacks.balls import Ball
 from ..core import spec
@@ -70,8 +71,65 @@ class Recipe:
     """Everything that a run depends on. What is None is what the data set is usually trained with.
 
     A slot (model, ball, objective, attack, optimiser, schedule, callbacks) takes a spec,
-    'pgd(steps=5)', or the function, class or partial itself, and keeps the spec. ValueError or
-    TypeError in one sentence for what does not fit
+    'pgd(steps=5)', or the function, class or partial itself, and keeps the spec.
+
+    Parameters
+    ----------
+    data : str
+        data set, as in `get_data` (default: "digits")
+    model : str | None
+        a network: classes, channels and size are filled in from the data (default: None)
+    ball : str | None
+        threat model (default: None)
+    objective : str
+        what a step minimises (default: "pgd_at")
+    attack : str
+        of the training; the ball is filled in (default: "pgd(steps=5)")
+    epochs : int | None
+        passes over the training images, replays counted (default: None)
+    lr : float | None
+        highest learning rate (default: None)
+    batch : int | None
+        images in a step (default: None)
+    replays : int
+        times that each batch is shown in a row (Free-AT) (default: 1)
+    n : int | None
+        train on so many images, balanced by class; None: all (default: None)
+    valid : int | None
+        held-out images; None: as many as are usual for the data set (default: None)
+    n_test : int | None
+        judge on so many test images; None: all (default: None)
+    root : str | None
+        folder of the data; None: the reader's setting (default: None)
+    size : int
+        of an image folder: height and width in pixels (default: 224)
+    augment : str | None
+        'usual' for the data, None, or a spec: crop_flip(4) (default: "usual")
+    best : str
+        weights that are kept: of the best look, or 'last'; see `BEST` (default: "robust")
+    look : float | None
+        epochs between two looks at them; None: 1, of a few epochs 0.5 (default: None)
+    optimiser : str
+        (parameters, lr) -> optimiser (default: "sgd")
+    schedule : str
+        share of the run done -> factor of lr (default: "one_cycle")
+    callbacks : tuple | list | str
+        specs of more listeners: ('EMA(decay=0.999)',) (default: ())
+    seed : int
+        of weights, order, augmentation and random starts (default: 0)
+    precision : str
+        of the network in training; see `PRECISIONS` (default: "float32")
+
+    Raises
+    ------
+    ValueError
+        or TypeError in one sentence for what does not fit
+
+    Examples
+    --------
+    >>> from spat_nb import Recipe
+    >>> Recipe(data="digits", objective="trades(beta=6)").ball
+    'Linf(0.15)'
     """
 
     data: str = "digits"  # data set, as in `get_data`
@@ -93,7 +151,7 @@ class Recipe:
     look: float | None = None  # epochs between two looks at them; None: 1, of a few epochs 0.5
     optimiser: str = "sgd"  # (parameters, lr) -> optimiser
     schedule: str = "one_cycle"  # share of the run done -> factor of lr
-    callbacks: tuple = ()  # specs of more listeners: ('EMA(decay=0.999)',)
+    callbacks: tuple | list | str = ()  # specs of more listeners: ('EMA(decay=0.999)',)
     seed: int = 0  # of weights, order, augmentation and random starts
     precision: str = "float32"  # of the network in training; see `PRECISIONS`
 
@@ -113,7 +171,7 @@ class Recipe:
         "Slots as specs in their one way of writing"
         for name in SLOTS:
             self._set(name, _as_spec(name, getattr(self, name)))
-        listed = self.callbacks
+        listed: Any = self.callbacks
         if isinstance(listed, str):
             listed = split_specs(listed)
         if not isinstance(listed, (tuple, list)):
@@ -143,10 +201,17 @@ class Recipe:
 
     def _usual_look(self):
         "Epochs between two looks where nobody says it"
-        return 1.0 if self.epochs > 3 or self.data == "digits" else 0.5
+        epochs = cast(int, self.epochs)  # set above
+        return 1.0 if epochs > 3 or self.data == "digits" else 0.5
 
     def check(self):
-        "What numbers alone do not say. ValueError or TypeError in one sentence"
+        """What numbers alone do not say.
+
+        Raises
+        ------
+        ValueError or TypeError
+            in one sentence
+        """
         if not isinstance(self.data, str) or not self.data:
             raise TypeError(
                 f"data is {self.data!r}; give the name of a data set, 'digits', or an .npz file."
@@ -216,7 +281,24 @@ class Recipe:
         values: dict,  # what `as_dict` gave
         outside: bool = False,  # may slots name what is not ours? Only where a person typed them
     ) -> Recipe:
-        "ValueError where a field is unknown, or names what a file may not name"
+        """ValueError where a field is unknown, or names what a file may not name
+
+        Parameters
+        ----------
+        values : dict
+            what `as_dict` gave
+        outside : bool
+            may slots name what is not ours? Only where a person typed them (default: False)
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        ValueError
+            where a field is unknown, or names what a file may not name
+        """
         if not isinstance(values, dict):
             raise TypeError(f"a recipe is a {type(values).__name__}; give a dict of its fields.")
         known = {f.name for f in fields(cls)}
@@ -238,7 +320,24 @@ class Recipe:
         text: str,  # what `text` gave
         outside: bool = False,  # as in `from_dict`
     ) -> Recipe:
-        "ValueError where it is no recipe"
+        """ValueError where it is no recipe
+
+        Parameters
+        ----------
+        text : str
+            what `text` gave
+        outside : bool
+            as in `from_dict` (default: False)
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        ValueError
+            where it is no recipe
+        """
         call = parse(text)
         if not isinstance(call, Call) or call.what.name != "Recipe" or call.args:
             raise ValueError(f"{text[:80]!r} is no recipe; write Recipe(data='digits', ...).")

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -51,7 +51,7 @@ ELSE = "give another out, or resume=False to train anew in it"
 class Run:
     "A training that is done: the network that validation chose, and how it came about"
 
-    recipe: Recipe
+    recipe: Recipe  # that was trained
     model: nn.Module  # in eval mode
     history: list = field(default_factory=list)  # a row for each look at validation images
     best: int | None = None  # step at which the chosen weights stood
@@ -199,7 +199,9 @@ def write(
     devices=None,  # of one process in many
 ):
     "Weights, then result.json, which says that the run is finished; the checkpoint goes"
-    about = write_weights(run.model, run.folder / "weights.safetensors", told, run.opened.train)
+    train = cast(Data, run.opened).train
+    folder = cast(Path, run.folder)
+    about = write_weights(run.model, folder / "weights.safetensors", told, train)
     where = next((p.device for p in run.model.parameters()), None)
     result = {
         "kind": "run",
@@ -215,9 +217,9 @@ def write(
         "passes": run.passes,
         "history": run.history,
     }
-    with write_aside(run.folder / "result.json") as part:
+    with write_aside(folder / "result.json") as part:
         part.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def weights_info(
@@ -249,7 +251,27 @@ def open_run(
 ) -> Run:
     """Read a finished run
 
-    FileNotFoundError where there is none, ValueError where it names what a file may not name
+    FileNotFoundError where there is none.
+
+    Parameters
+    ----------
+    path
+        folder of a run, or its weights file, which may stand alone
+    device
+        where the network goes; default: the CPU
+    recipe : Recipe | None
+        as it was typed; needed where it names what is not ours (default: None)
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    FileNotFoundError
+        where there is none
+    ValueError
+        where it names what a file may not name
     """
     file = _weights_of(path)
     info = weights_info(file)

@@ -57,10 +57,8 @@ def _is_own(key):
 
 
 def identity(
-    recipe: Recipe,
-) -> (
-    dict
-):  # recipe: specs; code: slot -> hash of the source of what is not ours, where there is any
+    recipe: Recipe,  # of the run
+) -> dict:  # recipe: specs; code: slot -> hash of source that is not ours
     """What names a run: two runs are the same where this is equal
 
     ValueError where a slot holds a lambda
@@ -74,10 +72,10 @@ def identity(
 
 
 def run_name(
-    recipe: Recipe,
+    recipe: Recipe,  # of the run
 ) -> str:  # 'digits-pgd_at-SmallCNN-s0-1a2b3c'
     "A name for the folder of a run: what a person looks for, and a few letters of its identity"
     data = Path(recipe.data).stem if recipe.data.lower().endswith(".npz") else recipe.data
-    told = [data, name_of(recipe.objective), name_of(recipe.model), f"s{recipe.seed}"]
+    told = [data, name_of(recipe.objective), name_of(str(recipe.model)), f"s{recipe.seed}"]
     mark = hashlib.sha1(json.dumps(identity(recipe), sort_keys=True).encode()).hexdigest()[:6]
     return re.sub("[^A-Za-z0-9_.+=-]+", "_", "-".join([*told, mark]))

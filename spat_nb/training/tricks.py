@@ -8,7 +8,6 @@ Docs: https://spat-nb.github.io/spat_nb/tricks.html.md"""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from ..attacks.balls import L2
 from ..attacks.losses import ce
 from ..core.evalmode import attack_mode, eval_mode
 from ..core.modes import as_it_is
+from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.tensors import logits
 from .learner import Callback
 
@@ -111,7 +111,7 @@ class awp:
 
     Parameters
     ----------
-    objective : Callable
+    objective : ObjectiveFunction
         (model, x, y, attack) -> loss
     gamma : float
         radius, as a share of each layer's norm; official: .01 for PGD-AT, .005 for TRADES (default:
@@ -123,7 +123,7 @@ class awp:
         where gamma < 0
     """
 
-    objective: Callable  # (model, x, y, attack) -> loss
+    objective: ObjectiveFunction  # (model, x, y, attack) -> loss
     # radius, as a share of each layer's norm; official: .01 for PGD-AT, .005 for TRADES
     gamma: float = 0.01
 
@@ -179,7 +179,7 @@ class EMA(Callback):
     ----------
     decay : float
         d, share of the old average; the n-th step takes min(d, (1+n)/(10+n)) (default: 0.999)
-    look : Callback
+    look : Callback | None
         a `Validate`, to be asked while the average stands in the network; leave it out of the
         Learner's list (default: None)
 
@@ -195,19 +195,17 @@ class EMA(Callback):
         decay: float = 0.999,
         # a `Validate`, to be asked while the average stands in the network; leave it out of the
         # Learner's list
-        look: Callback = None,
+        look: Callback | None = None,
     ):
         if not 0 <= decay < 1:
             raise ValueError(
                 f"decay is {decay}; it is the share of the old average, in [0,1), .999 say."
             )
-        self.decay, self.look, self.n, self.weights, self.attack = (
-            decay,
-            look,
-            0,
-            None,
-            getattr(look, "attack", None),
-        )
+        self.decay = decay
+        self.look = look
+        self.n = 0
+        self.weights: dict | None = None
+        self.attack = getattr(look, "attack", None)
 
     def after_step(self, learner):
         self.n += 1
@@ -216,21 +214,14 @@ class EMA(Callback):
         def mix(a, b):
             return a.to(b.device).lerp(b, 1 - d) if b.is_floating_point() else b.clone()
 
-        self.weights = (
-            {k: mix(self.weights[k], t) for k, t in new.items()}
-            if self.weights
-            else {k: t.clone() for k, t in new.items()}
-        )
+        old = self.weights
+        self.weights = {k: mix(old[k], t) if old else t.clone() for k, t in new.items()}
         if self.look:
             with swapped(learner.model, self.weights):
                 self.look.after_step(learner)
 
     def restore(self, model):
         """Put the average into `model`.
-
-        Parameters
-        ----------
-        model
 
         Raises
         ------
@@ -255,24 +246,26 @@ class in_train:
 
     Parameters
     ----------
-    attack : Callable
+    attack : AttackFunction
         any attack
     keep : bool
         leave the updates of the attack's passes in the running statistics, as some published code
         does (default: False)
     """
 
-    attack: Callable  # any attack
+    attack: AttackFunction  # any attack
     # leave the updates of the attack's passes in the running statistics, as some published code
     # does
     keep: bool = False
 
     @property
     def ball(self):
-        return self.attack.ball
+        "The ball of its attack"
+        return self.attack.ball  # type: ignore[attr-defined]  # where the attack has one
 
     @property
     def generator(self):
+        "The random stream of its attack; None: torch's own"
         return getattr(self.attack, "generator", None)
 
     def __call__(self, model, x, y):
@@ -287,14 +280,13 @@ def flatness(
     model: nn.Module,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: Callable,  # run anew on each moved network
+    attack: AttackFunction,  # run anew on each moved network
     xi: float = 0.5,  # radius, as a share of each layer's norm
     draws: int = 10,  # of nu
-    generator: torch.Generator = None,  # of nu; default: torch's own
+    generator: torch.Generator | None = None,  # of nu; default: torch's own
 ) -> float:
-    """Average flatness of the robust loss (Stutz et al.
-
-    2021); 0 is flat, up is sharp. The model is left as it was
+    """Average flatness of the robust loss (Stutz et al. 2021); 0 is flat, up is sharp. The
+    model is left as it was
 
     Parameters
     ----------
@@ -304,13 +296,13 @@ def flatness(
         (b,ch,h,w) pixels in [0,1]
     y : Tensor
         (b,) labels
-    attack : Callable
+    attack : AttackFunction
         run anew on each moved network
     xi : float
         radius, as a share of each layer's norm (default: 0.5)
     draws : int
         of nu (default: 10)
-    generator : torch.Generator
+    generator : torch.Generator | None
         of nu; default: torch's own
 
     Returns

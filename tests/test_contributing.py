@@ -1,0 +1,80 @@
+"""CONTRIBUTING.md: what it shows an outsider runs as it stands, and what it names is there"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+TEXT = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
+FILES = {m[1]: b for b in BLOCKS if (m := re.match(r"# (\w+\.py)\n", b))}
+SCRIPTS = [b for b in BLOCKS if b not in FILES.values()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder outside of the package, with the files that the text shows"""
+    path = tmp_path_factory.mktemp("outside")
+    for name, code in FILES.items():
+        (path / name).write_text(code, encoding="utf-8")
+    return path
+
+
+def run(folder, code):
+    """What a new process prints that runs `code` there"""
+    env = os.environ | {"PYTHONPATH": str(TOP), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    r = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return r.stdout
+
+
+def test_there_is_code_for_each():
+    assert {"corners.py", "squeezed.py", "study_squeezed.py"} == set(FILES)
+    assert len(SCRIPTS) == 3
+
+
+def test_an_attack(folder):
+    said = run(folder, SCRIPTS[0])
+    assert re.search(r"^corners +100 +0\.\d", said, re.M), said
+
+
+def test_an_objective_a_head_and_an_activation(folder):
+    said = run(folder, SCRIPTS[1])
+    assert "robust" in said
+    assert (folder / "runs/squeezed/weights.safetensors").is_file()
+
+
+def test_an_edited_objective_is_another_run(folder):
+    path = folder / "squeezed.py"
+    text = path.read_text()
+    path.write_text(text.replace("z.square()", "z.abs()"))
+    try:
+        with pytest.raises(AssertionError, match="objective"):
+            run(folder, SCRIPTS[1])
+    finally:
+        path.write_text(text)
+
+
+def test_a_data_set(folder):
+    assert "n=100, shape=(1, 8, 8), c=2" in run(folder, SCRIPTS[2])
+
+
+def test_a_study(folder):
+    code = "from study_squeezed import study; print(study.name, *study.arms, sep=' | ')"
+    assert run(folder, code) == "squeezed | PGD-AT | squeezed\n"
+
+
+def test_what_it_names_is_there():
+    floors = re.findall(r"^\| `(\w+)` \|", TEXT, re.M)
+    assert all((TOP / "spat_nb" / f).is_dir() for f in floors) and len(floors) == 11
+    named = re.findall(r"`((?:nbs|spat_nb|tests|tools|docs)/[\w./]+\.\w+)`", TEXT)
+    assert len(named) > 10
+    missing = [n for n in named if not re.search("NAME|NN_", n) and not (TOP / n).exists()]
+    assert not missing
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (TOP / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`make ([a-z-]+)`", TEXT)) <= targets
