@@ -63,6 +63,7 @@ class Work:
 
     @property
     def is_first(self) -> bool:
+        "Is this the process that speaks and writes?"
         return self.devices is None or self.devices.first
 
     def say(self, *words):
@@ -71,6 +72,7 @@ class Work:
             print(*words, flush=True)
 
     def wait(self):
+        "Until all processes are here"
         if self.devices:
             self.devices.wait()
 
