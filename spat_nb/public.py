@@ -68,7 +68,8 @@ FLOORS = {
         "spat_nb.training.devices": "many!",
         "spat_nb.training.recipe": "Recipe!",
         "spat_nb.training.methods": "method!",
-        "spat_nb.training.run": "train! open_run!",
+        "spat_nb.training.run": "train!",
+        "spat_nb.training.rundir": "open_run!",
     },
     "classwise": {
         "spat_nb.classwise.diagnosis": "diagnose! Diagnosis!",
