@@ -112,6 +112,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_done(mine):
     assert sum(j.done() for j in runner.jobs(finding.find_study(mine), "laptop")) == 2
 
 
+@pytest.mark.slow
 def test_dask_with_a_worker_that_is_killed(mine, tmp_path):
     "A run that was begun there goes on from its checkpoint on the other"
     from distributed import Client, LocalCluster

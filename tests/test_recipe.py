@@ -277,6 +277,7 @@ PASSES = {  # (forward, backward) for each image, with one step of attack
     "alp": (3, 3),
     "free": (1, 1),
     "fast": (2, 2),
+    "n_fgsm": (2, 2),
     "awp": (3, 3),
     "ema": (2, 2),
     "spat": (2, 2),

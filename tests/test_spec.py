@@ -713,7 +713,7 @@ def test_modules_that_were_typed():
     assert make("collections:OrderedDict", outside=True) is collections.OrderedDict
     assert text(collections.OrderedDict) == "collections:OrderedDict"
     assert outsiders(collections.OrderedDict) == [collections.OrderedDict]
-    assert text(make("spat_nb.losses:ce", outside=True)) == "ce"
+    assert text(make("spat_nb.attacks.losses:ce", outside=True)) == "ce"
     refused("no_such_module:f", "cannot be imported .* no_such_module.py:name", outside=True)
     refused("collections:OrderedDct", "did you mean 'OrderedDict'", outside=True)
     assert make("{'a': 1, True:ce}", outside=True)[True] is public.resolve("ce")

@@ -81,9 +81,9 @@ def alone_in(folder):
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        lock = None
+        yield False
+        return
     try:
-        yield lock is not None
+        yield True
     finally:
-        if lock:
-            lock.release()
+        lock.release()

@@ -185,7 +185,9 @@ class Job:
 
     @property
     def compiled(self):
-        return self.size.compile and self.device.type == "cuda" and bool(compiler(self.device))
+        if self.device is None or self.device.type != "cuda":
+            return False
+        return self.size.compile and bool(compiler(self.device))
 
     @property
     def how(self):

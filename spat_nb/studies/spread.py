@@ -144,11 +144,11 @@ def executor_on(
     "The executor that is asked for. ValueError for another word or a missing package"
     if executor is not None:
         yield executor
-    elif on.startswith("dask://"):
+    elif on and on.startswith("dask://"):
         with _dask(f"tcp://{on.removeprefix('dask://')}") as client:
             yield client.get_executor(pure=False)
     else:
-        yield _slurm(on)
+        yield _slurm(on or "")
 
 
 def _needs(package, on):
