@@ -291,8 +291,8 @@ def api(site, link=sphinx_link, make_card=sphinx_card):
         for called, room, name, obj in names:
             told = first(obj) if has_card(obj) or inspect.ismodule(obj) else ""
             to = f"({link(name, room, shown.get(room))})" if has_card(obj) else ""
-            body.append((f"[`{called}`]{to}" if to else f"`{called}`", told, f"`{room}`"))
-        yield f"## {floor}\n\n" + table(("name", "meaning", "room"), body)
+            body.append((f"[`{called}`]{to}" if to else f"`{called}`", told))
+        yield f"## {floor}\n\n" + table(("name", "meaning"), body)
     for room, nb in shown.items():
         m = importlib.import_module(f"spat_nb.{room}")
         there = [(n, getattr(m, n)) for n in m.__all__ if n[0] != "_" and has_card(getattr(m, n))]
