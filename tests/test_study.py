@@ -523,7 +523,8 @@ def test_a_study_runs_where_there_is_no_unix(folder):
 
 def test_progress_is_kept_where_there_is_no_unix(tmp_path):
     code = (
-        WINDOWS + "from pathlib import Path\nfrom spat_nb.learn import exercise as P\nfor k in range(20):"
+        WINDOWS
+        + "from pathlib import Path\nfrom spat_nb.learn import exercise as P\nfor k in range(20):"
         " P._keep(f'{sys.argv[1]} {k}', True)"
     )
     env = {**os.environ, "SPAT_NB_PROGRESS": str(tmp_path / "progress.json")}
