@@ -18,7 +18,7 @@ from torch import Tensor
 from ..core.tensors import bview
 
 # %% auto #0
-__all__ = ['NoGradient', 'Broken', 'watched', 'finite', 'value_and_grad']
+__all__ = ['NoGradient', 'Broken', 'watched', 'finite', 'value_and_grad', 'clip']
 
 # %% ../../nbs/12_attack.ipynb #b3e8c087
 class NoGradient(ValueError):
@@ -141,3 +141,31 @@ def value_and_grad(
             " attack it without gradients."
         )
     return v.detach(), finite(g), *(a.detach() for a in aux)
+
+# %% ../../nbs/12_attack.ipynb #c11b0c1a
+def clip(
+    x: Tensor,  # any shape
+    lo: float = 0.0,  # lowest value
+    hi: float = 1.0,  # highest value
+) -> Tensor:  # the shape of `x`
+    """Clamp, with a gradient of one inside the bounds and on them, and of none outside
+
+    A pixel that is black or white can still move into the box. `Tensor.clamp` says so up to torch
+    2.14; from 2.15 on its gradient on a bound is zero.
+
+    Parameters
+    ----------
+    x : Tensor
+        any shape
+    lo : float
+        lowest value (default: 0.0)
+    hi : float
+        highest value (default: 1.0)
+
+    Returns
+    -------
+    Tensor
+        the shape of `x`
+    """
+    inside = (x >= lo) & (x <= hi)
+    return torch.where(inside, x, x.detach().clamp(lo, hi))

@@ -161,9 +161,8 @@ class Things:
                 told.append(f"{k}={short_text(x)}")
             else:
                 self.down(f".{k}", x)
-        for k, t in {**v._parameters, **v._buffers}.items():
-            if t is None:
-                continue
+        tensors = {k: t for k, t in {**v._parameters, **v._buffers}.items() if t is not None}
+        for k, t in tensors.items():
             if self.weights:
                 self.down(f".{k}", t)
             else:

@@ -185,13 +185,7 @@ class Walk(Things):
             **dict(zip(code.co_varnames[first:], f.__defaults__ or ())),
             **(f.__kwdefaults__ or {}),
         }
-        for k, c in zip(code.co_freevars, f.__closure__ or ()):
-            if k == "__class__":
-                continue
-            try:
-                self.push(k, f" of {label}", c.cell_contents, None if known else via)
-            except ValueError:
-                pass  # not filled yet
+        self.closed_over(f, label, None if known else via)
         for k, v in f.__dict__.items():
             self.push(k, f" of {label}", v, group if known else via)
         if not known or group and not self.ours:
@@ -199,6 +193,16 @@ class Walk(Things):
         for k, v in given.items():
             self.push(f"the default {k}", f" of {label}", v, group)
         self.asked(f, group)
+
+    def closed_over(self, f, label, group):
+        "What a function took along from where it was made"
+        for k, c in zip(f.__code__.co_freevars, f.__closure__ or ()):
+            if k == "__class__":
+                continue
+            try:
+                self.push(k, f" of {label}", c.cell_contents, group)
+            except ValueError:
+                pass  # not filled yet
 
     def asked(self, f, group):
         "The globals that a function reads"

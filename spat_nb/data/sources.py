@@ -197,6 +197,23 @@ def _arrays(path, dev, **kw):
     return [Batches(x.to(dev), y.to(dev), a.classes, **more) for x, y in a.parts.values()]
 
 # %% ../../nbs/02_data.ipynb #1383e72f
+def _three(parts, usual, valid, split):
+    "(train, held-out, test) of one, two or three parts"
+    if len(parts) == 1:
+        # digits and lone folders: always the same fifth
+        parts = parts[0].hold_out(-(-parts[0].n // 5))
+    train, test = parts[0], parts[-1]
+    if len(parts) == 3:
+        return train, parts[1] if valid is None else parts[1].subset(valid, seed=split), test
+    if valid is not None and valid >= train.n:
+        raise ValueError(
+            f"valid is {valid}, but there are {train.n} training images; choose between 0 and"
+            f" {train.n - 1}."
+        )
+    train, held = train.hold_out(min(usual, train.n // 5) if valid is None else valid, split)
+    return train, held, test
+
+
 def get_data(
     # 'digits', 'mnist', 'cifar10', 'cifar100', 'svhn', 'stl10', 'imagefolder', an .npz file, or the
     # NAME of NAME.npz in the folder of the data
@@ -309,18 +326,6 @@ def get_data(
             else [_open(name, folder, p, download) for p in ("train", "test")]
         )
         parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x, y, c in raw]
-    # digits and lone folders: always the same fifth
-    if len(parts) == 1:
-        parts = parts[0].hold_out(-(-parts[0].n // 5))
-    train, test = parts[0], parts[-1]
-    if len(parts) < 3 and valid is not None and valid >= train.n:
-        raise ValueError(
-            f"valid is {valid}, but there are {train.n} training images; choose between 0 and"
-            f" {train.n - 1}."
-        )
-    if len(parts) < 3:
-        train, held = train.hold_out(min(s.valid, train.n // 5) if valid is None else valid, split)
-    else:
-        held = parts[1] if valid is None else parts[1].subset(valid, seed=split)
+    train, held, test = _three(parts, s.valid, valid, split)
     train = train.with_(shuffle=True, augment=usual if augment is True else augment)
     return Data(train if n is None else train.subset(min(n, train.n)), held, test)

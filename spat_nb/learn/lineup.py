@@ -200,6 +200,37 @@ def _breach(fn, model, x, y, ball):
     return z.detach(), ""
 
 
+def _tried(fn, m, x, y, ball, where):
+    "(attacked images, None), or (None, (verdict, text)) where the attack breaks or keeps no rule"
+    try:
+        with borrowed(m, x.device, 0):
+            z, wrong = _breach(fn, m, x, y, ball)
+    except NotImplementedError:
+        z, wrong = None, ""
+    except Exception as e:
+        said = " ".join(str(e).split())[:200]
+        return None, ("error", f"on {where} it raises {type(e).__name__}: {said}")
+    if z is None:
+        return None, ("not attempted", f"it returns nothing yet (on {where}).")
+    if wrong:
+        return None, ("wrong", f"on {where} {wrong}.")
+    return z, None
+
+
+def _graded(hit, mine, clean, beat, ref, share, rival):
+    "(verdict, text) of an attack that kept the rules, beside the rival and the reference"
+    beaten = f"{rival} {beat:.4g}, " if rival else ""
+    score = f"fools {hit:.1%}; loss {mine:.4g} (clean {clean:.4g}, {beaten}reference {ref:.4g})"
+    if mine <= beat:
+        return "wrong", f"it does not beat {rival or 'the clean images'}: {score}."
+    if mine - clean < share * (ref - clean):
+        gained = (mine - clean) / (ref - clean)
+        return "wrong", (
+            f"it gains {gained:.1%} of what the reference gains, {share:.0%} is asked: {score}."
+        )
+    return "right", f"it {score}."
+
+
 def check_attack(
     # attack(model, x, y) -> x_adv; `ball` and `generator` are handed over where it has parameters
     # of these names
@@ -274,20 +305,9 @@ def check_attack(
         def worth(v):
             return (f(logits(m, v), y).mean()).item()
 
-        try:
-            with borrowed(m, x.device, 0):
-                z, wrong = _breach(fn, m, x, y, ball)
-        except NotImplementedError:
-            z, wrong = None, ""
-        except Exception as e:
-            return say(
-                "error",
-                f"on {where} it raises {type(e).__name__}: {' '.join(str(e).split())[:200]}",
-            )
-        if z is None:
-            return say("not attempted", f"it returns nothing yet (on {where}).")
-        if wrong:
-            return say("wrong", f"on {where} {wrong}.")
+        z, fault = _tried(fn, m, x, y, ball, where)
+        if fault:
+            return say(*fault)
         with torch.no_grad(), eval_mode(m):
             clean, mine = worth(x), worth(z)
             if gain is not None:
@@ -303,19 +323,4 @@ def check_attack(
             beat = worth(fast)
             ref = worth(ref)
             hit = (logits(m, z).argmax(1) != y).double().mean().item()
-    score = (
-        f"fools {hit:.1%}; loss {mine:.4g} (clean {clean:.4g},"
-        f" {'FGSM ' + format(beat, '.4g') + ', ' if reference is None else ''}reference {ref:.4g})"
-    )
-    if mine <= beat:
-        return say(
-            "wrong",
-            f"it does not beat {'FGSM' if reference is None else 'the clean images'}: {score}.",
-        )
-    if mine - clean < share * (ref - clean):
-        return say(
-            "wrong",
-            f"it gains {(mine - clean) / (ref - clean):.1%} of what the reference gains,"
-            f" {share:.0%} is asked: {score}.",
-        )
-    return say("right", f"it {score}.")
+    return say(*_graded(hit, mine, clean, beat, ref, share, "FGSM" if reference is None else ""))

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..attacks.ascent import uniform
 from ..attacks.attack import Attack, fgsm
 from ..attacks.balls import Ball
+from ..attacks.gradients import clip
 from ..attacks.losses import ce
 from ..core.protocols import LossFunction
 from ..core.tensors import logits
@@ -125,7 +126,8 @@ class Free(Callback):
         # a short last batch leaves the rest for later
         self.d = torch.cat([kept, torch.zeros_like(x)])[: max(len(x), len(kept))]
         self.leaf = self.d[: len(x)].clone().requires_grad_()
-        return self.loss(logits(model, (x + self.leaf).clamp(self.ball.lo, self.ball.hi)), y).mean()
+        shown = clip(x + self.leaf, self.ball.lo, self.ball.hi)
+        return self.loss(logits(model, shown), y).mean()
 
     def after_step(self, learner):
         g = cast(Tensor, self.leaf.grad)  # the step has just filled it
