@@ -5,6 +5,8 @@ pages, and what is private stays in its room
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,32 @@ KNOWN = dict.fromkeys(["attacks.attack", "papers.spat", "papers.spat_shared", "c
 )
 def test_the_rule_itself(source, module, n):
     assert len(list(faults(source, module, KNOWN))) == n
+
+
+LOADS = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+print(*[m for m in sys.modules if m.startswith("spat_nb.")])
+"""
+
+
+def loaded(module):
+    "Rooms that an import brings into a fresh process"
+    run = subprocess.run(
+        [sys.executable, "-c", LOADS, module], capture_output=True, text=True, check=True, cwd=TOP
+    )
+    return {m.removeprefix("spat_nb.") for m in run.stdout.split()}
+
+
+def test_training_brings_no_attack_beyond_the_engine():
+    engine = {"balls", "losses", "gradients", "ascent", "attack", "filling"}
+    for module in ("spat_nb.training.learner", "spat_nb.training.run"):
+        brought = loaded(module)
+        attacks = {m.split(".")[1] for m in brought if m.startswith("attacks.")}
+        assert "training.learner" in brought and attacks <= engine
+    assert not {m for m in loaded("spat_nb.training.learner") if m.startswith("measure")}
+
+
+def test_reading_results_brings_no_learner():
+    for module in ("spat_nb.studies.results", "spat_nb.studies.reading"):
+        assert not {m for m in loaded(module) if m.startswith("training")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -32,6 +33,8 @@ class Validate(Callback):
         gives the column 'robust'
     every : float
         epochs between two looks, > 0 (default: 1.0)
+    evaluate : Callable | None
+        (model, data, precision, progress=, robust=) -> Record; default: spat_nb.evaluate
 
     Raises
     ------
@@ -46,6 +49,8 @@ class Validate(Callback):
         data,  # `Batches` that are not trained on, and not the test set
         attack: AttackFunction,  # gives the column 'robust'
         every: float = 1.0,  # epochs between two looks, > 0
+        # (model, data, precision, progress=, robust=) -> Record; default: spat_nb.evaluate
+        evaluate: Callable | None = None,
     ):
         if not every > 0:
             raise ValueError(
@@ -58,7 +63,14 @@ class Validate(Callback):
                 f"data is a {type(data).__name__}, which is used up after one look; give Batches, a"
                 " list or a DataLoader."
             )
-        self.data, self.attack, self.every = data, attack, every
+        self.data, self.attack, self.every, self.evaluate = data, attack, every, evaluate
+
+    def record(self, learner):
+        "A `Record` of the network as it stands"
+        from spat_nb.measure.evaluate import evaluate
+
+        look = learner.devices.evaluate if learner.devices else self.evaluate or evaluate
+        return look(learner.model, self.data, learner.precision, progress=False, robust=self.attack)
 
     def after_step(self, learner):
         def looks(done):
@@ -66,7 +78,7 @@ class Validate(Callback):
 
         if looks(learner.done) == looks(learner.done - 1) and learner.done < learner.total:
             return
-        r = learner.evaluate(self.data, robust=self.attack)
+        r = self.record(learner)
         learner.log(clean=r.accuracy("clean"), robust=r.accuracy("robust"))
         learner("after_validate")
 

@@ -21,7 +21,6 @@ from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.rng import seed_everything
 from ..core.settings import settings
 from ..core.threads import fitting_threads
-from ..measure.evaluate import evaluate
 
 # %% auto #0
 __all__ = ['sgd', 'EVERYWHERE', 'one_cycle', 'Callback', 'Learner']
@@ -279,12 +278,6 @@ class Learner:
     def done(self):
         "Steps done"
         return self.epoch * len(self.train) + self.batch
-
-    def evaluate(self, data, **attacks):
-        "A `Record` of the network as it stands"
-        return (self.devices.evaluate if self.devices else evaluate)(
-            self.model, data, self.precision, progress=False, **attacks
-        )
 
     def log(self, **row):
         "Add a row to the history: mean loss since the last one, and `row`"
