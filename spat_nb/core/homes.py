@@ -19,7 +19,7 @@ import spat_nb
 from .source import all_codes
 
 # %% auto #0
-__all__ = ['place_of', 'home_of', 'names_read', 'is_generated', 'file_of', 'what_is_imported']
+__all__ = ['place_of', 'home_of', 'names_read', 'version_of', 'is_generated', 'file_of', 'what_is_imported']
 
 # %% ../../nbs/00_identity.ipynb #63a948a1
 _OURS = Path(spat_nb.__file__).parent
@@ -119,6 +119,17 @@ def names_read(
             if i.opname == "IMPORT_FROM":
                 brought[-1].append(i.argval)
     return tuple(dict.fromkeys(asked)), tuple(map(tuple, brought))
+
+
+def version_of(name):
+    "The version of a library, by its module or its distribution"
+    from importlib import metadata
+
+    try:
+        version = getattr(sys.modules.get(name), "__version__", None) or metadata.version(name)
+    except metadata.PackageNotFoundError:
+        version = "of unknown version"
+    return str(version)
 
 # %% ../../nbs/00_identity.ipynb #b954b698
 # by dataclass

@@ -29,6 +29,7 @@ from spat_nb.core.homes import (
     is_generated,
     names_read,
     place_of,
+    version_of,
     what_is_imported,
 )
 from spat_nb.core.parts import (
@@ -115,16 +116,8 @@ class Walk(Things):
         return self.met[id(a)]
 
     def library(self, name):
-        if f"library {name}" in self.parts:
-            return
-        from importlib import metadata
-
-        m = sys.modules.get(name)
-        try:
-            version = getattr(m, "__version__", None) or metadata.version(name)
-        except metadata.PackageNotFoundError:
-            version = "of unknown version"
-        self.parts[f"library {name}"] = str(version)
+        if f"library {name}" not in self.parts:
+            self.parts[f"library {name}"] = version_of(name)
 
     def visit(self, name, where, v, group):
         key = (name or "it") + where
