@@ -24,6 +24,7 @@ FLOORS = {
     "data": {
         "spat_nb.data.sources": "get_data! Data!",
         "spat_nb.data.batches": "Batches! crop_flip()",
+        "spat_nb.data.pairs": "in_memory!",
         "spat_nb.data.streams": "resized_crop()",
     },
     "models": {

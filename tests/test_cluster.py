@@ -79,7 +79,7 @@ def test_a_file_of_ones_own_in_two_workers(mine):
     said = []
     assert verify.verify(mine, device="cpu", arms=["squeezed"], quiet=True, say=said.append) == 0
     assert len(said) == 2 and all("all numbers came back" in v for v in said)
-    with pytest.raises(ValueError, match=f"study run {mine} --size mini"):
+    with pytest.raises(ValueError, match=f"study run {mine} --scale mini"):
         rows.results_of(mine, "mini")
 
 

@@ -1,5 +1,6 @@
 """CONTRIBUTING.md: what it shows an outsider runs as it stands, and what it names is there"""
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,22 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
 FILES = {m[1]: b for b in BLOCKS if (m := re.match(r"# (\w+\.py)\n", b))}
 SCRIPTS = [b for b in BLOCKS if b not in FILES.values()]
 
+# the study as it stands, on fewer images and for an epoch
+STUDY = """
+from dataclasses import replace
+from spat_nb.studies.finding import find_study
+from spat_nb.studies.results import read_results
+from spat_nb.studies.runner import run
+
+study = find_study("study_squeezed.py")
+print(study.name, *study.arms, sep=" | ")
+tiny = dict(epochs=1, strong="pgd(steps=2)", judged=20, tested=20, trusted=8, cost=0.05)
+study = replace(study, sizes={"laptop": tiny})
+done = run(study, "laptop", seeds=[0], arms=["squeezed"], device="cpu", quiet=True)
+print(done, "run")
+print(read_results("results/squeezed/laptop").table().to_string())
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -27,6 +44,7 @@ def folder(tmp_path_factory):
 def run(folder, code):
     """What a new process prints that runs `code` there"""
     env = os.environ | {"PYTHONPATH": str(TOP), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    env["SPAT_NB_RESULTS"] = str(folder / "results")
     command = [sys.executable, "-c", code]
     r = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert r.returncode == 0, r.stdout + r.stderr
@@ -65,8 +83,14 @@ def test_a_data_set(folder):
 
 
 def test_a_study(folder):
-    code = "from study_squeezed import study; print(study.name, *study.arms, sep=' | ')"
-    assert run(folder, code) == "squeezed | PGD-AT | squeezed\n"
+    said = run(folder, STUDY)
+    assert said.startswith("squeezed | PGD-AT | squeezed\n") and "\n1 run\n" in said
+    assert re.search(r"^squeezed( +[\d.]+ \[\S+\s\S+\]){4} +[\d.]+ +1\b", said, re.M), said
+    (result,) = (folder / "results/squeezed/laptop").glob("*.json")
+    told = json.loads(result.read_text(encoding="utf-8"))
+    assert (told["arm"], told["seed"]) == ("squeezed", 0)
+    assert "squeezed(k=0.1)" in told["config"]["recipe"]["objective"]
+    assert {"clean", "pgd20", "aa"} <= {*told["attacks"]}
 
 
 def test_what_it_names_is_there():

@@ -930,11 +930,11 @@ from spat_nb.core.identity import fingerprint, made_of
 from spat_nb.attacks.losses import ce, smoothed
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.objectives import pgd_at, trades
-from spat_nb.studies import study
+from spat_nb.studies import finding
 import mine
 things = [pgd(Linf(.1)), autoattack(Linf(.1)), SmallCNN(width=4), pgd(Linf(.1), loss=smoothed(ce, .1)), partial(trades, beta=3.), get_data('digits', device='cpu', augment=crop_flip(1)).test.subset(9), mine.a, mine.b, mine.N()]
 print([fingerprint(t) for t in things])
-print([fingerprint(vars(a)) for s in study.studies().values() for a in s.arms.values()])
+print([fingerprint(vars(a)) for s in finding.studies().values() for a in s.arms.values()])
 """  # noqa: E501
 
 

@@ -297,7 +297,7 @@ def test_ten_kills_leave_no_broken_file(folder, tmp_path):
         (lambda: runner.run("nothing"), "no study 'nothing'"),
         (lambda: runner.run("baseline", "huge"), "size is 'huge'"),
         (lambda: runner.run("baseline", arms=["x"]), "no arm 'x'"),
-        (lambda: rows.results_of("baseline", "paper"), "spat_nb study run baseline --size paper"),
+        (lambda: rows.results_of("baseline", "paper"), "spat_nb study run baseline --scale paper"),
     ],
 )
 def test_bad_calls(call, word, tmp_path, monkeypatch):

@@ -45,9 +45,10 @@ class Board(Landscape):
         from matplotlib.figure import Figure
 
         self.fig = Figure((10.6, 5.7), dpi=dpi, facecolor="white")
-        FigureCanvasAgg(self.fig)
-        self.n, self.lines, self.back = min(classes, 12), [], None
-        # artists that a scene changes, in the order they are drawn
+        self.canvas = FigureCanvasAgg(self.fig)
+        self.n = min(classes, 12)
+        self.lines = []
+        self.back = None
         self.moving = []
         self.pictures = [self._image(0.015 + 0.194 * k, k == 1, colours) for k in range(3)]
         self._bars(self.fig.add_axes((0.055, 0.1, 0.24, 0.36)))
@@ -129,7 +130,8 @@ class Board(Landscape):
         """
         from PIL import Image
 
-        canvas, out = self.fig.canvas, io.BytesIO()
+        canvas = self.canvas
+        out = io.BytesIO()
         if self.back is None:
             canvas.draw()
             self.back = canvas.copy_from_bbox(self.fig.bbox)
@@ -200,14 +202,14 @@ class Board(Landscape):
 
 def draw(
     s: Scene,
-    board: Board = None,  # figure to draw on; default: a new one
+    board: Board | None = None,  # figure to draw on; default: a new one
 ):  # matplotlib Figure
     """The scene as a figure
 
     Parameters
     ----------
     s : Scene
-    board : Board
+    board : Board | None
         figure to draw on; default: a new one
 
     Returns

@@ -10,6 +10,7 @@ import html
 import io
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -18,8 +19,8 @@ from torch import Tensor
 from .board import Board, draw, ink_for
 from .scene import Scene, scene
 from .shelf import networks
-from ..attacks.attack import fgsm, pgd
-from ..attacks.balls import L1, L2, Linf
+from ..attacks.attack import Attack, fgsm, pgd
+from ..attacks.balls import L1, L2, Ball, Linf
 from ..attacks.losses import margin
 from ..attacks.steps import apgd, mim
 from ..core.evalmode import eval_mode
@@ -94,7 +95,7 @@ def one_step(ball, steps, **kw):
     return fgsm(ball, **kw)
 
 
-ATTACKS = {
+ATTACKS: dict[str, Callable[..., Attack]] = {
     "PGD": pgd,
     "PGD on the margin (CW)": partial(pgd, loss=margin),
     "APGD": apgd,
@@ -104,7 +105,8 @@ ATTACKS = {
 }
 
 
-BALLS = {
+# name -> (ball, how its radius goes with the one of Linf)
+BALLS: dict[str, tuple[type[Ball], float]] = {
     "Linf: every pixel by eps": (Linf, 1.0),
     "L2: Euclidean length eps": (L2, 0.5),
     "L1: sum of changes eps": (L1, 0.3),

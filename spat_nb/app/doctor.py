@@ -103,7 +103,7 @@ LOOKS = {
 
 
 def examine(
-    looks: dict = None,  # name -> function that yields findings; default: `LOOKS`
+    looks: dict | None = None,  # name -> function that yields findings; default: `LOOKS`
 ) -> list:  # of Finding
     "Look at the machine; a look that fails is itself a finding"
     found = []
@@ -123,7 +123,7 @@ def examine(
 
 
 # 1 where something essential is missing, else 0
-def doctor(say: Callable = print, looks: dict = None) -> int:
+def doctor(say: Callable = print, looks: dict | None = None) -> int:
     "Say what is there and what is not, and the command that mends it"
     import spat_nb
 

@@ -43,7 +43,7 @@ def said(e):
 
 @functools.cache
 def modules_of() -> dict:  # distribution, in small letters -> its top modules
-    found = {}
+    found: dict[str, list[str]] = {}
     for module, dists in importlib.metadata.packages_distributions().items():
         for dist in dists:
             found.setdefault(dist.lower().replace("_", "-"), []).append(module)

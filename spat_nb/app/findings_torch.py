@@ -207,7 +207,7 @@ def _precision(torch):
 
 
 def _threads(torch):
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         n = settings().threads or torch.get_num_threads()
     except ValueError:

@@ -140,8 +140,8 @@ def _lay(folder, name, data, was, version) -> tuple:  # what was done, where
 
 def copy(
     folder,  # made where it is missing
-    what: dict = None,  # relative path -> bytes; default: `files()`
-    version: str = None,  # default: that of the package
+    what: dict | None = None,  # relative path -> bytes; default: `files()`
+    version: str | None = None,  # default: that of the package
 ) -> dict:  # relative path -> ('new', 'updated', 'same', 'kept' or 'beside', path)
     """Lay the notebooks into `folder`.
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import io
 import math
+from typing import TYPE_CHECKING
 
 import torch
 
 from .scene import Scene
 from ..attacks.balls import Linf
 from ..core.plot import PALETTE, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # %% auto #0
 __all__ = ['INK', 'Landscape']
@@ -24,6 +28,11 @@ INK = "#222222"
 
 class Landscape:
     "The plane of the loss as a panel: heights, the ball, the path; a `Board` fills in the rest"
+
+    fig: Figure
+    n: int  # classes that are shown
+    moving: list  # artists that a scene changes, in the order they are drawn
+    lines: list  # contours of the scene that is shown
 
     def _axes(self, ax, x, y, **kw):
         "Small print, few ticks, labels that stay where they are"

@@ -48,13 +48,13 @@ class Playground:
 
     Parameters
     ----------
-    nets : dict
+    nets : dict | None
         name -> function that gives a network; default: `networks()`
     data
         Batches to choose images from; default: the test digits
     eps : float
         Linf radius to begin with; the slider goes to 2.5 times as much (default: 0.15)
-    attacks : dict
+    attacks : dict | None
         name -> function (ball, steps, generator=...) -> Attack; default: `ATTACKS`
 
     Raises
@@ -65,17 +65,23 @@ class Playground:
 
     def __init__(
         self,
-        nets: dict = None,  # name -> function that gives a network; default: `networks()`
+        nets: dict | None = None,  # name -> function that gives a network; default: `networks()`
         data=None,  # Batches to choose images from; default: the test digits
         eps: float = 0.15,  # Linf radius to begin with; the slider goes to 2.5 times as much
         # name -> function (ball, steps, generator=...) -> Attack; default: `ATTACKS`
-        attacks: dict = None,
+        attacks: dict | None = None,
     ):
         self.W = _widgets()
         self.nets, self.attacks = networks() if nets is None else nets, attacks or ATTACKS
         self.data, self.eps = data or get_data("digits", device="cpu").test, eps
+        self.x: Tensor  # (n,ch,h,w)
+        self.y: Tensor  # (n,)
         self.x, self.y = self.data.tensors()
-        self.models, self.own, self.seconds, self.scene, self._busy = {}, None, [], None, False
+        self.models: dict = {}  # name -> network, once it was chosen
+        self.own: tuple[Tensor, str] | None = None  # an image of the reader's, and its file
+        self.seconds: list[float] = []  # of every picture
+        self.scene: Scene | None = None
+        self._busy = False
         self.board = Board(self.data.c, self.x.shape[1] == 3)
         self._controls()
         self._page()
@@ -246,10 +252,11 @@ class Playground:
         "Attack, draw, and say what is seen"
         start = time.perf_counter()
         try:
-            self.scene = self.look()
+            shown = self.look()
         except (ValueError, TypeError, RuntimeError) as e:
             return self._say(str(e).splitlines()[0] if str(e) else type(e).__name__, bad=True)
-        draw(self.scene, self.board)
+        self.scene = shown
+        draw(shown, self.board)
         self.picture.value = self.board.png()
         self.seconds.append(time.perf_counter() - start)
         own = (
@@ -260,8 +267,8 @@ class Playground:
             else ""
         )
         self._say(
-            f"{own}{self.scene.words()} The other attack is sent to"
-            f" {self.scene.classes[self.scene.aim]}. ({1000 * self.seconds[-1]:.0f} ms)"
+            f"{own}{shown.words()} The other attack is sent to"
+            f" {shown.classes[shown.aim]}. ({1000 * self.seconds[-1]:.0f} ms)"
         )
 
     def _say(self, text, bad=False):

@@ -86,7 +86,8 @@ def axes(
     Tensor
         (2,n) orthonormal rows
     """
-    es, g = [], generator(0)
+    es: list[Tensor] = []
+    g = generator(0)
     for d in (*ds, *(randn_like(ds[0].cpu(), g).to(ds[0]) for _ in range(2))):
         r, size = d.flatten(), d.norm()
         # twice: the first leaves rounding behind
@@ -253,9 +254,9 @@ def scene(
     x: Tensor,  # (1,ch,h,w) one image, pixels in [0,1]
     y: Tensor,  # (1,) its label
     attack: Attack,  # what climbs, and in which ball
-    classes: tuple = None,  # c class names; default: numbers
+    classes: tuple | None = None,  # c class names; default: numbers
     # spans the plane, on the way to another class; default: `towards(attack.ball)`
-    rival: Attack = None,
+    rival: Attack | None = None,
     grid: int = 25,  # points per side of the landscape
 ) -> Scene:
     """One climb, its plane, and the landscape around it.
@@ -270,9 +271,9 @@ def scene(
         (1,) its label
     attack : Attack
         what climbs, and in which ball
-    classes : tuple
+    classes : tuple | None
         c class names; default: numbers
-    rival : Attack
+    rival : Attack | None
         spans the plane, on the way to another class; default: `towards(attack.ball)`
     grid : int
         points per side of the landscape (default: 25)

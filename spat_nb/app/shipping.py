@@ -67,7 +67,7 @@ def _run(job):
     """
     again = (
         "run:"
-        f" {shell('spat_nb', 'study', 'run', job.study.name, '--size', job.size_name, '--seeds', job.seed, '--arms', job.arm_name)}"  # noqa: E501
+        f" {shell('spat_nb', 'study', 'run', job.study.name, '--scale', job.size_name, '--seeds', job.seed, '--arms', job.arm_name)}"  # noqa: E501
     )
     for p in (job.path, job.kept):
         if not p.is_file():
@@ -215,14 +215,14 @@ def _current(study, size, arm, seed, name):
 
 def _there(study, size, arm, seed):
     "`seed`, or the next one whose run is there. As `_run`, for `seed`, where none is"
-    first = None
     for s in range(seed, seed + 5):
         try:
             _run(Job(find_study(study), arm, size, s))
-            return s
-        except (FileNotFoundError, ValueError) as e:
-            first = first or e
-    raise first
+        except (FileNotFoundError, ValueError):
+            continue
+        return s
+    _run(Job(find_study(study), arm, size, seed))  # says what is missing
+    return seed
 
 
 def ship_all(again=False, **kw):  # yields (name, what was done) for each row of SHELF

@@ -102,7 +102,7 @@ class FRL(Callback):
 class CFOL(Callback):
     """PGD-AT on classes drawn by EXP3 (Pethick et al. 2023). Training set, objective and
     callback in one. Published eta: 5e-6, 1e-5 and 1e-7 in three places, for 50,000 images and
-    200 epochs
+    200 epochs.
 
     Parameters
     ----------
@@ -116,6 +116,11 @@ class CFOL(Callback):
         instead of `eta`: rate times the images seen in `epochs` (default: None)
     epochs : int | None
         of the training; needed with `pace` (default: None)
+
+    Raises
+    ------
+    ValueError
+        where `pace` comes without `epochs`
     """
 
     def __init__(

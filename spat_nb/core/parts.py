@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .digest import digest, short_hash
 
 # %% auto #0
-__all__ = ['PLAIN_TYPES', 'WRAPPED', 'NO_MEMBER', 'OF_AN_OPTIMISER', 'OF_A_MODULE', 'HOOKS', 'Parts', 'short_text', 'simple_text', 'tensor_text', 'slots_of', 'attributes_of', 'meant']
+__all__ = ['PLAIN_TYPES', 'WRAPPED', 'NO_MEMBER', 'OF_AN_OPTIMISER', 'OF_A_MODULE', 'HOOKS', 'Parts', 'short_text', 'simple_text', 'tensor_text', 'slots_of', 'closed_over', 'attributes_of', 'meant']
 
 # %% ../../nbs/00_identity.ipynb #26ae47ea
 PLAIN_TYPES = (
@@ -197,6 +197,30 @@ def slots_of(
         if n not in ("__dict__", "__weakref__")
     ]
     return {n: getattr(v, n) for n in flat if hasattr(v, n)}
+
+
+def closed_over(
+    f,  # a function
+):  # yields (name, value)
+    """What a function took along from where it was made
+
+    Parameters
+    ----------
+    f
+        a function
+
+    Yields
+    ------
+    yields (name, value)
+    """
+    for k, c in zip(f.__code__.co_freevars, f.__closure__ or ()):
+        if k == "__class__":
+            continue
+        try:
+            v = c.cell_contents
+        except ValueError:
+            continue  # not filled yet
+        yield k, v
 
 
 def attributes_of(

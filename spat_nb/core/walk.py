@@ -41,6 +41,7 @@ from spat_nb.core.parts import (
     WRAPPED,
     Parts,
     attributes_of,
+    closed_over,
     meant,
     short_text,
     simple_text,
@@ -178,7 +179,8 @@ class Walk(Things):
             **dict(zip(code.co_varnames[first:], f.__defaults__ or ())),
             **(f.__kwdefaults__ or {}),
         }
-        self.closed_over(f, label, None if known else via)
+        for k, v in closed_over(f):
+            self.push(k, f" of {label}", v, None if known else via)
         for k, v in f.__dict__.items():
             self.push(k, f" of {label}", v, group if known else via)
         if not known or group and not self.ours:
@@ -186,16 +188,6 @@ class Walk(Things):
         for k, v in given.items():
             self.push(f"the default {k}", f" of {label}", v, group)
         self.asked(f, group)
-
-    def closed_over(self, f, label, group):
-        "What a function took along from where it was made"
-        for k, c in zip(f.__code__.co_freevars, f.__closure__ or ()):
-            if k == "__class__":
-                continue
-            try:
-                self.push(k, f" of {label}", c.cell_contents, group)
-            except ValueError:
-                pass  # not filled yet
 
     def asked(self, f, group):
         "The globals that a function reads"

@@ -149,6 +149,9 @@ class ImageSet:
     def take(self, i) -> Self:
         raise NotImplementedError
 
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
     @property
     def n(self):
         return len(self.y)

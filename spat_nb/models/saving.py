@@ -64,14 +64,15 @@ def model_config(
     TypeError
         for other modules
     """
-    if not isinstance(getattr(model, "config", None), dict):
+    config = getattr(model, "config", None)
+    if not isinstance(config, dict):
         raise TypeError(
             f"a {type(model).__name__} does not know how it was built; give a network made by one"
             f" of {', '.join(ARCHITECTURES)}."
         )
     return {
         k: _note(v) if k in ("act", "head") else v.tolist() if hasattr(v, "tolist") else v
-        for k, v in model.config.items()
+        for k, v in config.items()
     }
 
 # %% ../../nbs/03_models.ipynb #12680fe9

@@ -43,7 +43,9 @@ def show(
             )
         )
 
-    cols = {"#": (range(1, len(board) + 1), range(1, len(board) + 1))} if len(board) else {}
+    cols: dict = {}  # column -> (texts, what they are sorted by)
+    if len(board):
+        cols["#"] = [range(1, len(board) + 1)] * 2
     cols["method"] = [[f"{r.arm}{' ⚑' * bool(r.flagged)}" for r in board.itertuples()]] * 2
     if len(board) and board["size"].nunique() > 1:
         cols["size"] = [list(board["size"])] * 2

@@ -52,7 +52,24 @@ class Claim:
     either: bool = False  # is a number below the mark as good, as long as it is not at it?
 
 
-def accuracy_of(d, attack):
+def accuracy_of(
+    d: dict,  # a result
+    attack: str,  # one of its attacks
+) -> float:  # percent
+    """Of the images under an attack, how many are answered right
+
+    Parameters
+    ----------
+    d : dict
+        a result
+    attack : str
+        one of its attacks
+
+    Returns
+    -------
+    float
+        percent
+    """
     return 100 * d["attacks"][attack]["correct"] / d["attacks"][attack]["n"]
 
 
@@ -135,7 +152,7 @@ def judged(
 def _seen(claim, found, size):
     "What was seen, in words"
     if not found["seeds"]:
-        return f"not run: spat_nb study run {claim.study} --size {size}"
+        return f"not run: spat_nb study run {claim.study} --scale {size}"
     if found["seeds"] > 2:
         return "{mean:+.2f} [{lo:+.2f}, {hi:+.2f}]".format(**found)
     return f"{found['mean']:+.2f}, {found['seeds']} seed{'s' * (found['seeds'] > 1)}"

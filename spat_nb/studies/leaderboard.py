@@ -54,7 +54,7 @@ def _fits(d, data):
 
 def gather(
     data: str = "digits",  # data set
-    size: str = None,  # one of `SIZES`; default: all sizes on this data set
+    size: str | None = None,  # one of `SIZES`; default: all sizes on this data set
     names=None,  # studies; default: all
     # (size, name) -> {seed: result}; 'studies' are all that have this recipe, 'twins' the results
     # of this seed by study
@@ -66,7 +66,7 @@ def gather(
     ----------
     data : str
         data set (default: "digits")
-    size : str
+    size : str | None
         one of `SIZES`; default: all sizes on this data set
     names
         studies; default: all
@@ -88,7 +88,7 @@ def gather(
             f"no size {size or ''} on {data!r}; there are"
             f" {', '.join(f'{k} ({v.data})' for k, v in SIZES.items())}."
         )
-    runs = {}
+    runs: dict = {}
     for s in sizes:
         for d in (
             d
@@ -183,7 +183,7 @@ def _row(size, name, runs, attacks, weakest, level):
 
 def leaderboard(
     data: str = "digits",  # data set
-    size: str = None,  # one of `SIZES`; default: all sizes on this data set
+    size: str | None = None,  # one of `SIZES`; default: all sizes on this data set
     sort: str = "aa",  # column that ranks the rows, highest first
     attacks=("clean", "pgd20", "cw20", "aa"),  # columns of accuracies
     weakest: str = "cw20",  # attack under which the weakest class is looked for
@@ -198,7 +198,7 @@ def leaderboard(
     ----------
     data : str
         data set (default: "digits")
-    size : str
+    size : str | None
         one of `SIZES`; default: all sizes on this data set
     sort : str
         column that ranks the rows, highest first (default: "aa")
@@ -223,9 +223,8 @@ def leaderboard(
     """
     import pandas as pd
 
-    t = pd.DataFrame(
-        [_row(*k, v, attacks, weakest, level) for k, v in gather(data, size, names).items()]
-    )
+    found = gather(data, size, names)
+    t = pd.DataFrame([_row(s, name, v, attacks, weakest, level) for (s, name), v in found.items()])
     if len(t) and sort not in t:
         raise ValueError(f"sort is {sort!r}; columns are {', '.join(t.columns)}.")
     return (

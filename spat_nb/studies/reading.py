@@ -93,7 +93,25 @@ def read(
 ) -> Results | Training | Report | Record | Card:
     """What lies there
 
-    FileNotFoundError where nothing does, ValueError where it is nothing that we wrote, or damaged
+    FileNotFoundError where nothing does.
+
+    Parameters
+    ----------
+    path
+        folder of a study or a training; file of a report, a record, a card or a result
+    order
+        of a study: its rows from top to bottom (default: ())
+
+    Returns
+    -------
+    Results | Training | Report | Record | Card
+
+    Raises
+    ------
+    FileNotFoundError
+        where nothing does
+    ValueError
+        where it is nothing that we wrote, or damaged
     """
     path = Path(path).expanduser()
     if not path.exists():

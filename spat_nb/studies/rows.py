@@ -38,7 +38,7 @@ def results_of(
     if not runs:
         raise ValueError(
             f"there are no results of {found.name!r} at size {size!r} in {settings().results}; run:"
-            f" {shell('spat_nb', 'study', 'run', study_word(found), '--size', size)}"
+            f" {shell('spat_nb', 'study', 'run', study_word(found), '--scale', size)}"
         )
     return Results(runs, str(settings().results / found.name / size), tuple(found.arms))
 

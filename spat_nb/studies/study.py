@@ -23,6 +23,23 @@ class Arm:
 
     Changes are specs as text, or the function, class or partial itself:
     Arm({'objective': 'trades(beta=6)', 'start': 'gaussian(sigma=0.001)'})
+
+    Parameters
+    ----------
+    changes : dict | Callable
+        fields of a `Recipe`, its short words (steps, start, inner, width, act, head) or fields of
+        `Size` -> value; or a function of the Size that gives them (default: dict())
+    train : Callable | None
+        (job) -> (model, history): a training of its own, which may use `job.fitted` (default: None)
+    finish : Callable | None
+        (model, job) -> the model that is judged: a head fitted on validation images, say (default:
+        None)
+    attacks : Callable | None
+        (job) -> {name: attack}: more attacks of the judgement (default: None)
+    extra : Callable | None
+        (model, job, record) -> JSON values that are kept as 'extra' (default: None)
+    note : str
+        what a reader should know of the row (default: "")
     """
 
     # fields of a `Recipe`, its short words (steps, start, inner, width, act, head) or fields of
@@ -43,10 +60,26 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    "Named rows and the question that they answer"
+    """Named rows and the question that they answer
 
-    name: str
-    question: str
+    Parameters
+    ----------
+    name : str
+        folder of its results, a word
+    question : str
+        what its rows answer, one sentence
+    arms : dict
+        name -> Arm
+    sizes : dict
+        size name -> fields of `Size` that the whole study changes (default: dict())
+    claims : tuple
+        what papers say, as `Claim`s on these rows (default: ())
+    file : str | None
+        where it is written; None: one of the package's, or typed in Python (default: None)
+    """
+
+    name: str  # folder of its results, a word
+    question: str  # what its rows answer, one sentence
     arms: dict  # name -> Arm
     # size name -> fields of `Size` that the whole study changes
     sizes: dict = field(default_factory=dict)
@@ -73,17 +106,55 @@ class Study:
         name: str,  # one of `SIZES`
         arm: str,  # a row
     ) -> Size:
-        "The size of a row. ValueError for an unknown one"
+        """The size of a row.
+
+        Parameters
+        ----------
+        name : str
+            one of `SIZES`
+        arm : str
+            a row
+
+        Returns
+        -------
+        Size
+
+        Raises
+        ------
+        ValueError
+            for an unknown one
+        """
         return self._size(name, arm)[0]
 
     def recipe(
         self,
         name: str,  # one of `SIZES`
         arm: str,  # a row
-        seed: int = 0,
+        seed: int = 0,  # of the weights, the order and the attack's starts
         usual: bool = False,  # without what the row changes beside the size: PGD-AT
     ) -> Recipe:
-        "How a row is trained. ValueError in one sentence where a change does not fit"
+        """How a row is trained.
+
+        Parameters
+        ----------
+        name : str
+            one of `SIZES`
+        arm : str
+            a row
+        seed : int
+            of the weights, the order and the attack's starts (default: 0)
+        usual : bool
+            without what the row changes beside the size: PGD-AT (default: False)
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        ValueError
+            in one sentence where a change does not fit
+        """
         size, changes = self._size(name, arm)
         recipe = Recipe(
             data=size.data,

@@ -23,6 +23,13 @@ class noisy:
     """Start at uniform noise of `k` eps (de Jorge et al.
 
     2022, N-FGSM); the ball around has room for the step that follows
+
+    Parameters
+    ----------
+    eps : float
+        of the threat model, which is smaller than the ball that the attack runs in
+    k : float
+        noise, in eps (default: 2.0)
     """
 
     eps: float  # of the threat model, which is smaller than the ball that the attack runs in
@@ -39,6 +46,20 @@ def n_fgsm(
 ) -> Attack:  # leaves `ball`, up to k + a eps: for training only
     """One step from strong noise, and no projection back: trains without catastrophic overfitting
     (de Jorge et al. 2022)
+
+    Parameters
+    ----------
+    ball : Ball
+        Linf threat model
+    k : float
+        noise, in eps (default: 2.0)
+    a : float
+        length of the step, in eps (default: 1.0)
+
+    Returns
+    -------
+    Attack
+        leaves `ball`, up to k + a eps: for training only
     """
     return Attack(replace(ball, eps=(k + a) * ball.eps), 1, a * ball.eps, start=noisy(ball.eps, k))
 
@@ -46,6 +67,19 @@ def n_fgsm(
 class Staged(Callback):
     """An objective that trains with `n_fgsm` first and with the attack of the run for the last
     `share` of the steps, and counts its passes
+
+    Parameters
+    ----------
+    ball : Ball
+        Linf threat model
+    share : float
+        of all steps, in [0,1], with the attack of the run (default: 0.1)
+    k : float
+        of n_fgsm (default: 2.0)
+    a : float
+        likewise (default: 1.0)
+    loss : Callable
+        of the outer step (default: ce)
     """
 
     def __init__(
