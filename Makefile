@@ -26,6 +26,7 @@ tour: setup     ## one minute: train, attack, compare; writes tour.html
 test: setup     ## lint, types, spelling, notebooks and tests
 	@echo "== lint"
 	$(V)/bin/ruff check
+	$(V)/bin/ruff format --check -q
 	@echo "== types"
 	$(V)/bin/mypy
 	@echo "== spelling"

@@ -208,7 +208,7 @@ def test_a_function_of_ones_own_is_hashed_and_an_edit_outdates(tmp_path):
     }
     with pytest.raises(ValueError, match="whose objective had another source"):
         train(recipe, tmp_path / "run", quiet=True)
-    with pytest.raises(ValueError, match="Flat"):
+    with pytest.raises(ValueError, match="is not spat_nb's"):
         open_run(tmp_path / "run")  # the file alone may not name it
 
 

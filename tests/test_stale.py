@@ -819,7 +819,7 @@ def test_a_finished_run_of_another_configuration_is_not_shown(finished, capsys):
     assert before == {f.name: f.read_bytes() for f in finished.iterdir()}
 
 
-MINE = """
+SQUEEZED = """
 def squeezed(model, x, y, attack):
     return {factor}*model(attack(model, x, y)).logsumexp(1).mean()
 """
@@ -829,10 +829,10 @@ def test_nor_one_of_other_code(tmp_path, capsys):
     "The body of an objective in a file was edited since"
     mine = tmp_path / "mine.py"
     args = [*ARGS, "--objective", f"'{mine}:squeezed'", "--out", str(tmp_path / "run")]
-    mine.write_text(MINE.format(factor=1))
+    mine.write_text(SQUEEZED.format(factor=1))
     assert main(args) == 0
     assert main(args) == 0 and "finished before" in capsys.readouterr().out
-    mine.write_text(MINE.format(factor=2))
+    mine.write_text(SQUEEZED.format(factor=2))
     assert main(args) == 1
     err = capsys.readouterr().err
     assert "objective had another source" in err and "--again" in err and err.count("\n") == 1

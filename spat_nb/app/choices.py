@@ -6,27 +6,19 @@
 # What the playground offers: attacks, balls, radii, an image of one's own
 from __future__ import annotations
 
-import html
 import io
 import math
-import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from .board import Board, draw, ink_for
-from .scene import Scene, scene
-from .shelf import networks
+from .board import ink_for
 from ..attacks.attack import Attack, fgsm, pgd
 from ..attacks.balls import L1, L2, Ball, Linf
 from ..attacks.losses import margin
 from ..attacks.steps import apgd, mim
-from ..core.evalmode import eval_mode
-from ..core.rng import generator
-from ..core.tensors import logits
-from ..data.sources import get_data
 
 # %% auto #0
 __all__ = ['ATTACKS', 'BALLS', 'own_image', 'random_point', 'one_step', 'reach']

@@ -6,14 +6,11 @@
 # The plane of the loss, drawn
 from __future__ import annotations
 
-import io
 import math
 from typing import TYPE_CHECKING
 
 import torch
 
-from .scene import Scene
-from ..attacks.balls import Linf
 from ..core.plot import PALETTE, plain
 
 if TYPE_CHECKING:

@@ -8,22 +8,16 @@ Docs: https://spat-nb.github.io/spat_nb/playground.html.md"""
 from __future__ import annotations
 
 import html
-import io
-import math
 import time
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from .board import Board, draw, ink_for
+from .board import Board, draw
 from .choices import ATTACKS, BALLS, own_image, reach
 from .scene import Scene, scene
 from .shelf import networks
-from ..attacks.attack import fgsm, pgd
-from ..attacks.balls import L1, L2, Linf
-from ..attacks.losses import margin
-from ..attacks.steps import apgd, mim
 from ..core.evalmode import eval_mode
 from ..core.rng import generator
 from ..core.tensors import logits

@@ -16,7 +16,7 @@ from torch import Tensor
 from .balls import Ball
 from .gradients import value_and_grad
 from ..core.rng import randn_like
-from ..core.tensors import bview, own
+from ..core.tensors import bview
 
 # %% auto #0
 __all__ = ['State', 'pick', 'worst', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest', 'Recorder']

@@ -6,6 +6,7 @@
 # A diagnosis by class
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -213,7 +214,7 @@ class Diagnosis:
                 yield what, info[what]
         yield "images", f"{len(self.record.y)}, of {len(self.record.classes)} classes"
         for k, attack in info.get("attacks", {}).items():
-            yield f"attack {k}", attack
+            yield f"attack {k}", re.sub(r"<(?:function|class) '?([\w.]+)'?>", r"\1", attack)
 
     def _html(self, name=None):
         from html import escape

@@ -7,9 +7,6 @@ Docs: https://spat-nb.github.io/spat_nb/identity.html.md"""
 # %% ../../nbs/00_identity.ipynb #9acbb1da
 from __future__ import annotations
 
-import hashlib
-import json
-
 from .parts import Parts
 from .walk import Walk
 

@@ -6,47 +6,30 @@
 # Things that are no code, each with what it says of itself
 from __future__ import annotations
 
-import ast
 import enum
-import functools
-import inspect
-import linecache
 import sys
 import types
 from collections import deque
-from dataclasses import MISSING, is_dataclass
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .digest import short_hash
-from spat_nb.core.homes import (
-    file_of,
-    home_of,
-    is_generated,
-    names_read,
-    place_of,
-    what_is_imported,
-)
+from .homes import home_of
 from spat_nb.core.parts import (
     HOOKS,
-    NO_MEMBER,
     OF_A_MODULE,
     OF_AN_OPTIMISER,
-    PLAIN_TYPES,
-    WRAPPED,
     Parts,
     attributes_of,
-    meant,
     short_text,
     simple_text,
     slots_of,
     tensor_text,
 )
-from .source import plain_tree, source
 
 # %% auto #0
 __all__ = ['Things']

@@ -15,12 +15,9 @@ import sys
 import types
 from collections import deque
 from dataclasses import MISSING, is_dataclass
-from functools import partial
-from pathlib import Path, PurePath
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .digest import short_hash
 from spat_nb.core.homes import (
@@ -33,20 +30,13 @@ from spat_nb.core.homes import (
     what_is_imported,
 )
 from spat_nb.core.parts import (
-    HOOKS,
     NO_MEMBER,
-    OF_A_MODULE,
-    OF_AN_OPTIMISER,
     PLAIN_TYPES,
     WRAPPED,
-    Parts,
-    attributes_of,
     closed_over,
     meant,
     short_text,
     simple_text,
-    slots_of,
-    tensor_text,
 )
 from .source import plain_tree, source
 from .things import Things
