@@ -22,6 +22,7 @@ from spat_nb.papers.spat_shared import class_grads
 from spat_nb.studies import work
 from spat_nb.studies.job import Job
 from spat_nb.training import building, fit, learner
+from spat_nb.training.fit import Passes
 from spat_nb.training.tricks import in_train
 
 
@@ -48,8 +49,7 @@ def losses(name, folder, monkeypatch, compiled):
         learner, "fast", lambda model, precision, _: fast(model, precision, compiled)
     )
     # the Learner is not told that its network is compiled: so its passes are not to be counted
-    counting = fit.Passes
-    monkeypatch.setattr(fit, "Passes", lambda **_: counting(counts=not compiled))
+    monkeypatch.setattr(fit, "Passes", lambda **_: Passes(counts=not compiled))
     job = Job(
         replace(module.study, sizes={"laptop": dict(epochs=2, steps=2)}),
         arm,
