@@ -9,7 +9,7 @@ from torch import nn
 
 from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import L1, L2, Linf
-from spat_nb.attacks.losses import dlr, margin
+from spat_nb.attacks.losses import ce, dlr, margin
 from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades
 from spat_nb.classwise.minmax import CFOL, FRL
 from spat_nb.classwise.radii import T1
@@ -577,3 +577,13 @@ def test_settings_as_editors_write_them(text, code, tmp_path, monkeypatch):
 def test_settings_of_others_are_passed_over(content, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     assert settings(bare(tmp_path, content)).threads == 0
+
+
+def test_an_objective_gives_one_number():
+    data = get_data("digits", device="cpu", batch_size=64).train.subset(64)
+
+    def each(model, x, y, attack):
+        return ce(model(x), y)
+
+    with pytest.raises(ValueError, match=r"loss of shape \(64,\); give one number"):
+        Learner(SmallCNN(channels=1, width=2), data, each, epochs=1).fit()

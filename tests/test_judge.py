@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from spat_nb.app import zoo
 from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
@@ -127,8 +128,9 @@ def test_lists_dicts_makers_and_attacks_are_taken(net, digits):
     def otherwise(net, images, labels):
         return images
 
-    assert named_attacks(bare, BALL) == {"bare": bare}
-    assert named_attacks({"a": otherwise}, BALL) == {"a": otherwise}
+    held = named_attacks(bare, BALL)["bare"]
+    assert held.func is bare and held.ball == BALL
+    assert named_attacks({"a": otherwise}, BALL)["a"].func is otherwise
     assert named_attacks({"a": lambda *given: given[1]}, BALL)["a"](0, 1, 2) == 1
     assert named_attacks({"a": lambda b: fgsm(b)}, BALL)["a"] == fgsm(BALL)
     report = look(net, digits, {"it": bare})
@@ -434,3 +436,17 @@ def test_a_training_is_read_with_its_judgement(tmp_path, digits):
     (tmp_path / "result.json").write_text('{"kind": "run"}')
     with pytest.raises(ValueError, match="no whole result"):
         read(tmp_path)
+
+
+def test_a_function_that_says_no_ball_is_held_to_the_one_that_is_judged():
+    "It steps three times as far as it may; nobody told `evaluate` where it must stay"
+
+    def far(ball):
+        def attack(model, x, y):
+            return (x + 3 * ball.eps).clamp(0, 1)
+
+        return attack
+
+    data = get_data("digits", device="cpu").test.subset(20)
+    with pytest.raises(ValueError, match="left its ball"):
+        judge(zoo.load("digits/pgd_at/w16", "cpu"), data, Linf(0.1), {"far": far})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 from collections.abc import Callable
 from functools import partial
@@ -70,13 +71,22 @@ def _free(name, taken):
     return f"{name} {len(same) + 1}" if same else name
 
 
+def _told_its_ball(attack, ball):
+    "A plain function does not say where it must stay; so told, an image outside of it is noticed"
+    if not inspect.isfunction(attack) or hasattr(attack, "ball"):
+        return attack
+    told = partial(attack)
+    told.ball = ball  # type: ignore[attr-defined]  # a partial takes attributes
+    return told
+
+
 def _of_spec(text, ball, outside):
     "(attack, its spec) of one spec. ValueError where it names nothing"
     name_of(text)
     maker = spec.make(text, outside, now=False)
     if maker is pgd or (isinstance(maker, partial) and maker.func is pgd):
         maker = partial(quarter_steps, **getattr(maker, "keywords", {}))
-    return attack_in(maker, ball, text), text
+    return _told_its_ball(attack_in(maker, ball, text), ball), text
 
 
 def named_attacks(
@@ -111,7 +121,7 @@ def _one(name, attack, ball, outside):
     "(attack, what tells it) of one that has a name already"
     if isinstance(attack, str):
         return _of_spec(normal(attack, outside), ball, outside)
-    made = attack_in(attack, ball, name)
+    made = _told_its_ball(attack_in(attack, ball, name), ball)
     try:
         return made, spec.text(attack)
     except (TypeError, ValueError):

@@ -261,6 +261,11 @@ class Learner:
         # it may be None: then the objective asks for none
         attack = cast(AttackFunction, self.attack)
         loss = self.objective(self.net, x, y, attack)
+        if loss.numel() != 1:
+            raise ValueError(
+                f"the objective gave a loss of shape {tuple(loss.shape)}; give one number, the mean"
+                " over the images say."
+            )
         self.opt.zero_grad()
         if self.devices:
             loss = self.devices.backward(self.model, loss)

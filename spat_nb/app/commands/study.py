@@ -116,9 +116,23 @@ def _results(a):
     )
 
 
+def _outdated(a):
+    "A sentence where rows were made of what has changed since, else ''"
+    from spat_nb.studies import rows
+
+    n = int(rows.status(a.name)["outdated"].xs(a.scale, level="size").sum())
+    if not n:
+        return ""
+    return (
+        f"\n\n{n} of these {'is' if n == 1 else 'are'} outdated: what they were made of has "
+        f"changed since. spat_nb study run {a.name} --scale {a.scale} makes them anew."
+    )
+
+
 def _table(a):
     found = _results(a)
-    print(f"{len(found.runs)} runs in {found.place}\n\n{found.table().to_string()}")
+    table = found.table().to_string()
+    print(f"{len(found.runs)} runs in {found.place}\n\n{table}{_outdated(a)}")
 
 
 def _plot(a):
@@ -131,7 +145,7 @@ def _plot(a):
     found = _results(a)
     with write_aside(out) as part:
         part.write_bytes(png(found.plot()))
-    print(f"{len(found.runs)} runs in {found.place}\nwritten: {out}")
+    print(f"{len(found.runs)} runs in {found.place}\nwritten: {out}{_outdated(a)}")
 
 
 def _place(a):
