@@ -43,8 +43,7 @@ class Guess:
         why = difference(said, true, tol, rel=1e-6)
         return show_verdict(
             "wrong" if why else "right",
-            f"you said {in_words(self.value)}, it is {in_words(truth)}{near}"
-            f"{why and '; '}{why}.",
+            f"you said {in_words(self.value)}, it is {in_words(truth)}{near}{why and '; '}{why}.",
             self.name,
             once=True,
         )
@@ -57,7 +56,22 @@ def predict(
     # of the exercise, 'balls 1': the first guess is kept as the reader's progress
     name: str | None = None,
 ) -> Guess:  # call its `check` with the truth
-    "Note a guess before the truth is known"
+    """Note a guess before the truth is known
+
+    Parameters
+    ----------
+    question : str
+        one sentence, with the unit of the answer
+    guess
+        number, text, or a tuple of them; `...` until the reader has one (default: ...)
+    name : str | None
+        of the exercise, 'balls 1': the first guess is kept as the reader's progress (default: None)
+
+    Returns
+    -------
+    Guess
+        call its `check` with the truth
+    """
     none = "No guess yet: write it in place of ... and run this cell again."
     print(question, none if guess is ... else f"Your guess: {in_words(guess)}.")
     return Guess(question, guess, name)

@@ -1,9 +1,8 @@
-"""Exercises by name: their references, cases and hints, out of the reader's sight
+"""Exercises by name: their references, cases and hints, out of the reader's sight"""
 
-The sources lie in `exercises/` of the repository, one file for a room; `tools/pack_exercises.py`
-writes them into the package as compressed files, so that neither a look into a notebook nor an
-import gives an answer away. While a reader's function is being judged none can be looked up.
-"""
+# The sources lie in `exercises/` of the repository, one file for a room; `tools/pack_exercises.py`
+# writes them into the package as compressed files, so that neither a look into a notebook nor an
+# import gives an answer away. While a reader's function is being judged none can be looked up.
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ def exercises_in(
 
     def own(path):
         word = re.escape(path.stem.partition("_")[2])
-        return re.findall(rf"""(?:\bname=|judge\(\s*[\w.]+,\s*)['\"]({word} \d+)['\"]""", code(path))
+        return re.findall(
+            rf"""(?:\bname=|judge\(\s*[\w.]+,\s*)['\"]({word} \d+)['\"]""", code(path)
+        )
 
     return {path.stem: own(path) for path in sorted(Path(folder).glob("[0-9]*.ipynb"))}
 
@@ -70,7 +72,9 @@ def progress(
     def mark(name):
         return {"right": "●", "attempted": "◐"}.get(str(kept.get(name)), "○")
 
-    if found := {k: "".join(map(mark, names)) for k, names in exercises_in(folder).items() if names}:
+    if found := {
+        k: "".join(map(mark, names)) for k, names in exercises_in(folder).items() if names
+    }:
         return Progress(found)
     raise FileNotFoundError(
         f"no notebooks with exercises in {Path(folder).absolute()}; give the folder that holds"
