@@ -62,6 +62,7 @@ FLOORS = {
         "spat_nb.training.learner": "Learner! Callback! sgd one_cycle",
         "spat_nb.training.callbacks": "Validate Best() EarlyStop() Progress()",
         "spat_nb.training.checkpoint": "Checkpoint!",
+        "spat_nb.training.trackers": "Tracker!",
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
         "spat_nb.training.tricks": "awp() EMA() in_train()",
@@ -134,11 +135,12 @@ for _name, _module, _kind in _rows(BORROWED):
 def nearest(
     name: str,  # that is unknown
     known,  # the names that are known
+    likeness: float = 0.6,  # in [0,1]: how near a name must be
 ) -> str:  # "; did you mean 'pgd'?", or ''
     "The end of a sentence about an unknown name"
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), 1)
+    close = difflib.get_close_matches(name, list(known), 1, likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
