@@ -34,7 +34,8 @@ FLOORS = {
         "spat_nb.models.saving": "save! load! model_info!",
     },
     "attacks": {
-        "spat_nb.attacks.balls": "Ball! Linf() L2() L1()",
+        "spat_nb.attacks.threat": "Ball!",
+        "spat_nb.attacks.balls": "Linf() L2() L1()",
         "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() "
         "dlr_targeted margin_targeted",
         "spat_nb.attacks.attack": "Attack() fgsm() pgd()",

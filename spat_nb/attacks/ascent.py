@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .balls import Ball
 from .gradients import value_and_grad
+from .threat import Ball
 from ..core.rng import randn_like
 from ..core.tensors import bview
 

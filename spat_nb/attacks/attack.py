@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from .ascent import ascend, at_x, steepest, uniform, worst
-from .balls import Ball, a_ball
 from .gradients import watched
 from .losses import ce, missed
+from .threat import Ball, a_ball
 from ..core.checks import check_images, check_labels, check_logits
 from ..core.evalmode import attack_mode
 from ..core.protocols import AttackFunction, LossFunction, ModelFunction

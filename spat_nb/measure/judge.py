@@ -14,8 +14,8 @@ from spat_nb.core.protocols import ModelFunction
 
 from .. import __version__
 from ..attacks.attack import pgd
-from ..attacks.balls import Ball, a_ball
 from ..attacks.filling import attack_in
+from ..attacks.threat import Ball, a_ball
 from ..core import spec
 from ..core.digest import describe
 from ..core.evalmode import device_of
