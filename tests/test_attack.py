@@ -9,7 +9,8 @@ from torch import nn
 from spat_nb.attacks.ascent import Recorder, at_x, gaussian, uniform
 from spat_nb.attacks.attack import Attack, fgsm, pgd
 from spat_nb.attacks.balls import L1, L2, Linf
-from spat_nb.attacks.losses import ce, dlr, margin, smoothed, targeted, tempered
+from spat_nb.attacks.losses import ce, dlr, margin
+from spat_nb.attacks.wrapped import smoothed, targeted, tempered
 from spat_nb.core.precision import fast
 
 BALLS = (Linf, L2, L1)
