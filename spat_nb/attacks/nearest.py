@@ -14,8 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .attack import door
 from .balls import L2, Linf
+from .door import door
 from .gradients import value_and_grad
 from .losses import margin, missed, ruled_out
 from .threat import Ball, a_ball

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .attack import door
+from .door import door
 from .losses import margin, missed
 from .threat import Ball, a_ball
 from ..core.checks import check_labels, check_logits

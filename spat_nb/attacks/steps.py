@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from .ascent import State, at_x, pick, worst
-from .attack import Attack, door
+from .attack import Attack
 from .balls import L1
+from .door import door
 from .losses import ce, missed
 from .threat import Ball, a_ball
 from .wrapped import dlr_targeted, margin_targeted
