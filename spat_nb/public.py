@@ -34,11 +34,13 @@ FLOORS = {
         "spat_nb.models.saving": "save! load! model_info!",
     },
     "attacks": {
-        "spat_nb.attacks.balls": "Ball! Linf() L2() L1()",
-        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() "
-        "dlr_targeted margin_targeted",
+        "spat_nb.attacks.threat": "Ball!",
+        "spat_nb.attacks.balls": "Linf() L2() L1()",
+        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl",
+        "spat_nb.attacks.wrapped": "targeted() tempered() smoothed() dlr_targeted margin_targeted",
         "spat_nb.attacks.attack": "Attack() fgsm() pgd()",
-        "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest Recorder!",
+        "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest",
+        "spat_nb.attacks.recorder": "Recorder!",
         "spat_nb.attacks.steps": "mim() apgd() apgd_t() Targeted() momentum adaptive rim",
         "spat_nb.attacks.minimal": "deepfool() cw() fab()",
         "spat_nb.attacks.nearest": "within() norms! robust_curve!",

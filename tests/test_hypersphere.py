@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import Linf
-from spat_nb.attacks.losses import ce, dlr, dlr_targeted, margin
+from spat_nb.attacks.losses import ce, dlr, margin
+from spat_nb.attacks.wrapped import dlr_targeted
 from spat_nb.core.rng import generator
 from spat_nb.core.tensors import logits
 from spat_nb.data.sources import Data, get_data

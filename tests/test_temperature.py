@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
-from spat_nb.attacks.losses import ce, margin, tempered
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.attacks.wrapped import tempered
 from spat_nb.classwise.temperature import (
     equal_budget,
     log_odds,

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..attacks.attack import misfits
+from ..attacks.door import misfits
 from ..attacks.gradients import watched
 from ..core.checks import check_images, check_labels
 from ..core.digest import describe, digest

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from ..attacks.attack import pgd
 from ..attacks.balls import Ball
-from ..attacks.losses import ce, dlr, margin, tempered
+from ..attacks.losses import ce, dlr, margin
+from ..attacks.wrapped import tempered
 from ..core.evalmode import eval_mode
 from ..core.protocols import AttackFunction, LossFunction
 from ..core.tensors import logits
