@@ -40,13 +40,16 @@ def small(clean, a):
 def success_cases():
     g = torch.Generator().manual_seed(0)
     y = torch.randint(3, (50,), generator=g)
-    preds = {k: torch.where(torch.rand(50, generator=g) < 0.6, y, 2 - y) for k in ("clean", "a", "b")}
+    preds = {
+        k: torch.where(torch.rand(50, generator=g) < 0.6, y, 2 - y) for k in ("clean", "a", "b")
+    }
     large = Record(y, preds, ("cat", "dog", "cow"))
     return [
         (small([0, 0, 1, 0], [1, 0, 1, 0]), "a"),
         (small([0, 0, 1, 1], [1, 1, 0, 0]), "a"),
         (small([0, 0, 1, 0], [1, 0, 1, 1]), "a"),
         (small([1, 1, 0, 0], [1, 1, 0, 0]), "a"),
+        (small([0, 1, 0, 0], [1, 1, 0, 0]), "a"),
         (large, "a"),
         (large, "b"),
         (large, "worst"),

@@ -93,7 +93,6 @@ EXERCISES = {
     "paired 2": Exercise(
         reference=sign_test,
         cases=sign_cases,
-        tol=1e-9,
         right=[with_scipy],
         wrong=[one_sided, of_all_images],
         hints=(

@@ -1,4 +1,8 @@
-"""Adversarial robustness: learn it, use it, judge it, in literate notebooks"""
+"""Adversarial robustness: learn it, use it, judge it, in literate notebooks
+
+Modules:
+
+- `spat_nb.learn.packed`: Exercises by name: their references, cases and hints, out of the reader's sight"""
 
 from . import public as _public
 
