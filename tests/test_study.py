@@ -444,7 +444,7 @@ def test_verify_gives_the_numbers_again_and_says_where_it_does_not(folder, capsy
 
 
 def test_one_seed_is_compared_image_by_image(folder):
-    from spat_nb.measure.intervals import paired
+    from spat_nb.measure.versus import paired
 
     go(seeds=[0])
     a, b = (next(d for d in rows.runs_of("toy") if d["arm"] == k) for k in TOY.arms)
