@@ -18,7 +18,7 @@ FLOORS = "core data models attacks measure training classwise papers studies app
 DOOR = {"__init__", "__main__", "public", "_docstrings", "_export", "_modidx", "_signatures"}
 # rooms of one paper; no other paper's room may be imported
 PAPERS = (
-    {"spat", "spat_shared"},
+    {"spat", "spat_shared", "spat_meaning"},
     {"hypersphere"},
     {"points", "prototypes", "prototype_attacks"},
     {"sparta", "gates"},
