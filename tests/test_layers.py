@@ -19,7 +19,7 @@ DOOR = {"__init__", "__main__", "public", "_docstrings", "_export", "_modidx", "
 # rooms of one paper; no other paper's room may be imported
 PAPERS = (
     {"spat", "spat_shared", "spat_meaning"},
-    {"hypersphere"},
+    {"hypersphere", "hypersphere_scale"},
     {"points", "prototypes", "prototype_attacks"},
     {"sparta", "gates"},
 )
