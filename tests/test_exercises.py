@@ -1,32 +1,35 @@
-"""Every exercise of the notebooks: its name, its hints, a stub that counts as not attempted, and a
-folded solution that its judge accepts while it refuses a typical wrong answer. Then the tools
-themselves: hints come one by one, and progress is honest and never lost
+"""Every exercise of the notebooks: its name, a stub that counts as not attempted, a folded
+solution that its judge accepts, and nothing that gives the answer away. Then the tools themselves:
+hints come one by one, and progress is honest and never lost
 """
 
 import ast
 import functools
-import importlib
 import json
+import math
 import multiprocessing
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from spat_nb.learn import exercise
 from spat_nb.learn import progress as progress_room
-from spat_nb.learn.exercise import judge, predict
-from spat_nb.learn.progress import Progress, progress
+from spat_nb.learn import verdict as verdict_room
+from spat_nb.learn.exercise import Exercise, Guess, is_unwritten, judge, judged_by, predict
+from spat_nb.learn.kept import keep_attempt, read_kept, reader_at_work
+from spat_nb.learn.packed import FOLDER, exercise_names, look_up, pack
+from spat_nb.learn.progress import Progress, exercises_in, progress
+from spat_nb.learn.verdict import Verdict, difference, in_words
 
 NBS = Path(__file__).parents[1] / "nbs"
 NOTEBOOKS = [
     p for p in sorted(NBS.glob("[0-9]*.ipynb")) if "## Exercises" in p.read_text(encoding="utf-8")
 ]
-# the last is room 25's own, with a model for its attack
-JUDGES = {"judge", "check_attack", "judge_me"}
 
 
 # ---- what a notebook says
@@ -85,8 +88,13 @@ def exercises(path):
         if c["cell_type"] == "markdown":
             text = c["source"]
             continue
-        for call in calls(ast.parse(c["source"]), JUDGES | {"predict"}):
-            if name := keyword(call, "name"):
+        if 'code-summary: "Solution' in c["source"]:
+            continue
+        for call in calls(ast.parse(c["source"]), {"judge", "predict"}):
+            name = keyword(call, "name")
+            if call.func.id == "judge" and isinstance(value(call.args[1]), str):
+                name = call.args[1]
+            if name:
                 found.append(
                     SimpleNamespace(
                         name=value(name),
@@ -122,9 +130,8 @@ def terms(call):
 # ---- the exercises as they are written
 def test_every_room_has_exercises():
     rooms = {p.stem for p in NBS.glob("[1-8]*.ipynb")}
-    assert len(rooms) >= 18 and rooms <= {p.stem for p in NOTEBOOKS}, rooms - {
-        p.stem for p in NOTEBOOKS
-    }
+    without = rooms - {p.stem for p in NOTEBOOKS}
+    assert len(rooms) >= 18 and not without
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -139,24 +146,20 @@ def test_names_number_and_kinds(path):
             f"the text above {e.name} has another number"
         )
     # what `progress` counts
-    assert progress_room._exercises(NBS)[path.stem] == [e.name for e in found]
+    assert exercises_in(NBS)[path.stem] == [e.name for e in found]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_page_as_it_is_handed_out(path):
     """Nothing is attempted; the reader's stub and the judge share a cell, so that the judge sees
-    the reader's own answer
+    the reader's own answer; no reference, case or hint stands there, and no truth in an output
     """
     for e in exercises(path):
         if e.judged:
-            assert any(map(is_stub, ast.parse(e.cell["source"]).body)), (
-                f"{e.name}: no stub beside its judge"
-            )
-            hints = [value(h) for h in keyword(e.call, "hints").elts]
-            assert 1 <= len(hints) == len(set(hints)) <= 3 and all(
-                isinstance(h, str) and 10 < len(h) < 250 for h in hints
-            ), e.name
-            said = re.findall(r"^(not attempted|wrong|error|right|): ", printed(e.cell), flags=re.M)
+            stubs = [n.name for n in ast.parse(e.cell["source"]).body if is_stub(n)]
+            assert stubs, f"{e.name}: no stub beside its judge"
+            assert ast.unparse(e.call) == f"judge({stubs[-1]}, {e.name!r})"
+            said = re.findall(r"^(not attempted|wrong|error|right): ", printed(e.cell), flags=re.M)
             assert said == ["not attempted"], (
                 f"{e.name} is stored with {said}: run the notebook again"
             )
@@ -164,118 +167,251 @@ def test_a_page_as_it_is_handed_out(path):
             assert value(keyword(e.call, "guess")) is ..., f"{e.name} comes with a guess"
             var = re.search(r"^(\w+) = predict", e.cell["source"], flags=re.M)[1]
             said = [printed(c) for c in e.after if f"{var}.check(" in c["source"]]
-            assert said and "not attempted: " in said[0], f"{e.name}: run the notebook again"
+            assert said and re.search("^not attempted: .*Guess first", said[0], flags=re.M), (
+                f"{e.name}: run the notebook again"
+            )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_solutions(path):
-    """nbdev runs these lines; here we see to it that they are there: the same cases as the
-    reader's, one answer that is right, one that is wrong
-    """
+    "nbdev runs these lines; here we see to it that they are there, folded, and no attempt"
     for e in exercises(path):
         if not e.judged:
             continue
-        folded = [
-            c
-            for c in e.after
-            if "Solution" in c["source"] and c["metadata"].get("jupyter", {}).get("source_hidden")
-        ]
-        asserted = [
-            (calls(t.args[0], JUDGES), value(t.args[1]))
-            for c in folded
-            for t in calls(ast.parse(c["source"]), {"test_eq"})
-        ]
-        right, wrong = (
-            [c for cs, v in asserted for c in cs if v == word] for word in ("right", "wrong")
+        folded = [c for c in e.after if 'code-summary: "Solution' in c["source"]]
+        right = f"test_eq(judge({{}}, '{e.name}', keep=False), 'right')"
+        lines = [ast.unparse(n) for c in folded for n in ast.parse(c["source"]).body]
+        assert any(re.fullmatch(re.escape(right).replace(r"\{\}", r"[\w.]+"), n) for n in lines), (
+            f"{e.name}: its folded solution does not end in {right.format('...')}"
         )
-        assert right and all(terms(c) == terms(e.call) for c in right), (
-            f"{e.name}: the solution is not judged, or on other cases"
-        )
-        assert wrong and {c.func.id for c in wrong + right} == {e.call.func.id}, (
-            f"{e.name}: no wrong answer is tried"
-        )
-        assert not any(keyword(c, "name") for c in right + wrong), (
-            f"{e.name}: a solution must not count as an attempt"
-        )
+        for c in folded:
+            hidden = c["metadata"].get("jupyter", {})
+            assert hidden.get("source_hidden") and hidden.get("outputs_hidden"), e.name
 
 
-# ---- those that need nothing from the pages before them, run
-RUN = {
-    "00_core": (2, 4, 5),
-    "00_files": (3,),
-    "00_identity": (3,),
-    "01_plot": (2, 4),
-    "02_data": (2, 3),
-    "03_models": (2, 5),
-    "04_exercise": (2, 3, 4),
-    "10_balls": (2, 4),
-    "13_steps": (2, 3),
-    "14_minimal": (2, 3, 4),
-    "15_queries": (3,),
-    "22_learner": (1, 4),
-    "23_objectives": (2,),
-    "30_classwise": (2,),
-    "31_temperature": (2,),
-    "32_fairness": (2,),
-    "40_spat": (2, 3, 5),
-    "50_hypersphere": (2, 3, 4),
-    "60_prototypes": (2, 3),
-    "70_sparta": (2, 4),
-    "80_tricks": (1, 3),
-}
+# ---- what the package holds
+SOURCES = sorted((NBS.parent / "exercises").glob("[a-z]*.py"))
 
 
-def keep(source, wanted):
-    return compile(
-        ast.Module([n for n in ast.parse(source).body if wanted(n)], []), "notebook", "exec"
+def test_packs_are_those_of_the_sources():
+    packed = {p.stem: p.read_bytes() for p in FOLDER.glob("*.pack")}
+    made = {p.stem: pack(p.read_text(encoding="utf-8")) for p in SOURCES}
+    assert packed == made, "run tools/pack_exercises.py"
+
+
+def test_every_exercise_is_in_a_notebook_and_every_judge_finds_its_own():
+    asked = {e.name for p in NOTEBOOKS for e in exercises(p) if e.judged}
+    assert asked == set(exercise_names())
+
+
+@pytest.mark.parametrize("name", exercise_names())
+def test_right_answers_are_accepted_and_wrong_ones_refused(name):
+    exercise = look_up(name)
+    assert 1 <= len(exercise.hints) <= 3 and len({*exercise.hints}) == len(exercise.hints)
+    assert all(10 < len(hint) < 250 for hint in exercise.hints) and exercise.wrong
+    for fn in (exercise.answer, *exercise.right):
+        assert judged_by(exercise, fn)[0] == "right"
+    for fn in exercise.wrong:
+        assert judged_by(exercise, fn)[0] in ("wrong", "error")
+
+
+def test_no_exercise_can_be_looked_up_from_an_answer():
+    def cheat(v):
+        return look_up("exercise 2").answer(v)
+
+    verdict, text = judged_by(look_up("exercise 2"), cheat)
+    assert verdict == "error" and "cannot be looked up" in text
+    assert look_up("exercise 2").answer([3, 1, 2]) == 1
+
+
+def test_an_unknown_exercise():
+    with pytest.raises(KeyError, match="no exercise 'exercize 2'; did you mean 'exercise 2'"):
+        look_up("exercize 2")
+    with pytest.raises(ValueError, match="a reference with cases, or a check with a solution"):
+        Exercise(reference=abs)
+
+
+def test_what_is_unwritten():
+    def empty(x): ...
+
+    def described(x):
+        "soon"
+
+    assert is_unwritten(empty) and is_unwritten(described)
+    assert not is_unwritten(lambda x: x) and not is_unwritten(abs)
+
+
+def test_variants_are_refused():
+    "tools/mutants.py, on one room; the whole of it is run by hand"
+    command = [sys.executable, "tools/mutants.py", "exercise"]
+    run = subprocess.run(command, cwd=NBS.parent, capture_output=True, text=True)
+    assert run.returncode == 0 and "FAULT" not in run.stdout, run.stdout + run.stderr
+
+
+# ---- two answers, and a line that tells of them
+t = torch.tensor
+
+
+@pytest.mark.parametrize(
+    "got, want",
+    [
+        (0.1 + 0.2, 0.3),
+        ("Left ", "left"),
+        ((1, "a"), [1.0, "A"]),
+        (t(2.0), 2),
+        (t([1, 2]), t([1.0, 2.0])),
+        (True, t(True)),
+        (math.nan, t(math.nan)),
+        (math.inf, math.inf),
+        (torch.empty(0, 3), torch.empty(0, 3)),
+    ],
+)
+def test_answers_that_agree(got, want):
+    assert difference(got, want, 1e-6) == ""
+
+
+@pytest.mark.parametrize(
+    "got, want, why",
+    [
+        (0.31, 0.3, "off by 0.01"),
+        ("right", "left", "another"),
+        (3, "left", "another"),
+        ((1, 2), (1, 2, 3), "3 values"),
+        (7, (1, 2), "2 values"),
+        ("no", 2, "a number, not a str"),
+        ([1, 2], t([1, 2]), "a tensor, not a list"),
+        (t([[1.0], [2.0]]), t([1.0, 2.0]), "shape should be (2,), not (2, 1)"),
+        (t([1, 0]), t([True, False]), "dtype should be torch.bool"),
+        (t([0.0, math.nan]), t([0.0, 1.0]), "1 of 2"),
+        (1, None, "another"),
+    ],
+)
+def test_answers_that_do_not(got, want, why):
+    assert why in difference(got, want, 1e-6)
+
+
+def test_the_tolerance_grows_with_the_wanted_value():
+    assert difference(1000.1, 1000.0, 0.05, 1e-3) == ""
+    assert difference(1.2, 1.0, 0.05, 1e-3)
+
+
+def test_values_in_words():
+    assert in_words((t([[1.0, 2.0]]), 1 / 3, "a", None)) == "([[1, 2]], 0.3333, 'a', None)"
+    assert in_words(torch.ones(2, 3, 8, 8)) == "tensor (2, 3, 8, 8) [1, 1, 1, 1, ...]"
+    found = [in_words(v) for v in (abs, torch.nn.Linear(2, 2), torch.Generator(), [])]
+    assert found == ["abs", "Linear", "Generator", "[]"]
+    assert in_words({"a": torch.ones(2, 2)}) == "{'a': [[1, 1], [1, 1]]}"
+    assert len(in_words("x" * 1000)) < 90
+    assert Verdict("right") == "right" and Verdict("right")._ipython_display_() is None
+
+
+@pytest.mark.parametrize(
+    "guess, truth, tol, verdict",
+    [
+        ((0.88, 1), t([0.88, 1.0]), 0, "right"),
+        ("Left", "left", 0, "right"),
+        (0.1, t(0.1), 0, "right"),  # the float32 nearest to 0.1 is not the double nearest to it
+        (0.5, 0.42, 0.1, "right"),
+        (0.5, 0.42, 0, "wrong"),
+        (1, (0.88, 1.0), 0, "wrong"),
+        (..., 3, 0, "not attempted"),
+    ],
+)
+def test_guesses(guess, truth, tol, verdict):
+    assert predict("?", guess).check(truth, tol=tol) == verdict
+
+
+def test_what_a_guess_is_told(capsys):
+    Guess("How many?", 2).check(3, tol=0.5)
+    said = "wrong: you said 2, it is 3 (within 0.5 is right); off by 1.\n"
+    assert capsys.readouterr().out == said
+    # the truth stays hidden until there is a guess
+    Guess("How many?", ...).check(3)
+    said = "not attempted: How many? Guess first: the answer is shown then.\n"
+    assert capsys.readouterr().out == said
+
+
+def mean(v):
+    return v.sum() / len(v)
+
+
+CASES = [(t([1.0, 2.0, 3.0]),), (t([4.0]),), (t([0.1, 0.2]),)]
+
+
+def test_the_four_verdicts():
+    def todo(v): ...
+
+    def later(v):
+        raise NotImplementedError
+
+    for f in (..., todo, later):
+        assert judge(f, torch.mean, *CASES) == "not attempted"
+    assert judge(lambda v: v.men(), torch.mean, *CASES) == "error"
+    # right on the first case, stops at the second
+    assert judge(lambda v: v[1], torch.mean, *CASES) == "error"
+    assert judge(lambda v: v.max(), torch.mean, *CASES) == "wrong"
+    assert judge(mean, torch.mean, *CASES) == "right"
+
+
+def test_what_a_judge_says(capsys):
+    judge(lambda v: v.max(), torch.mean, t([1.0, 2.0, 3.0]))
+    judge(mean, torch.mean, *CASES)
+    judge(torch.sum, torch.mean, t([1.0, 2.0, 3.0]), hints=("Divide.", "By how many?"))
+    assert capsys.readouterr().out.splitlines() == [
+        "wrong: <lambda>([1, 2, 3]) is 3, expected 2; off by 1.",
+        "right: mean agrees with the reference on 3 cases.",
+        "wrong: sum([1, 2, 3]) is 6, expected 2; off by 4.",
+        "hint 1 of 2: Divide.",
+    ]
+
+
+def test_a_judge_is_fair():
+    v = t([1.0, 2.0])
+    # in place, and harmless
+    assert judge(lambda v: v.mul_(2), lambda v: 2 * v, v) == "right"
+    assert torch.equal(v, t([1.0, 2.0]))
+    state = torch.get_rng_state()
+    # the same noise
+    assert judge(lambda v: v + torch.randn(2), lambda v: torch.randn(2) + v, v) == "right"
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (
+        judge(
+            lambda v, g: v + torch.rand(2, generator=g),
+            lambda v, g: torch.rand(2, generator=g) + v,
+            (v, torch.Generator().manual_seed(0)),
+        )
+        == "right"
     )
+    # another order of summation
+    assert judge(lambda v: v.flip(0).sum(), torch.sum, torch.linspace(0, 1000, 3001)) == "right"
+    assert judge(lambda a, b: a - b, lambda a, b: a - b, (3, 2), (2, 3)) == "right"
+    # tuples, and the second item of the second case
+    assert judge(lambda a: (a, a > 0), lambda a: (a, a >= 0), 1.0, 0.0) == "wrong"
 
 
-@pytest.mark.parametrize("stem", RUN)
-def test_run(stem, capsys):
-    """The stub is not attempted, the solution's lines hold, and the reader's own cell accepts the
-    solution
-    """
-    path = NBS / f"{stem}.ipynb"
-    env = {"__name__": "notebook"}
-    for module in modules_of(path):
-        env = {**vars(importlib.import_module(f"spat_nb.{module}")), **env}
-    for c in cells_of(path):
-        if c["cell_type"] == "code":
-            exec(
-                keep(
-                    c["source"],
-                    lambda n: (
-                        isinstance(n, (ast.Import, ast.ImportFrom)) and "%" not in ast.unparse(n)
-                    ),
-                ),
-                env,
-            )
-    env["t"] = importlib.import_module("torch").tensor
-    for e in exercises(path):
-        if int(e.name.split()[1]) not in RUN[stem]:
-            continue
-        exec(e.cell["source"], env)
-        assert capsys.readouterr().out.startswith("not attempted: ")
-        stubs = {n.name for n in ast.parse(e.cell["source"]).body if is_stub(n)}
-        solution = next(c["source"] for c in e.after if "Solution" in c["source"])
-        exec(
-            keep(
-                solution,
-                lambda n: (
-                    isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom))
-                    or calls(n, JUDGES)
-                ),
-            ),
-            env,
-        )
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[0].startswith("right: ") and any(v.startswith("wrong: ") for v in lines)
-        # it goes by another name there
-        if not stubs <= {n.name for n in ast.parse(solution).body if hasattr(n, "name")}:
-            continue
-        exec(keep(e.cell["source"], lambda n: getattr(n, "name", None) not in stubs), env)
-        assert capsys.readouterr().out.startswith("right: ")
+def test_a_fault_of_the_exercise_is_not_blamed_on_the_reader():
+    with pytest.raises(ValueError, match="no cases"):
+        judge(mean, torch.mean)
+    with pytest.raises(AttributeError):
+        judge(mean, lambda v: v.men(), *CASES)
+
+
+def test_an_answer_that_is_judged_by_what_it_achieves():
+    exercise = look_up("exercise 3")
+
+    def todo(): ...
+
+    assert judged_by(exercise, todo)[0] == "not attempted"
+    assert judged_by(exercise, lambda: "x")[0] == "error"
+    assert judged_by(exercise, lambda: 5.0) == ("wrong", "sgn(5) is 1.0, and that is the sign.")
+    assert judged_by(exercise, exercise.answer)[0] == "right"
+
+
+def test_a_solution_is_no_attempt(reader):
+    judge(look_up("exercise 2").answer, "exercise 2", keep=False)
+    assert read_kept(reader) == {}
+    judge(look_up("exercise 2").answer, "exercise 2")
+    assert read_kept(reader) == {"exercise 2": "right"}
 
 
 # ---- hints and progress
@@ -288,7 +424,7 @@ def answer(f, **kw):
 
 
 def test_hints_come_one_by_one(capsys, monkeypatch):
-    monkeypatch.setattr(exercise, "_failed", {})
+    monkeypatch.setattr(verdict_room, "_failed", {})
 
     def hints(f, name="a 1"):
         answer(f, name=name, hints=("A.", "B."))
@@ -308,7 +444,7 @@ def test_hints_come_one_by_one(capsys, monkeypatch):
         [],
     ]
     # each exercise for itself
-    assert hints(wrong, "a 2") == ["A."] and exercise._failed == {"a 1": 3, "a 2": 1}
+    assert hints(wrong, "a 2") == ["A."] and verdict_room._failed == {"a 1": 3, "a 2": 1}
     answer(wrong)
     assert "hint" not in capsys.readouterr().out
 
@@ -316,8 +452,8 @@ def test_hints_come_one_by_one(capsys, monkeypatch):
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
     "Somebody at work in Jupyter, and the file that remembers"
-    for room_ in (exercise, progress_room):
-        monkeypatch.setattr(room_, "progress_file", lambda: True)
+    for room_ in (verdict_room, progress_room):
+        monkeypatch.setattr(room_, "reader_at_work", lambda: True)
     monkeypatch.setenv("SPAT_NB_PROGRESS", str(tmp_path / "kept.json"))
     return tmp_path / "kept.json"
 
@@ -332,7 +468,7 @@ def test_what_is_kept(reader):
         predict("2+2?", guess, name="a 4").check(4)
     predict("2+2?", 4, name="a 5").check(4)
     predict("2+2?", 4).check(4)
-    assert exercise.read_progress(reader) == {
+    assert read_kept(reader) == {
         "a 1": "right",
         "a 2": "attempted",
         "a 4": "attempted",
@@ -351,10 +487,10 @@ def test_tests_builds_and_scripts_leave_no_trace(tmp_path, monkeypatch):
         for k, v in env.items():
             monkeypatch.setenv(k, v)
         # pytest is no notebook
-        assert not exercise.progress_file()
+        assert not reader_at_work()
         with monkeypatch.context() as m:
             m.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-            assert exercise.progress_file() == live
+            assert reader_at_work() == live
         answer(double, name="a 1")
     assert not list(tmp_path.iterdir())
 
@@ -381,14 +517,11 @@ def test_a_damaged_file_is_laid_aside(reader, spoilt, capsys):
     assert (reader.parent / "kept.json.damaged2").read_bytes() == spoilt and (
         reader.parent / "kept.json.damaged1"
     ).read_text() == "an older one"
-    assert (
-        exercise.read_progress(reader) == {"a 1": "right"}
-        and len(list(reader.parent.iterdir())) == 3
-    )
+    assert read_kept(reader) == {"a 1": "right"} and len(list(reader.parent.iterdir())) == 3
 
 
 def test_where_nothing_can_be_kept_the_exercise_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(exercise, "progress_file", lambda: True)
+    monkeypatch.setattr(verdict_room, "reader_at_work", lambda: True)
     (tmp_path / "file").write_text("")
     for bad in (tmp_path, tmp_path / "file" / "kept.json"):
         monkeypatch.setenv("SPAT_NB_PROGRESS", str(bad))
@@ -401,7 +534,7 @@ def test_where_nothing_can_be_kept_the_exercise_goes_on(tmp_path, monkeypatch, c
 
 def many(k):
     for i in range(20):
-        exercise._keep(f"{k} {i}", i % 2 == 0)
+        keep_attempt(f"{k} {i}", i % 2 == 0)
 
 
 def test_two_at_once_forget_nothing(reader):
@@ -411,7 +544,7 @@ def test_two_at_once_forget_nothing(reader):
     for p in both:
         p.join()
     assert [p.exitcode for p in both] == [0, 0] and list(reader.parent.iterdir()) == [reader]
-    assert exercise.read_progress(reader) == {
+    assert read_kept(reader) == {
         f"{k} {i}": "attempted" if i % 2 else "right" for k in "ab" for i in range(20)
     }
 
@@ -423,9 +556,9 @@ def test_progress(reader):
         k: len(v) for k, v in none.items()
     } == {p.stem: len(exercises(p)) for p in NOTEBOOKS}
     assert sum(map(len, none.values())) >= total >= 80 and "|" not in none._repr_markdown_()
-    exercise._keep("balls 1", False, once=True)
-    exercise._keep("balls 3", True)
-    exercise._keep("gone 1", True)
+    keep_attempt("balls 1", False, once=True)
+    keep_attempt("balls 3", True)
+    keep_attempt("gone 1", True)
     some = progress(NBS)
     assert (
         some["10_balls"] == "◐○●○"
@@ -459,4 +592,4 @@ def test_in_a_live_notebook(tmp_path):
     )
     # one line, no 'right' below it
     assert nb.cells[1].outputs[0].text.startswith("right") and len(nb.cells[1].outputs) == 1
-    assert exercise.read_progress(tmp_path / "kept.json") == {"a 1": "right", "a 2": "attempted"}
+    assert read_kept(tmp_path / "kept.json") == {"a 1": "right", "a 2": "attempted"}

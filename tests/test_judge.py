@@ -16,10 +16,11 @@ from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.losses import margin
 from spat_nb.data.sources import get_data
+from spat_nb.measure.battery import STANDARD, named_attacks, standard_battery
 from spat_nb.measure.card import Card
 from spat_nb.measure.checks import check
 from spat_nb.measure.evaluate import evaluate
-from spat_nb.measure.judge import STANDARD, judge, named_attacks, standard_battery
+from spat_nb.measure.judge import judge
 from spat_nb.measure.metering import Meter, metered, watching
 from spat_nb.measure.record import Record
 from spat_nb.measure.report import Report

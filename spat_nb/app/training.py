@@ -10,8 +10,9 @@ from ..core.identity import difference, made_of
 from ..core.paths import check_writable
 from ..core.precision import check_compiler
 from ..core.settings import default_device, settings
-from ..measure.judge import STANDARD, named_attacks, network_told
+from ..measure.battery import STANDARD, named_attacks
 from ..measure.report import Report
+from ..measure.told import network_told
 from ..training.building import build_model, open_data
 from ..training.run import train
 from ..training.rundir import ELSE, FILES, stands

@@ -16,8 +16,8 @@ from .confusion import attackers, graph, heat, if_symmetric, symmetry
 from .disparity import measures
 from .families import agreement, families, in_family
 from ..core.protocols import ModelFunction
+from ..measure.battery import STANDARD, named_attacks
 from ..measure.evaluate import evaluate
-from ..measure.judge import STANDARD, named_attacks
 from ..measure.record import Record
 
 # %% auto #0
