@@ -48,7 +48,10 @@ def without_the_length(h, w):
 
 def slope_cases():
     g = torch.Generator().manual_seed(3)
-    return [(torch.randn(n, generator=g).double(), 3 * torch.randn(n, generator=g).double()) for n in (5, 3, 8)]
+    return [
+        (torch.randn(n, generator=g).double(), 3 * torch.randn(n, generator=g).double())
+        for n in (5, 3, 8)
+    ]
 
 
 # ---- 4: the pair term
@@ -86,7 +89,9 @@ def breaks_the_sentence(fn):
         if not isinstance(h, torch.Tensor) or h.shape != w.shape or h.dtype != w.dtype:
             return f"it should return a float32 feature of shape {tuple(w.shape)}."
         if not h.isfinite().all() or not h.abs().max() > 0:
-            return "the feature is zero, or no number; in float32 the smallest numbers are near 1e-45."
+            return (
+                "the feature is zero, or no number; in float32 the smallest numbers are near 1e-45."
+            )
         # the direction, in numbers that do not run out
         if torch.cosine_similarity(h.double() * 1e30, w.double(), dim=0) < 0.99:
             return "it does not point along w."

@@ -75,9 +75,7 @@ def keeps_what_it_should(fn):
     for b, shape, k in ((8, (1, 6, 10), 4), (5, (2, 5, 6), 3)):
         n = shape[0] * shape[1] * shape[2]
         common = torch.randn(k, n, generator=g)
-        model, witness = (
-            Linear(common + torch.randn(k, n, generator=g)).eval() for _ in range(2)
-        )
+        model, witness = (Linear(common + torch.randn(k, n, generator=g)).eval() for _ in range(2))
         y = torch.randint(0, k, (b,), generator=g)
         x = (0.5 + 0.06 * common[y] + 0.02 * torch.randn(b, n, generator=g)).clamp(0, 1)
         x = x.view(b, *shape)

@@ -27,7 +27,12 @@ def fair_cases():
     g = torch.Generator().manual_seed(0)
     return [
         (torch.rand(k, n, generator=g) < p, torch.rand(k, n, generator=g) < q)
-        for k, n, p, q in ((3, 40, 0.8, 0.9), (2, 25, 0.9, 0.7), (5, 11, 0.9, 0.95), (1, 8, 0.5, 0.5))
+        for k, n, p, q in (
+            (3, 40, 0.8, 0.9),
+            (2, 25, 0.9, 0.7),
+            (5, 11, 0.9, 0.95),
+            (1, 8, 0.5, 0.5),
+        )
     ]
 
 
