@@ -85,7 +85,8 @@ FLOORS = {
     },
     "papers": {
         "spat_nb.papers.spat": "spat preserving() blurred()",
-        "spat_nb.papers.spat_shared": "spat_shared at_strength",
+        "spat_nb.papers.spat_shared": "spat_shared",
+        "spat_nb.papers.spat_meaning": "at_strength",
         "spat_nb.papers.hypersphere": "Hypersphere margin_ce()",
         "spat_nb.papers.prototypes": "Prototypes pull pull_cos",
         "spat_nb.papers.points": "simplex repulsive hyperspherical",

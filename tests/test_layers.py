@@ -27,8 +27,8 @@ DOOR = {
 }
 # rooms of one paper; no other paper's room may be imported
 PAPERS = (
-    {"spat", "spat_shared"},
-    {"hypersphere"},
+    {"spat", "spat_shared", "spat_meaning"},
+    {"hypersphere", "hypersphere_scale"},
     {"points", "prototypes", "prototype_attacks"},
     {"sparta", "gates"},
 )

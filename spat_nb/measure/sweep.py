@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..attacks.ascent import State
-from ..attacks.recorder import Recorder
 from ..attacks.losses import margin
+from ..attacks.recorder import Recorder
 from ..core.protocols import ModelFunction
 from .evaluate import evaluate
 from .record import Record

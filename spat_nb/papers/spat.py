@@ -1,4 +1,4 @@
-"""Semantics-preserving adversarial training: label smoothing where the examples are made (our reading of the abstract)
+"""Smooth the label where the adversarial examples are made: when does such an attack help the model?
 
 Docs: https://spat-nb.github.io/spat_nb/spat.html.md"""
 
