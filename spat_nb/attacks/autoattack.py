@@ -21,7 +21,8 @@ from .losses import ce, dlr_or_margin, missed, ruled_out
 from .minimal import fab
 from .nearest import within
 from .square import square
-from .steps import apgd, apgd_t
+from .steps import apgd
+from .targets import apgd_t
 from ..core.checks import check_labels, check_logits
 from ..core.evalmode import eval_mode
 from ..core.protocols import ModelFunction
