@@ -1,8 +1,4 @@
-"""Adversarial robustness: learn it, use it, judge it, in literate notebooks
-
-Modules:
-
-- `spat_nb.learn.packed`: Exercises by name: their references, cases and hints, out of the reader's sight"""
+"""Adversarial robustness: learn it, use it, judge it, in literate notebooks"""
 
 from . import public as _public
 

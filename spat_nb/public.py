@@ -99,7 +99,7 @@ FLOORS = {
     },
     "learn": {
         "spat_nb.learn.exercise": "predict!",
-        "spat_nb.learn.lineup": "check_attack!",
+        "spat_nb.learn.attack_judge": "check_attack!",
     },
 }
 
