@@ -33,10 +33,10 @@ from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
 from spat_nb.attacks.steps import apgd, apgd_t, mim, rim
 from spat_nb.classwise.diagnosis import diagnose
-from spat_nb.classwise.disparity import PerClass
+from spat_nb.classwise.epochs import PerClass
 from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades
-from spat_nb.classwise.homing import norm_agreement
 from spat_nb.classwise.minmax import CFOL, FRL
+from spat_nb.classwise.norms import norm_agreement
 from spat_nb.classwise.radii import T1, biased, fit_bias, fit_power, normalised, resized
 from spat_nb.classwise.temperature import (
     best_tau,

@@ -17,8 +17,10 @@ from torch import nn
 
 from spat_nb.attacks.ascent import at_x
 from spat_nb.attacks.attack import Attack, fgsm, pgd
-from spat_nb.attacks.autoattack import Cascade, autoattack, doubts, masked
+from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.cascade import Cascade
+from spat_nb.attacks.doubts import doubts, masked
 from spat_nb.attacks.losses import ce, margin
 from spat_nb.data.sources import get_data
 from spat_nb.measure.evaluate import evaluate

@@ -1,4 +1,4 @@
-"""Attacks of different kinds in a row, each on what the others left; no knob is left to turn
+"""Attacks of different kinds in a row, each on what the others left; no setting is left to choose
 
 Docs: https://spat-nb.github.io/spat_nb/autoattack.html.md"""
 
@@ -7,253 +7,23 @@ Docs: https://spat-nb.github.io/spat_nb/autoattack.html.md"""
 # %% ../../nbs/20_autoattack.ipynb #5875a081
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-from torch import Tensor
-
-from .attack import door, misfits
 from .balls import L2, Ball, Linf
-from .gradients import NoGradient, value_and_grad
-from .losses import ce, dlr_or_margin, missed, ruled_out
+from .cascade import Cascade
+from .doubts import doubts, masked
+from .losses import ce, dlr_or_margin
 from .minimal import fab
 from .nearest import within
 from .square import square
 from .steps import apgd, apgd_t
-from ..core.checks import check_labels, check_logits
-from ..core.evalmode import eval_mode
-from ..core.protocols import ModelFunction
-from ..core.tensors import logits
 
 # %% auto #0
-__all__ = ['Cascade', 'doubts', 'masked', 'autoattack']
-
-# %% ../../nbs/20_autoattack.ipynb #4c108a13
-def _right(model, x, y):
-    "(b,) bool: which answers are right?"
-    with torch.no_grad():
-        z = check_logits(logits(model, x), len(x))
-    return z.argmax(1) == _one_label(check_labels(y, c=z.shape[1]))
-
-
-def _one_label(y):
-    "(b,) labels, also of `y` that is one-hot. ValueError for soft targets"
-    if y.ndim == 1:
-        return y
-    if not ((y == 0) | (y == 1)).all():
-        raise ValueError(
-            f"y holds soft targets of shape {tuple(y.shape)}; whether a model is fooled is asked"
-            " against labels, use y.argmax(1)."
-        )
-    return y.argmax(1)
-
-
-@dataclass(frozen=True, eq=False)
-class Cascade:
-    """Attacks in a row, each on the images that still stand; itself an attack(model, x, y), of
-    which `evaluate` can count every member.
-
-    Parameters
-    ----------
-    members : dict
-        name -> attack(model, x, y), in the order in which they run
-    ball : Ball | None
-        where all of them stay; `evaluate` looks after it (default: None)
-    check : Callable | None
-        (model, x, y) -> sentences: doubts about the model, before the attack (default: None)
-    review : Callable | None
-        {name: accuracy after this member} -> sentences: doubts about the numbers, after it
-        (default: None)
-
-    Raises
-    ------
-    TypeError or ValueError
-        where the members are no named attacks
-    """
-
-    members: dict  # name -> attack(model, x, y), in the order in which they run
-    ball: Ball | None = None  # where all of them stay; `evaluate` looks after it
-    check: Callable | None = (
-        None  # (model, x, y) -> sentences: doubts about the model, before the attack
-    )
-    # {name: accuracy after this member} -> sentences: doubts about the numbers, after it
-    review: Callable | None = None
-
-    def __post_init__(self):
-        if not isinstance(self.members, dict) or not self.members:
-            raise TypeError(
-                f"members is {self.members!r}; give a dict name -> attack, with at least one."
-            )
-        for k, a in self.members.items():
-            if not callable(a):
-                raise TypeError(
-                    f"member {k!r} is {a!r}, which is no attack; give attack(model, x, y)."
-                )
-
-    def __call__(
-        self,
-        model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c)
-        x: Tensor,  # (b,ch,h,w) pixels in [0,1]
-        y: Tensor,  # (b,) labels
-        # (b,ch,h,w) an image that fools the model, or the clean one where none was found
-    ) -> Tensor:
-        "Run the members. TypeError or ValueError where model, images and labels do not fit"
-        with door(model, x, y) as (_, x, y):
-            misfits(self, x)
-            x_adv, left = x.clone(), _right(model, x, y).nonzero()[:, 0]
-            y = _one_label(y)
-            for attack in self.members.values():
-                if not len(left):
-                    break
-                new = attack(model, x[left], y[left])
-                with torch.no_grad():
-                    ok = ~missed(logits(model, new), y[left])
-                x_adv, left = x_adv.index_copy(0, left[~ok], new[~ok]), left[ok]
-        return x_adv
-
-    def without(self, *names) -> Cascade:
-        """The same without these members.
-
-        Raises
-        ------
-        KeyError
-            for an unknown one
-        """
-        if odd := [k for k in names if k not in self.members]:
-            raise KeyError(f"there is no member {odd[0]!r}; they are {', '.join(self.members)}.")
-        return replace(self, members={k: a for k, a in self.members.items() if k not in names})
-
-# %% ../../nbs/20_autoattack.ipynb #205a6556
-def _spread(model, x, times=5):
-    """How far several answers to the same images lie apart: largest difference of a logit, each row
-    scaled to length 1, and the number of images with two decisions
-    """
-    with torch.no_grad():
-        z = torch.stack([logits(model, x).double() for _ in range(times)])
-    z = z.masked_fill(ruled_out(z.flatten(0, 1)).view_as(z), 0)
-    unit = z / z.norm(dim=2, keepdim=True).clamp(min=1e-12)
-    return (unit.amax(0) - unit.amin(0)).max().item(), int(
-        (z.argmax(2) != z.argmax(2)[0]).any(0).sum()
-    )
-
-
-def _inner(model, x):
-    "How often one forward pass calls for gradients"
-    from unittest.mock import patch
-
-    grad, backward = torch.autograd.grad, torch.autograd.backward
-    with (
-        patch("torch.autograd.grad", wraps=grad) as a,
-        patch("torch.autograd.backward", wraps=backward) as b,
-    ):
-        logits(model, x)
-    return a.call_count + b.call_count
-
-
-def _flat(model, x, y, loss):
-    """On how many images, answered right, the slope of `loss` is zero; all of them where none
-    reaches the pixels
-    """
-
-    # DLR is level where the label ranks third: that one is fooled already
-    def f(x):
-        z = logits(model, x)
-        return loss(z, y), missed(z, y)
-
-    try:
-        _, g, won = value_and_grad(f, x)
-    except NoGradient:
-        return len(x)
-    return int(((g.flatten(1) == 0).all(1) & ~won).sum())
-
-
-def doubts(
-    model: ModelFunction,  # pixels (b,ch,h,w) to logits (b,c)
-    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
-    y: Tensor,  # (b,) labels
-    random: bool = False,  # is the attack made for models that draw random numbers?
-) -> list:  # sentences; none where there is nothing to say
-    """AutoAttack's warnings about a model, before the attack (Croce & Hein 2020, code: checks.py)
-
-    Parameters
-    ----------
-    model : ModelFunction
-        pixels (b,ch,h,w) to logits (b,c)
-    x : Tensor
-        (b,ch,h,w) pixels in [0,1]
-    y : Tensor
-        (b,) labels
-    random : bool
-        is the attack made for models that draw random numbers? (default: False)
-
-    Returns
-    -------
-    list
-        sentences; none where there is nothing to say
-    """
-    notes, n = [], len(x)
-    with eval_mode(model):
-        with torch.no_grad():
-            c = check_logits(logits(model, x), n).shape[1]
-        d, k = (0, 0) if random else _spread(model, x)
-        if d > 1e-4 or k:
-            notes.append(
-                f"random: five answers to the same {n} images differ, by up to {d:.1g} of the"
-                f" logits' length, and in the decision on {k}; use version='rand', which averages"
-                " over draws."
-            )
-        if k := _inner(model, x):
-            notes.append(
-                f"dynamic: the forward pass asks for gradients {k} times; such a defence needs an"
-                " attack of its own."
-            )
-        if c < 4:
-            notes.append(
-                f"few classes: DLR needs 3 classes and targeted DLR 4, the model has {c}; the"
-                " margin takes their place."
-            )
-        if k := _flat(model, x, y, dlr_or_margin):
-            notes.append(
-                f"no slope: {k} of {n} images have a zero gradient; whatever follows slopes stands"
-                " still there."
-            )
-    return notes
-
-
-def masked(
-    accuracy: dict,  # name of each member -> accuracy after it, in the order in which they ran
-) -> list:  # sentences
-    """AutoAttack's warning about its own numbers: attacks with slopes missed more than .2 points
-    that Square, which has none, then found
-
-    Parameters
-    ----------
-    accuracy : dict
-        name of each member -> accuracy after it, in the order in which they ran
-
-    Returns
-    -------
-    list
-        sentences
-    """
-    names = list(accuracy)
-    i = names.index("square") if "square" in names else 0
-    lost = accuracy[names[i - 1]] - accuracy["square"] if i else 0
-    return (
-        [
-            f"masked: Square, without slopes, takes accuracy from {accuracy[names[i - 1]]:.2%} to"
-            f" {accuracy['square']:.2%}; the slopes may mislead the other attacks, try an adaptive"
-            " one."
-        ]
-        if lost > 0.002
-        else []
-    )
+__all__ = ['autoattack']
 
 # %% ../../nbs/20_autoattack.ipynb #5bc41a57
 def _again(attack, n):
-    "`attack` n times, each run on what the ones before left standing"
+    "`attack` n times, each run on what withstood the ones before"
     return (
         attack
         if n == 1
@@ -311,7 +81,7 @@ def autoattack(
     """
     if not isinstance(ball, (Linf, L2)):
         raise TypeError(f"ball is {ball!r}; AutoAttack's members here know Linf(eps) and L2(eps).")
-    climb = partial(apgd, ball, steps)
+    ascent = partial(apgd, ball, steps)
 
     def near(**kw):
         return within(fab(type(ball), steps, halvings=0, radius=ball.eps, **kw), ball)
@@ -319,17 +89,19 @@ def autoattack(
     some = dict(apgd_t=apgd_t(ball, steps, targets), fab_t=near(targets=targets))
     last = dict(square=square(ball, queries))
     rows = {
-        "standard": dict(apgd_ce=climb(loss=ce)) | some | last,
+        "standard": dict(apgd_ce=ascent(loss=ce)) | some | last,
         "plus": (
             dict(
-                apgd_ce=_again(climb(loss=ce), restarts),
-                apgd_dlr=_again(climb(loss=dlr_or_margin), restarts),
+                apgd_ce=_again(ascent(loss=ce), restarts),
+                apgd_dlr=_again(ascent(loss=dlr_or_margin), restarts),
                 fab=near(restarts=restarts),
             )
             | last
             | some
         ),
-        "rand": dict(apgd_ce=climb(loss=ce, eot=eot), apgd_dlr=climb(loss=dlr_or_margin, eot=eot)),
+        "rand": dict(
+            apgd_ce=ascent(loss=ce, eot=eot), apgd_dlr=ascent(loss=dlr_or_margin, eot=eot)
+        ),
     }
     if version in rows:
         return Cascade(rows[version], ball, partial(doubts, random=version == "rand"), masked)
