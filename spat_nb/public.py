@@ -61,8 +61,11 @@ FLOORS = {
         "spat_nb.measure.card": "Card!",
     },
     "training": {
-        "spat_nb.training.learner": "Learner! Callback! sgd one_cycle",
-        "spat_nb.training.callbacks": "Validate Best() EarlyStop() Progress()",
+        "spat_nb.training.learner": "Learner!",
+        "spat_nb.training.events": "Callback!",
+        "spat_nb.training.schedule": "sgd one_cycle",
+        "spat_nb.training.callbacks": "Validate Best() EarlyStop()",
+        "spat_nb.training.progress_bar": "Progress()",
         "spat_nb.training.checkpoint": "Checkpoint!",
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
@@ -77,8 +80,9 @@ FLOORS = {
     "classwise": {
         "spat_nb.classwise.diagnosis": "diagnose! Diagnosis!",
         "spat_nb.classwise.temperature": "temperature_pgd() safe_ce",
-        "spat_nb.classwise.fairness": "FAWA CFA() CFATrades() WAT DAFA()",
-        "spat_nb.classwise.minmax": "FRL CFOL",
+        "spat_nb.classwise.fairness": "CFA() CFATrades() DAFA()",
+        "spat_nb.classwise.minmax": "WAT FRL CFOL",
+        "spat_nb.classwise.averages": "FAWA",
         "spat_nb.classwise.radii": "T1",
     },
     "papers": {

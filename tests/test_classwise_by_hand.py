@@ -1,4 +1,4 @@
-"""Class-wise measures on invented answers and on three classes on a line, where the truth is known"""
+"""Class-wise measures on invented answers and on three classes on a line: the truth is known"""
 
 import tempfile
 from pathlib import Path
@@ -471,7 +471,7 @@ def test_ranks_and_agreement():
 
 def test_gains():
     def two(Rw, Rs, n=400, seed=0):
-        """Invented answers under a weak and a strong attack; what the weak one fells, the strong one
+        """Invented answers under a weak and a strong attack; the strong one fells what the weak one
         fells
         """
         y, u = (

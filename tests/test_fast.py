@@ -190,7 +190,8 @@ def test_what_a_sentry_says_to_four_histories():
     stop, done, weight, text = played([(0.2, 0.4), (0.5, 0.6), (0.45, 0.7), (0.1, 0.9), (0.6, 0.9)])
     assert_eq((stop, done, weight), (True, 4, 2.0))
     assert text.startswith(
-        "catastrophic overfitting at step 4 of 5: robust accuracy 0.500 -> 0.100, under the training"
+        "catastrophic overfitting at step 4 of 5: robust accuracy 0.500 -> 0.100, under the"
+        " training"
         " attack 0.600 -> 0.900; the weights of step 2"
     )
     assert_eq(played([(0.5, 0.6), (0.1, 0.2), (0.5, 0.6)])[:2], (False, 3))  # both fell

@@ -14,8 +14,8 @@ from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
 from spat_nb.attacks.losses import ce, margin, tempered
+from spat_nb.classwise.budgets import equal_budget
 from spat_nb.classwise.temperature import (
-    equal_budget,
     log_odds,
     m_tau,
     safe_ce,

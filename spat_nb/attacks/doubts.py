@@ -88,8 +88,8 @@ def doubts(
             )
         if k := _flat(model, x, y, dlr_or_margin):
             notes.append(
-                f"no slope: {k} of {n} images have a zero gradient; whatever follows gradients does not"
-                " move there."
+                f"no slope: {k} of {n} images have a zero gradient; whatever follows gradients does"
+                " not move there."
             )
     return notes
 
@@ -105,9 +105,9 @@ def masked(
     lost = accuracy[names[i - 1]] - accuracy["square"] if i else 0
     return (
         [
-            f"masked: Square, without gradients, takes accuracy from {accuracy[names[i - 1]]:.2%} to"
-            f" {accuracy['square']:.2%}; the gradients may mislead the other attacks, try an adaptive"
-            " one."
+            f"masked: Square, without gradients, takes accuracy from"
+            f" {accuracy[names[i - 1]]:.2%} to {accuracy['square']:.2%}; the gradients may mislead"
+            " the other attacks, try an adaptive one."
         ]
         if lost > 0.002
         else []

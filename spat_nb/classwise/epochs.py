@@ -9,7 +9,7 @@ import torch
 from ..core.protocols import AttackFunction
 from ..measure.evaluate import evaluate
 from ..measure.record import Record
-from ..training.learner import Callback
+from ..training.events import Callback
 from .bootstrap import rates
 from .disparity import disparity
 

@@ -24,7 +24,7 @@ from ..core.protocols import LossFunction
 from ..core.tensors import logits
 from ..measure.evaluate import evaluate
 from .callbacks import Best
-from .learner import Callback
+from .events import Callback
 
 # %% auto #0
 __all__ = ['Replay', 'Free', 'fgsm_rs', 'Sentry']

@@ -18,7 +18,9 @@ from spat_nb.core.protocols import AttackFunction, ObjectiveFunction
 from ..measure.metering import Meter
 from .callbacks import Best, Progress, Validate
 from .checkpoint import Checkpoint
-from .learner import Callback, Learner, one_cycle, sgd
+from .events import Callback
+from .learner import Learner
+from .schedule import one_cycle, sgd
 
 __all__ = ["Passes", "Fitted", "fit", "looks_by_itself"]
 
