@@ -24,9 +24,9 @@ from ..core.settings import default_device
 from ..data.streams import Stream
 from ..measure.evaluate import evaluate
 from ..measure.record import Record
-from .callbacks import Progress
-from .learner import Callback
+from .events import Callback
 from .norms import share_norms
+from .progress_bar import Progress
 
 # %% auto #0
 __all__ = ['Share', 'Whole', 'spread', 'Devices', 'many']

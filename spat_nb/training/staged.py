@@ -12,7 +12,7 @@ from ..attacks.attack import Attack
 from ..attacks.balls import Ball
 from ..attacks.losses import ce
 from ..core.rng import rand_like
-from .learner import Callback
+from .events import Callback
 from .objectives import pgd_at
 
 __all__ = ["noisy", "n_fgsm", "Staged"]

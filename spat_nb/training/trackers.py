@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from .learner import Callback, Learner
+from .events import Callback
+from .learner import Learner
 
 __all__ = ["TRACKERS", "Tracker"]
 

@@ -21,7 +21,7 @@ from ..core.evalmode import attack_mode, eval_mode
 from ..core.modes import as_it_is
 from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.tensors import logits
-from .learner import Callback
+from .events import Callback
 
 # %% auto #0
 __all__ = ['awp_direction', 'Moved', 'kept_buffers', 'awp', 'swapped', 'EMA', 'in_train', 'flatness']
