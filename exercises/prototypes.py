@@ -11,8 +11,9 @@ from spat_nb.learn.exercise import Exercise
 # ---- 2: who falls first
 def smallest_eps(h, A, P, y):
     w = P - P[y]
-    lead = -(w @ h) + (P.square().sum(1) - P[y].square().sum()) / 2
-    eps = lead / (w @ A).abs().sum(1)
+    sizes = torch.einsum("kd,kd->k", P, P)
+    lead = -(w @ h) + (sizes - sizes[y]) / 2
+    eps = lead / torch.einsum("kp->k", (w @ A).abs())
     eps[y] = math.inf
     return eps.min().item()
 
@@ -44,7 +45,9 @@ def eps_cases():
     cases = []
     for k in range(3):
         h = simplex(4, 3)[k] + 0.1 * torch.randn(3, generator=g)
-        cases.append((h.double(), torch.randn(3, 8, generator=g).double(), simplex(4, 3).double(), k))
+        cases.append(
+            (h.double(), torch.randn(3, 8, generator=g).double(), simplex(4, 3).double(), k)
+        )
     uneven = torch.tensor([[1.0, 0.5], [3.0, -2.0], [-1.0, 4.0]]).double()
     for k in range(3):
         h = uneven[k] + 0.1 * torch.randn(2, generator=g).double()
@@ -54,8 +57,12 @@ def eps_cases():
 
 # ---- 3: the gradient in one coordinate
 def linf_slope(h, t):
-    d = h - t
-    return torch.nn.functional.one_hot(d.abs().argmax(1), d.shape[1]) * d.sign()
+    out = torch.zeros_like(h)
+    for i in range(len(h)):
+        d = h[i] - t[i]
+        j = d.abs().argmax()
+        out[i, j] = d[j].sign()
+    return out
 
 
 def by_autograd(h, t):
@@ -74,7 +81,10 @@ def over_the_batch(h, t):
 
 def slope_cases():
     g = torch.Generator().manual_seed(6)
-    return [(torch.randn(b, d, generator=g), torch.randn(b, d, generator=g)) for b, d in ((4, 5), (1, 3), (6, 2))]
+    return [
+        (torch.randn(b, d, generator=g), torch.randn(b, d, generator=g))
+        for b, d in ((4, 5), (1, 3), (6, 2))
+    ]
 
 
 # ---- 4: prototypes that do not belong to themselves

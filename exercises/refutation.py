@@ -8,7 +8,8 @@ from spat_nb.learn.exercise import Exercise
 
 # ---- 2: the surrogate
 def surrogate(h, P, y, t):
-    return (h - P[y]).square().sum(1) - (h - P[t]).square().sum(1)
+    own, wanted = h - P[y], h - P[t]
+    return torch.einsum("bd,bd->b", own, own) - torch.einsum("bd,bd->b", wanted, wanted)
 
 
 def expanded(h, P, y, t):
@@ -28,7 +29,10 @@ def surrogate_cases():
     g = torch.Generator().manual_seed(0)
     cases = []
     for b, c, width in ((5, 4, 3), (1, 2, 6), (7, 7, 7)):
-        h, P = torch.randn(b, width, generator=g).double(), torch.randn(c, width, generator=g).double()
+        h, P = (
+            torch.randn(b, width, generator=g).double(),
+            torch.randn(c, width, generator=g).double(),
+        )
         y = torch.randint(0, c, (b,), generator=g)
         cases.append((h, P, y, (y + 1) % c))
     return cases

@@ -29,7 +29,7 @@ DOOR = {
 PAPERS = (
     {"spat", "spat_shared", "spat_meaning"},
     {"hypersphere", "hypersphere_scale"},
-    {"points", "prototypes", "prototype_attacks"},
+    {"points", "prototypes", "prototype_attacks", "prototype_rules"},
     {"sparta", "gates"},
 )
 LONGEST = 300  # lines of a room

@@ -14,98 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.rng import generator, rand_like, randn_like
+from .prototype_rules import RULES, cosine
 
 # %% auto #0
-__all__ = ['RULES', 'POINTS', 'dot', 'linf', 'l2', 'cosine', 'drawn', 'repulsive', 'hyperspherical', 'simplex', 'separation']
-
-# %% ../../nbs/60_prototypes.ipynb #212ff974
-def dot(
-    h: Tensor,  # (b,width) outputs
-    P: Tensor,  # (c,width) prototypes
-) -> Tensor:  # (b,c)
-    """<h,P_j>, the rule of `NullConvergence/repulsive_proto` (which also divides h by its largest
-    entry: no answer changes)
-
-    Parameters
-    ----------
-    h : Tensor
-        (b,width) outputs
-    P : Tensor
-        (c,width) prototypes
-
-    Returns
-    -------
-    Tensor
-        (b,c)
-    """
-    return h @ P.T
-
-
-def linf(
-    h: Tensor,  # (b,d) embedded features
-    P: Tensor,  # (c,d) prototypes
-) -> Tensor:  # (b,c) scores, larger is nearer
-    """-max_i |h_i - P_ji|: the nearest prototype in L_inf wins, the rule that fits the paper's
-    training loss
-
-    Parameters
-    ----------
-    h : Tensor
-        (b,d) embedded features
-    P : Tensor
-        (c,d) prototypes
-
-    Returns
-    -------
-    Tensor
-        (b,c) scores, larger is nearer
-    """
-    return -(h[:, None] - P).abs().amax(2)
-
-
-def l2(
-    h: Tensor,  # (b,d) embedded features
-    P: Tensor,  # (c,d) prototypes
-) -> Tensor:  # (b,c) scores, larger is nearer
-    """-||h - P_j||^2: the nearest prototype wins (`P2333/Max-Mahalanobis-Training`)
-
-    Parameters
-    ----------
-    h : Tensor
-        (b,d) embedded features
-    P : Tensor
-        (c,d) prototypes
-
-    Returns
-    -------
-    Tensor
-        (b,c) scores, larger is nearer
-    """
-    return -(h[:, None] - P).square().sum(2)
-
-
-def cosine(
-    h: Tensor,  # (b,d) embedded features
-    P: Tensor,  # (c,d) prototypes
-) -> Tensor:  # (b,c) scores, larger is nearer
-    """cos(h,P_j) (`psmmettes/hpn`)
-
-    Parameters
-    ----------
-    h : Tensor
-        (b,d) embedded features
-    P : Tensor
-        (c,d) prototypes
-
-    Returns
-    -------
-    Tensor
-        (b,c) scores, larger is nearer
-    """
-    return F.normalize(h, dim=1) @ F.normalize(P, dim=1).T
-
-
-RULES = dict(dot=dot, linf=linf, l2=l2, cosine=cosine)
+__all__ = ['POINTS', 'drawn', 'repulsive', 'hyperspherical', 'simplex', 'separation']
 
 # %% ../../nbs/60_prototypes.ipynb #5bf42548
 def drawn(
@@ -142,7 +54,7 @@ def repulsive(
     lr: float = 0.01,  # their size
     momentum: float = 0.9,  # share of the last step that is kept
 ) -> Tensor:  # (K,d)
-    """Descend -sum_{i<j} ||P_i - P_j||_inf from random prototypes
+    """Minimise -sum_{i<j} ||P_i - P_j||_inf from random prototypes
     (`NullConvergence/repulsive_proto`).
 
     Parameters
@@ -192,7 +104,7 @@ def hyperspherical(
     steps: int = 1000,  # 10,000 in the official code
     lr: float = 0.1,  # step size
 ) -> Tensor:  # (K,d) of length 1
-    """Descend mean_i max_{j!=i} cos(P_i,P_j) on the sphere (`psmmettes/hpn`).
+    """Minimise mean_i max_{j!=i} cos(P_i,P_j) on the sphere (`psmmettes/hpn`).
 
     ValueError where there is no pair
 
