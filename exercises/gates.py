@@ -5,7 +5,8 @@ from torch import nn
 
 from spat_nb import SmallCNN, Sparta
 from spat_nb.learn.exercise import Exercise
-from spat_nb.papers.gates import gate_values, gates, off_centre
+from spat_nb.papers.gate_moves import gates
+from spat_nb.papers.gates import gate_values, off_centre
 
 
 # ---- 2: saturated

@@ -12,7 +12,9 @@ def tap(tol):
 
 
 def tap_by_log(tol):
-    return torch.exp(torch.tensor(0.2784645).double().log() - torch.tensor(tol).double().log()).item()
+    return torch.exp(
+        torch.tensor(0.2784645).double().log() - torch.tensor(tol).double().log()
+    ).item()
 
 
 def without_the_maximum(tol):
@@ -82,7 +84,7 @@ def slope_cases():
 # ---- 5: a map that the gate lets pass
 def sneak():
     v = torch.zeros(5, 5)
-    v[1:4, 1:4] = 0.22
+    v[1:4, 1:4] = 0.225
     v[2, 2] = 1
     return v
 
@@ -108,7 +110,7 @@ def passes(fn):
         return "a value lies outside [0,1]."
     if v[2, 2] != 1:
         return "the middle should be 1."
-    if v.sum() > 2.8 + 1e-6:
+    if v.sum() > 2.8 + 1e-4:
         return f"the sum is {v.sum():.3g}; at most 2.8 is allowed."
     gate = torch.sigmoid(20 * (F.avg_pool2d(v[None, None], 3, 1, 1) - 0.2))[0, 0, 2, 2].item()
     return "" if gate >= 0.9 else f"the gate passes {gate:.2f} of the middle; .9 is asked."
@@ -127,12 +129,17 @@ EXERCISES = {
     ),
     "sparta 3": Exercise(
         reference=bill,
-        cases=lambda: [(RESNET, 3, False), (RESNET, 3, True), (RESNET, 5, True), ([16, 32, 64], 1, False)],
+        cases=lambda: [
+            (RESNET, 3, False),
+            (RESNET, 3, True),
+            (RESNET, 5, True),
+            ([16, 32, 64], 1, False),
+        ],
         right=[bill_by_loops],
         wrong=[without_batch_norm, never_shared],
         hints=(
             "A kernel has k*k taps per channel, and there is a batch norm behind it.",
-            "Batch norm has a weight and a bias per channel. Shared: each width once, so make a set.",
+            "Batch norm has a weight and a bias per channel. Shared: each width once, as in a set.",
         ),
     ),
     "sparta 4": Exercise(

@@ -30,7 +30,7 @@ PAPERS = (
     {"spat", "spat_shared", "spat_meaning"},
     {"hypersphere", "hypersphere_scale"},
     {"points", "prototypes", "prototype_attacks", "prototype_rules"},
-    {"sparta", "gates"},
+    {"activations", "sparta", "gates", "gate_costs", "gate_moves"},
 )
 LONGEST = 300  # lines of a room
 
