@@ -3,7 +3,7 @@
 import torch
 
 from spat_nb import Linf, ce, pgd
-from spat_nb.attacks.losses import smoothed
+from spat_nb.attacks.wrapped import smoothed
 from spat_nb.learn.exercise import Exercise
 
 

@@ -34,11 +34,13 @@ FLOORS = {
         "spat_nb.models.saving": "save! load! model_info!",
     },
     "attacks": {
-        "spat_nb.attacks.balls": "Ball! Linf() L2() L1()",
-        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() "
-        "dlr_targeted margin_targeted",
+        "spat_nb.attacks.threat": "Ball!",
+        "spat_nb.attacks.balls": "Linf() L2() L1()",
+        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl",
+        "spat_nb.attacks.wrapped": "targeted() tempered() smoothed() dlr_targeted margin_targeted",
         "spat_nb.attacks.attack": "Attack() fgsm() pgd()",
-        "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest Recorder!",
+        "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest",
+        "spat_nb.attacks.recorder": "Recorder!",
         "spat_nb.attacks.steps": "mim() apgd() apgd_t() Targeted() momentum adaptive rim",
         "spat_nb.attacks.minimal": "deepfool() cw() fab()",
         "spat_nb.attacks.nearest": "within() norms! robust_curve!",
@@ -54,7 +56,8 @@ FLOORS = {
         "spat_nb.measure.report": "Report!",
         "spat_nb.measure.record": "Record!",
         "spat_nb.measure.sweep": "sweep!",
-        "spat_nb.measure.intervals": "wilson! paired!",
+        "spat_nb.measure.intervals": "wilson!",
+        "spat_nb.measure.versus": "paired!",
         "spat_nb.measure.trust": "trust!",
         "spat_nb.measure.card": "Card!",
     },
@@ -62,6 +65,7 @@ FLOORS = {
         "spat_nb.training.learner": "Learner! Callback! sgd one_cycle",
         "spat_nb.training.callbacks": "Validate Best() EarlyStop() Progress()",
         "spat_nb.training.checkpoint": "Checkpoint!",
+        "spat_nb.training.trackers": "Tracker!",
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
         "spat_nb.training.tricks": "awp() in_train()",
@@ -137,11 +141,12 @@ for _name, _module, _kind in _rows(BORROWED):
 def nearest(
     name: str,  # that is unknown
     known,  # the names that are known
+    likeness: float = 0.6,  # in [0,1]: how near a name must be
 ) -> str:  # "; did you mean 'pgd'?", or ''
     "The end of a sentence about an unknown name"
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), 1)
+    close = difflib.get_close_matches(name, list(known), 1, likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

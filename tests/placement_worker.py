@@ -21,7 +21,7 @@ from pretend import DEVICE, pretend
 from test_combine import ATTACKS, HEADS, OBJECTIVES
 
 from spat_nb.app import zoo
-from spat_nb.attacks.ascent import Recorder, gaussian
+from spat_nb.attacks.ascent import gaussian
 from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
@@ -29,6 +29,7 @@ from spat_nb.attacks.losses import ce, dlr, margin
 from spat_nb.attacks.minimal import cw, deepfool, fab
 from spat_nb.attacks.nearest import norms, within
 from spat_nb.attacks.rays import rays
+from spat_nb.attacks.recorder import Recorder
 from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
 from spat_nb.attacks.steps import apgd, apgd_t, mim, rim

@@ -174,7 +174,7 @@ def loaded(module):
 
 
 def test_training_brings_no_attack_beyond_the_engine():
-    engine = {"balls", "losses", "gradients", "ascent", "attack", "filling"}
+    engine = {"threat", "balls", "losses", "gradients", "door", "ascent", "attack", "filling"}
     for module in ("spat_nb.training.learner", "spat_nb.training.run"):
         brought = loaded(module)
         attacks = {m.split(".")[1] for m in brought if m.startswith("attacks.")}

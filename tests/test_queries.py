@@ -12,11 +12,12 @@ from torch import nn
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
-from spat_nb.attacks.losses import ce, margin, targeted
+from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.oracle import BlackBox, Oracle
 from spat_nb.attacks.rays import blocks, rays
 from spat_nb.attacks.spsa import adam, estimate, spsa
 from spat_nb.attacks.square import _pixels, blot, bump, shift, side, square, stripes, tiles
+from spat_nb.attacks.wrapped import targeted
 from spat_nb.core.rng import generator
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN

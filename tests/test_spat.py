@@ -23,8 +23,9 @@ from spat_nb.attacks.ascent import at_x, gaussian, uniform
 from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.balls import L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
-from spat_nb.attacks.losses import ce, kl, margin, smooth
+from spat_nb.attacks.losses import ce, kl, margin
 from spat_nb.attacks.steps import apgd_t
+from spat_nb.attacks.wrapped import smooth
 from spat_nb.core.precision import fast
 from spat_nb.core.rng import generator
 from spat_nb.data.sources import get_data

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attacks.ascent import Recorder, at_x
+from spat_nb.attacks.ascent import at_x
 from spat_nb.attacks.attack import Attack
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.losses import ce, dlr, margin
+from spat_nb.attacks.recorder import Recorder
 from spat_nb.attacks.steps import Targeted, adaptive, apgd, apgd_t, checkpoints, mim, momentum, rim
 from spat_nb.models.networks import PreActResNet18
 

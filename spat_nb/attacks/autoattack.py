@@ -14,8 +14,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .attack import door, misfits
 from .balls import L2, Ball, Linf
+from .door import door, misfits
 from .gradients import NoGradient, value_and_grad
 from .losses import ce, dlr_or_margin, missed, ruled_out
 from .minimal import fab

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .balls import L2, Ball, Linf
+from .balls import L2, Linf
 from .gradients import NoGradient, finite, value_and_grad
 from .losses import margin
 from .nearest import Nearest, counts, fools, hair, reach, seek, unit_of
 from .steps import in_turn
+from .threat import Ball
 from ..core.protocols import ModelFunction
 from ..core.tensors import bview
 

@@ -14,10 +14,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .attack import door
-from .balls import L2, Ball, Linf, a_ball
+from .balls import L2, Linf
+from .door import door
 from .gradients import value_and_grad
 from .losses import margin, missed, ruled_out
+from .threat import Ball, a_ball
 from ..core.checks import check_labels, check_logits
 from ..core.evalmode import eval_mode
 from ..core.protocols import AttackFunction, ModelFunction

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .attack import door
-from .balls import Ball, a_ball
+from .door import door
 from .losses import margin, missed
+from .threat import Ball, a_ball
 from ..core.checks import check_labels, check_logits
 from ..core.protocols import LossFunction, ModelFunction
 from ..core.tensors import alike, logits

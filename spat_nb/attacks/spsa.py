@@ -14,9 +14,9 @@ from torch import Tensor
 
 from .ascent import State, uniform
 from .attack import Attack
-from .balls import Ball
 from .oracle import BlackBox
 from .square import coin
+from .threat import Ball
 from ..core.tensors import bview
 
 # %% auto #0

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .balls import L2, Ball, Linf
+from .balls import L2, Linf
 from .oracle import BlackBox, those
+from .threat import Ball
 from ..core.rng import rand_like
 
 # %% auto #0

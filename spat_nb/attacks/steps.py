@@ -16,9 +16,12 @@ import torch
 from torch import Tensor
 
 from .ascent import State, at_x, pick, worst
-from .attack import Attack, door
-from .balls import L1, Ball, a_ball
-from .losses import ce, dlr_targeted, margin_targeted, missed
+from .attack import Attack
+from .balls import L1
+from .door import door
+from .losses import ce, missed
+from .threat import Ball, a_ball
+from .wrapped import dlr_targeted, margin_targeted
 from ..core.checks import check_labels, check_logits
 from ..core.protocols import LossFunction
 from ..core.tensors import bview, logits

@@ -15,13 +15,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..attacks.ascent import Recorder
 from ..attacks.attack import Attack, pgd
 from ..attacks.autoattack import autoattack
 from ..attacks.balls import Ball
 from ..attacks.gradients import value_and_grad
-from ..attacks.losses import ce, dlr, margin, tempered
+from ..attacks.losses import ce, dlr, margin
+from ..attacks.recorder import Recorder
 from ..attacks.steps import apgd
+from ..attacks.wrapped import tempered
 from ..core.protocols import LossFunction, ModelFunction
 from ..measure.evaluate import evaluate
 from ..measure.record import Record

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from ..attacks.attack import pgd
-from ..attacks.balls import Ball, a_ball
 from ..attacks.filling import attack_in
+from ..attacks.threat import Ball, a_ball
 from ..core import spec
 from ..core.digest import describe
 from ..core.slots import argument, name_of, normal, split_specs

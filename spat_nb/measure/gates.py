@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..attacks.ascent import Recorder
 from ..attacks.attack import Attack, fgsm
+from ..attacks.recorder import Recorder
 from ..core.modes import networks
 from .checks import skipped
 from .intervals import wilson

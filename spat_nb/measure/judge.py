@@ -10,7 +10,7 @@ from torch import nn
 from spat_nb.core.protocols import ModelFunction
 
 from .. import __version__
-from ..attacks.balls import Ball, a_ball
+from ..attacks.threat import Ball, a_ball
 from ..core import spec
 from ..core.evalmode import device_of
 from ..core.machine import device_name

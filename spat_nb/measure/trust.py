@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..attacks.attack import misfits
 from ..attacks.balls import Ball
+from ..attacks.door import misfits
 from ..attacks.gradients import watched
 from ..core.checks import check_images, check_labels
 from ..core.evalmode import device_of, eval_mode

@@ -16,7 +16,8 @@ from torch import nn
 
 from ..attacks.attack import pgd
 from ..attacks.balls import Ball
-from ..attacks.losses import ce, dlr, margin, tempered
+from ..attacks.losses import ce, dlr, margin
+from ..attacks.wrapped import tempered
 from .hypersphere import check_scale
 
 # %% auto #0

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ..core.plot import PALETTE, plain
-from ..measure.intervals import paired
+from ..measure.versus import paired
 from .answers import solved
 from .htmltable import Table
 from .leaderboard import gather

@@ -8,8 +8,9 @@ from functools import partial
 import torch
 
 from spat_nb.attacks.attack import pgd
-from spat_nb.attacks.losses import ce, tempered
+from spat_nb.attacks.losses import ce
 from spat_nb.attacks.steps import apgd
+from spat_nb.attacks.wrapped import tempered
 from spat_nb.papers.hypersphere import gradient_ratio
 from spat_nb.papers.hypersphere_scale import at_taus
 from spat_nb.studies.claims import Claim, accuracy_of, gain
