@@ -19,7 +19,7 @@ FLOORS = {
         "spat_nb.core.rng": "seed_everything!",
         "spat_nb.core.evalmode": "eval_mode!",
         "spat_nb.core.protocols": "LossFunction! AttackFunction! ObjectiveFunction! ModelFunction!",
-        "spat_nb.core.plot": "show_images! show_attack!",
+        "spat_nb.core.pictures": "show_images! show_attack!",
     },
     "data": {
         "spat_nb.data.sources": "get_data! Data!",

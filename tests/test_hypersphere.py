@@ -24,7 +24,8 @@ from spat_nb import Free, alp, boosted, fgsm, gaussian, kl, mart, tempered, trad
 from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import Linf
 from spat_nb.attacks.gradients import value_and_grad
-from spat_nb.attacks.losses import ce, dlr, dlr_targeted, margin
+from spat_nb.attacks.losses import ce, dlr, margin
+from spat_nb.attacks.wrapped import dlr_targeted
 from spat_nb.core.rng import generator
 from spat_nb.core.tensors import logits
 from spat_nb.data.sources import Data, get_data

@@ -33,7 +33,7 @@ from spat_nb import (
     standard,
     trades,
 )
-from spat_nb.attacks.losses import smooth
+from spat_nb.attacks.wrapped import smooth
 from spat_nb.core.rng import generator
 from spat_nb.training.averages import EMA, swapped
 from spat_nb.training.learner import Callback
