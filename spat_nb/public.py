@@ -48,7 +48,8 @@ FLOORS = {
         "spat_nb.attacks.square": "square()",
         "spat_nb.attacks.spsa": "spsa()",
         "spat_nb.attacks.rays": "rays()",
-        "spat_nb.attacks.autoattack": "autoattack() Cascade()",
+        "spat_nb.attacks.cascade": "Cascade()",
+        "spat_nb.attacks.autoattack": "autoattack()",
     },
     "measure": {
         "spat_nb.measure.evaluate": "evaluate!",

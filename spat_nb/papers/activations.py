@@ -145,7 +145,7 @@ class FReLU(Gate):
     ):
         super().__init__()
         self.around = local_view(channels, k, channels)
-        nn.init.zeros_(self.around[1].weight)
+        self.around[1].weight.data.zero_()
 
     def forward(self, x):
         return torch.maximum(x, self.seen(self.around(x)))

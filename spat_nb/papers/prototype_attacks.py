@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..attacks.ascent import at_x
 from ..attacks.attack import Attack, pgd
-from ..attacks.autoattack import Cascade
+from ..attacks.cascade import Cascade
 from ..attacks.balls import Ball
 from ..attacks.losses import margin
 from ..attacks.square import square

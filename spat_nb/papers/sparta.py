@@ -72,7 +72,7 @@ class Sparta(Gate):
         self.rectify, self.shuffle = rectify, shuffle
         # gate 1/2 everywhere; without `rectify` that would be a linear network
         if rectify:
-            nn.init.zeros_(self.around[1].weight)
+            self.around[1].weight.data.zero_()
 
     def gate(
         self,
