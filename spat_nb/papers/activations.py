@@ -93,6 +93,7 @@ def local_view(
     channels: int,  # of the map
     k: int,  # side of the kernel, odd
     groups: int,  # of channels that see each other only
+    silent: bool = False,  # begin as 0
 ) -> nn.Sequential:
     """Convolution of k x k and batch norm that begin as the identity.
 
@@ -104,6 +105,8 @@ def local_view(
         side of the kernel, odd
     groups : int
         of channels that see each other only
+    silent : bool
+        begin as 0 (default: False)
 
     Returns
     -------
@@ -118,7 +121,10 @@ def local_view(
         raise ValueError(f"k is {k}; a kernel with a centre has an odd side: 1, 3, 5, 7.")
     conv = nn.Conv2d(channels, channels, k, padding=k // 2, groups=groups, bias=False)
     nn.init.dirac_(conv.weight, groups)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+    norm = nn.BatchNorm2d(channels)
+    if silent:
+        nn.init.zeros_(norm.weight)
+    return nn.Sequential(conv, norm)
 
 
 class FReLU(Gate):
@@ -144,8 +150,7 @@ class FReLU(Gate):
         k: int = 3,  # side of the kernel, odd
     ):
         super().__init__()
-        self.around = local_view(channels, k, channels)
-        self.around[1].weight.data.zero_()
+        self.around = local_view(channels, k, channels, silent=True)
 
     def forward(self, x):
         return torch.maximum(x, self.seen(self.around(x)))

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..attacks.ascent import at_x
 from ..attacks.attack import Attack, pgd
-from ..attacks.cascade import Cascade
 from ..attacks.balls import Ball
+from ..attacks.cascade import Cascade
 from ..attacks.losses import margin
 from ..attacks.square import square
 from ..core.evalmode import eval_mode
@@ -185,7 +185,7 @@ def refutation(
     draws: int = 100,  # random images of the ball
     source: nn.Module | None = None,  # a network to transfer from; None: no transfer
 ) -> dict:  # name -> attack(model, x, y)
-    """The attacks that a claim of prototype robustness has to stand
+    """The attacks that a claim of prototype robustness has to survive
 
     Parameters
     ----------

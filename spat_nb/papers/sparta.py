@@ -68,11 +68,9 @@ class Sparta(Gate):
         shuffle: bool = False,  # the control: gates at the wrong places
     ):
         super().__init__()
-        self.around = local_view(channels, k, 1 if full else channels)
-        self.rectify, self.shuffle = rectify, shuffle
         # gate 1/2 everywhere; without `rectify` that would be a linear network
-        if rectify:
-            self.around[1].weight.data.zero_()
+        self.around = local_view(channels, k, 1 if full else channels, silent=rectify)
+        self.rectify, self.shuffle = rectify, shuffle
 
     def gate(
         self,

@@ -47,8 +47,8 @@ class EMA(Callback):
     decay : float
         d, share of the old average; the n-th step takes min(d, (1+n)/(10+n)) (default: 0.999)
     look : Callback | None
-        a `Validate`, to be asked while the average stands in the network; leave it out of the
-        Learner's list (default: None)
+        a `Validate`, to be asked while the network holds the average; leave it out of the Learner's
+        list (default: None)
 
     Raises
     ------
@@ -60,7 +60,7 @@ class EMA(Callback):
         self,
         # d, share of the old average; the n-th step takes min(d, (1+n)/(10+n))
         decay: float = 0.999,
-        # a `Validate`, to be asked while the average stands in the network; leave it out of the
+        # a `Validate`, to be asked while the network holds the average; leave it out of the
         # Learner's list
         look: Callback | None = None,
     ):
