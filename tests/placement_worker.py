@@ -32,7 +32,8 @@ from spat_nb.attacks.rays import rays
 from spat_nb.attacks.recorder import Recorder
 from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
-from spat_nb.attacks.steps import apgd, apgd_t, mim, rim
+from spat_nb.attacks.steps import apgd, mim, rim
+from spat_nb.attacks.targets import apgd_t
 from spat_nb.classwise.diagnosis import diagnose
 from spat_nb.classwise.disparity import PerClass
 from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades

@@ -26,7 +26,8 @@ from spat_nb.attacks.nearest import norms, within
 from spat_nb.attacks.rays import rays
 from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
-from spat_nb.attacks.steps import apgd, apgd_t, mim
+from spat_nb.attacks.steps import apgd, mim
+from spat_nb.attacks.targets import apgd_t
 from spat_nb.attacks.wrapped import smoothed, targeted, tempered
 from spat_nb.classwise.temperature import temperature_pgd
 from spat_nb.measure.evaluate import evaluate

@@ -25,7 +25,8 @@ from spat_nb.attacks.nearest import norms, within
 from spat_nb.attacks.rays import rays
 from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
-from spat_nb.attacks.steps import apgd, apgd_t, mim
+from spat_nb.attacks.steps import apgd, mim
+from spat_nb.attacks.targets import apgd_t
 from spat_nb.attacks.wrapped import targeted, tempered
 from spat_nb.core.evalmode import device_of, eval_mode
 from spat_nb.core.modes import networks

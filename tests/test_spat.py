@@ -24,7 +24,7 @@ from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.balls import L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
 from spat_nb.attacks.losses import ce, kl, margin
-from spat_nb.attacks.steps import apgd_t
+from spat_nb.attacks.targets import apgd_t
 from spat_nb.attacks.wrapped import smooth
 from spat_nb.core.precision import fast
 from spat_nb.core.rng import generator

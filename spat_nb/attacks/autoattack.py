@@ -16,7 +16,8 @@ from .losses import ce, dlr_or_margin
 from .minimal import fab
 from .nearest import within
 from .square import square
-from .steps import apgd, apgd_t
+from .steps import apgd
+from .targets import apgd_t
 
 # %% auto #0
 __all__ = ['autoattack']

@@ -13,7 +13,8 @@ from ..attacks.balls import L1, Ball
 from ..attacks.gradients import NoGradient, value_and_grad
 from ..attacks.losses import ce, dlr, margin
 from ..attacks.square import square
-from ..attacks.steps import apgd, apgd_t
+from ..attacks.steps import apgd
+from ..attacks.targets import apgd_t
 from ..attacks.wrapped import tempered
 from ..core.evalmode import eval_mode
 from ..core.protocols import ModelFunction
