@@ -160,7 +160,7 @@ EXERCISES = {
         wrong=[plain, idle, too_far],
         hints=(
             "The engine attacks whatever returns logits. What if it returned those of both?",
-            "Loss: the model's cross-entropy minus the witness's; torch.cat, then chunk.",
+            "Loss: cross-entropy of the model minus that of the witness; torch.cat and chunk.",
         ),
     ),
     "meaning 4": Exercise(

@@ -19,7 +19,7 @@ FLOORS = {
         "spat_nb.core.rng": "seed_everything!",
         "spat_nb.core.evalmode": "eval_mode!",
         "spat_nb.core.protocols": "LossFunction! AttackFunction! ObjectiveFunction! ModelFunction!",
-        "spat_nb.core.plot": "show_images! show_attack!",
+        "spat_nb.core.pictures": "show_images! show_attack!",
     },
     "data": {
         "spat_nb.data.sources": "get_data! Data!",
@@ -73,7 +73,8 @@ FLOORS = {
         "spat_nb.training.trackers": "Tracker!",
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
-        "spat_nb.training.tricks": "awp() EMA() in_train()",
+        "spat_nb.training.tricks": "awp() in_train()",
+        "spat_nb.training.averages": "EMA()",
         "spat_nb.training.staged": "noisy() n_fgsm() Staged",
         "spat_nb.training.devices": "many!",
         "spat_nb.training.recipe": "Recipe!",
@@ -96,7 +97,8 @@ FLOORS = {
         "spat_nb.papers.hypersphere": "Hypersphere margin_ce()",
         "spat_nb.papers.prototypes": "Prototypes pull pull_cos",
         "spat_nb.papers.points": "simplex repulsive hyperspherical",
-        "spat_nb.papers.sparta": "Sparta PooledSparta SmoothReLU PSSiLU FReLU DYReLU",
+        "spat_nb.papers.activations": "SmoothReLU PSSiLU FReLU DYReLU",
+        "spat_nb.papers.sparta": "Sparta PooledSparta",
     },
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",

@@ -59,12 +59,13 @@ from spat_nb.studies import runner
 from spat_nb.studies.finding import studies
 from spat_nb.studies.job import Job
 from spat_nb.training import building, learner
+from spat_nb.training.averages import EMA
 from spat_nb.training.callbacks import Best, EarlyStop, Validate
 from spat_nb.training.checkpoint import Checkpoint
 from spat_nb.training.fast import Free, Replay, Sentry, fgsm_rs
 from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import pgd_at, trades
-from spat_nb.training.tricks import EMA, awp, flatness, in_train
+from spat_nb.training.tricks import awp, flatness, in_train
 
 BALL = Linf(0.1)
 CASES = {}

@@ -388,9 +388,7 @@ def test_each_switch_gives_its_half():
     )
 
     def longer(head, rows=False):
-        """Largest change of the logits when all features (or all rows) are stretched, each by a
-        factor of its own
-        """
+        "Largest change of the logits when all features (or rows) are stretched, each by its factor"
         k, twin = (torch.linspace(0.3, 9, 24, dtype=torch.float64), copy.deepcopy(head))
         if rows:
             twin.weight.data = twin.weight.data * k[:4, None]

@@ -29,8 +29,8 @@ DOOR = {
 PAPERS = (
     {"spat", "spat_shared", "spat_meaning"},
     {"hypersphere", "hypersphere_scale"},
-    {"points", "prototypes", "prototype_attacks"},
-    {"sparta", "gates"},
+    {"points", "prototypes", "prototype_attacks", "prototype_rules"},
+    {"activations", "sparta", "gates", "gate_costs", "gate_moves"},
 )
 LONGEST = 300  # lines of a room
 

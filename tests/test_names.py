@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from spat_nb.app.cli import main
-from spat_nb.core import plot
+from spat_nb.core import pictures, plot
 from spat_nb.measure.record import Record
 from spat_nb.measure.report import Report
 
@@ -121,9 +121,9 @@ def test_plots(kind, tmp_path):  # noqa: C901
     if kind == "confusion":
         ax = plot.confusion(r.confusion("$x^$"), NAMES)
     if kind == "show_images":
-        ax = plot.show_images(x, NAMES)
+        ax = pictures.show_images(x, NAMES)
     if kind == "show_attack":
-        ax = plot.show_attack(x, x, torch.arange(C), torch.arange(C), NAMES)
+        ax = pictures.show_attack(x, x, torch.arange(C), torch.arange(C), NAMES)
     if kind == "curves":
         ax = plot.curves({k: [0, 1] for k in NAMES}, "x", "y")
     if kind == "heat":
