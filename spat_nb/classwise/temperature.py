@@ -115,8 +115,8 @@ def safe_ce(
     z: Tensor,  # (b,c) logits
     y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,) below 0 where the network is very sure
-    """Cross-entropy where float arithmetic keeps its gradient; where 1-p_y has lost 3/4 of its digits,
-    `log_odds`, shifted to meet it. Rises with CE, and has a gradient everywhere
+    """Cross-entropy where float arithmetic keeps its gradient; where 1-p_y has lost 3/4 of its
+    digits, `log_odds`, shifted to meet it. Rises with CE, and has a gradient everywhere
 
     Parameters
     ----------

@@ -236,7 +236,8 @@ def attack_verdict(
         if fault:
             return fault
         model, data = _classroom()
-    return _on_a_network(fn, model, *data, ball, reference, loss, share)
+    x, y = data
+    return _on_a_network(fn, model, x, y, ball, reference, loss, share)
 
 
 def _mean_loss(loss, model, x, y):
