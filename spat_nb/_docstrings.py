@@ -10,9 +10,18 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Collection, Iterator
 
+from ._docstring_text import (
+    MADE,
+    TITLE,
+    errors_apart,
+    example_apart,
+    join_sections,
+    long_lines,
+    split_sections,
+    wrapped,
+)
 from ._signatures import (
     Definition,
     Function,
@@ -37,94 +46,6 @@ __all__ = [
 ]
 
 WIDTH = 100  # columns of a line of exported code
-_TITLES = (
-    "Parameters|Attributes|Returns|Yields|Receives|Raises|Warns|Warnings|Other Parameters|Methods"
-    "|See Also|Notes|References|Examples"
-)
-_MADE = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Examples")
-_TITLE = re.compile(rf"^({_TITLES})\n-{{3,}}$", re.M)
-_ERROR = r"[A-Z]\w*(?:Error|Exception)"
-_ERRORS = rf"(?:[A-Z]\w+, an? )?{_ERROR}(?:,? (?:or|and) {_ERROR})*"
-# "ValueError where eps < 0": from the beginning, or from where a thought ends, to where one ends
-_CLAUSE = re.compile(
-    rf"(?P<before>^|(?<=[.?!;,:])\s+)(?P<names>{_ERRORS})\b(?P<text>.*?)"
-    rf"(?P<end>[.?!]?$|[.?!](?=\s+[A-Z`])|[;,](?=\s+{_ERRORS}\b))",
-    re.S,
-)
-
-
-# ---- docstrings as text
-
-
-def split_sections(doc: str) -> tuple[str, dict[str, str]]:
-    """What stands before the first section of a docstring, and its sections by title"""
-    pieces = _TITLE.split(inspect.cleandoc(doc))
-    bodies = (body.strip("\n") for body in pieces[2::2])
-    return pieces[0].strip(), dict(zip(pieces[1::2], bodies, strict=True))
-
-
-def join_sections(
-    doc: str,  # a docstring, with sections or without
-    examples: bool = True,  # with its examples?
-) -> str:
-    """The docstring as prose: errors as sentences, no parameters, no result, examples at the end"""
-    head, sections = split_sections(doc)
-    errors = []
-    for block in re.split(r"\n(?=\S)", sections.get("Raises", "")):
-        sentence = " ".join(block.split())
-        if sentence and sentence not in " ".join(head.split()):
-            errors.append(sentence)
-    if errors:
-        head = f"{head.rstrip('.')}. {'. '.join(errors)}"
-    example = sections.get("Examples") if examples else None
-    return "\n\n".join(filter(None, [head, example]))
-
-
-def _wrapped(text: str, indent: int, width: int) -> list[str]:
-    """`text` as lines of at most `width` columns"""
-    pad = " " * indent
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=pad,
-        subsequent_indent=pad,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _errors(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """`text` without its sentences on errors, and these as (names, rest)
-
-    A sentence stays where it is the first one, or only the end of another.
-    """
-    found = []
-    kept = []
-    at = 0
-    behind = 0  # where the last clause ended: a comma ends a thought only behind one
-    for m in _CLAUSE.finditer(text):
-        mark = text[: m.start("names")].rstrip()[-1:]
-        if mark == "," and behind != m.start("before"):
-            continue
-        found.append((m["names"], " ".join(m["text"].split()).lstrip(", ")))
-        behind = m.end()
-        if mark == ":" or not text[:at].strip() and not text[at : m.start()].strip():
-            continue
-        kept.append(text[at : m.start()])
-        at = m.end()
-    kept.append(text[at:])
-    rest = "".join(kept).strip()
-    if found and rest[-1:] in (";", ","):
-        rest = rest[:-1] + "."
-    return rest, found
-
-
-def _examples(text: str) -> tuple[str, str]:
-    """`text` up to its first `>>>` or paragraph "Example: ...", and what follows"""
-    m = re.search(r"^(?:>>> |Examples?:)", text, re.M)
-    if not m:
-        return text, ""
-    return text[: m.start()].strip(), re.sub(r"^Examples?:\s*", "", text[m.start() :]).strip()
 
 
 def _entry(part: Part, width: int) -> list[str]:
@@ -134,17 +55,8 @@ def _entry(part: Part, width: int) -> list[str]:
     if part.default and "default" not in text:
         text = f"{text} (default: {part.default})" if text else f"default: {part.default}"
     if not head:
-        return _wrapped(text, 0, width)
-    return [head, *_wrapped(text, 4, width)]
-
-
-def long_lines(text: str, width: int) -> str:
-    """`text` with lines wrapped that are too long, but for indented ones"""
-    rows = []
-    for row in text.splitlines():
-        indent = len(row) - len(row.lstrip())
-        rows += _wrapped(row, 0, width) if len(row) > width and not indent else [row]
-    return "\n".join(rows)
+        return wrapped(text, 0, width)
+    return [head, *wrapped(text, 4, width)]
 
 
 # ---- definitions, and the docstring of each
@@ -228,12 +140,12 @@ def _parts(src: Source, node: Definition, is_method: bool, find: Finder) -> dict
 
 def _sections(doc: str, parts: dict[str, list[Part]], width: int) -> str:
     """The docstring with its sections; the same where there is nothing to say"""
-    head, example = _examples(doc)
-    paragraphs = [_errors(p) for p in re.split(r"\n\s*\n", head)]
+    head, example = example_apart(doc)
+    paragraphs = [errors_apart(p) for p in re.split(r"\n\s*\n", head)]
     told = {title: ps for title, ps in parts.items() if any(p.text or p.type for p in ps)}
     bodies = {title: [r for p in ps for r in _entry(p, width)] for title, ps in told.items()}
     found = dict.fromkeys(e for _, errors in paragraphs for e in errors)
-    bodies["Raises"] = [row for names, text in found for row in [names, *_wrapped(text, 4, width)]]
+    bodies["Raises"] = [row for names, text in found for row in [names, *wrapped(text, 4, width)]]
     bodies["Examples"] = example.splitlines()
     if not any(bodies.values()):
         return doc
@@ -299,7 +211,7 @@ def add_sections(
     rows = [row.encode() for row in src.rows]  # syntax nodes count bytes
     for name, node, is_method in reversed(list(definitions(src.tree.body))):
         text = docstring_node(node)
-        if text is None or _TITLE.search(doc := inspect.cleandoc(str(text.value))):
+        if text is None or TITLE.search(doc := inspect.cleandoc(str(text.value))):
             continue
         if names is not None and name.split(".")[0] not in names:
             continue
@@ -326,7 +238,7 @@ def renew_sections(
             continue
         doc = inspect.cleandoc(str(text.value))
         sections = set(split_sections(doc)[1])
-        if not sections or sections - {*_MADE}:
+        if not sections or sections - {*MADE}:
             continue
         _rewritten(rows, node, long_lines(join_sections(doc), WIDTH - len(_indent(node, text))))
     return add_sections(b"".join(rows).decode(), names=names)

@@ -34,20 +34,23 @@ FLOORS = {
         "spat_nb.models.saving": "save! load! model_info!",
     },
     "attacks": {
-        "spat_nb.attacks.balls": "Ball! Linf() L2() L1()",
-        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl targeted() tempered() smoothed() "
-        "dlr_targeted margin_targeted",
+        "spat_nb.attacks.threat": "Ball!",
+        "spat_nb.attacks.balls": "Linf() L2() L1()",
+        "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl",
+        "spat_nb.attacks.wrapped": "targeted() tempered() smoothed() dlr_targeted margin_targeted",
         "spat_nb.attacks.attack": "Attack() fgsm() pgd()",
-        "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest Recorder!",
-        "spat_nb.attacks.steps": "mim() apgd() apgd_t() Targeted() momentum adaptive rim",
+        "spat_nb.attacks.ascent": "at_x uniform gaussian() steepest",
+        "spat_nb.attacks.recorder": "Recorder!",
+        "spat_nb.attacks.steps": "mim() apgd() momentum adaptive rim",
+        "spat_nb.attacks.targets": "apgd_t() Targeted()",
         "spat_nb.attacks.minimal": "deepfool() cw() fab()",
         "spat_nb.attacks.nearest": "within() norms! robust_curve!",
         "spat_nb.attacks.oracle": "BlackBox()",
         "spat_nb.attacks.square": "square()",
         "spat_nb.attacks.spsa": "spsa()",
         "spat_nb.attacks.rays": "rays()",
-        "spat_nb.attacks.autoattack": "autoattack()",
         "spat_nb.attacks.cascade": "Cascade()",
+        "spat_nb.attacks.autoattack": "autoattack()",
     },
     "measure": {
         "spat_nb.measure.evaluate": "evaluate!",
@@ -67,6 +70,7 @@ FLOORS = {
         "spat_nb.training.callbacks": "Validate Best() EarlyStop()",
         "spat_nb.training.progress_bar": "Progress()",
         "spat_nb.training.checkpoint": "Checkpoint!",
+        "spat_nb.training.trackers": "Tracker!",
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
         "spat_nb.training.tricks": "awp() EMA() in_train()",
@@ -87,7 +91,8 @@ FLOORS = {
     },
     "papers": {
         "spat_nb.papers.spat": "spat preserving() blurred()",
-        "spat_nb.papers.spat_shared": "spat_shared at_strength",
+        "spat_nb.papers.spat_shared": "spat_shared",
+        "spat_nb.papers.spat_meaning": "at_strength",
         "spat_nb.papers.hypersphere": "Hypersphere margin_ce()",
         "spat_nb.papers.prototypes": "Prototypes pull pull_cos",
         "spat_nb.papers.points": "simplex repulsive hyperspherical",
@@ -140,11 +145,12 @@ for _name, _module, _kind in _rows(BORROWED):
 def nearest(
     name: str,  # that is unknown
     known,  # the names that are known
+    likeness: float = 0.6,  # in [0,1]: how near a name must be
 ) -> str:  # "; did you mean 'pgd'?", or ''
     "The end of a sentence about an unknown name"
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), 1)
+    close = difflib.get_close_matches(name, list(known), 1, likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -21,7 +21,7 @@ from pretend import DEVICE, pretend
 from test_combine import ATTACKS, HEADS, OBJECTIVES
 
 from spat_nb.app import zoo
-from spat_nb.attacks.ascent import Recorder, gaussian
+from spat_nb.attacks.ascent import gaussian
 from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
@@ -29,9 +29,11 @@ from spat_nb.attacks.losses import ce, dlr, margin
 from spat_nb.attacks.minimal import cw, deepfool, fab
 from spat_nb.attacks.nearest import norms, within
 from spat_nb.attacks.rays import rays
+from spat_nb.attacks.recorder import Recorder
 from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
-from spat_nb.attacks.steps import apgd, apgd_t, mim, rim
+from spat_nb.attacks.steps import apgd, mim, rim
+from spat_nb.attacks.targets import apgd_t
 from spat_nb.classwise.budgets import best_tau, equal_budget, tau_sweep
 from spat_nb.classwise.diagnosis import diagnose
 from spat_nb.classwise.epochs import PerClass

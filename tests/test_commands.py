@@ -19,7 +19,7 @@ from spat_nb.app.cli import COMMANDS, build_parser, command, main
 from spat_nb.app.typed import recipe_of
 from spat_nb.core.files import load_tree, save_tree
 from spat_nb.data.sources import get_data
-from spat_nb.measure.judge import STANDARD
+from spat_nb.measure.battery import STANDARD
 from spat_nb.measure.report import Report
 from spat_nb.training.methods import METHODS, changed, method
 from spat_nb.training.recipe import Recipe

@@ -17,15 +17,18 @@ from torch.nn import functional as F
 
 from spat_nb.attacks.ascent import at_x, gaussian, uniform
 from spat_nb.attacks.attack import Attack, fgsm, pgd
-from spat_nb.attacks.autoattack import Cascade, autoattack
+from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
-from spat_nb.attacks.losses import ce, dlr, kl, margin, smoothed, targeted, tempered
+from spat_nb.attacks.cascade import Cascade
+from spat_nb.attacks.losses import ce, dlr, kl, margin
 from spat_nb.attacks.minimal import cw, deepfool, fab
 from spat_nb.attacks.nearest import norms, within
 from spat_nb.attacks.rays import rays
 from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
-from spat_nb.attacks.steps import apgd, apgd_t, mim
+from spat_nb.attacks.steps import apgd, mim
+from spat_nb.attacks.targets import apgd_t
+from spat_nb.attacks.wrapped import smoothed, targeted, tempered
 from spat_nb.classwise.temperature import temperature_pgd
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.record import Record

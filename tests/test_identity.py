@@ -20,7 +20,8 @@ from torch import nn
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L2, Linf
-from spat_nb.attacks.losses import ce, margin, smoothed
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.attacks.wrapped import smoothed
 from spat_nb.core.digest import describe, digest
 from spat_nb.core.identity import difference, fingerprint, made_of
 from spat_nb.core.parts import Parts
@@ -927,7 +928,8 @@ from spat_nb.attacks.balls import Linf
 from spat_nb.data.batches import crop_flip
 from spat_nb.data.sources import get_data
 from spat_nb.core.identity import fingerprint, made_of
-from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.attacks.losses import ce
+from spat_nb.attacks.wrapped import smoothed
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.objectives import pgd_at, trades
 from spat_nb.studies import finding

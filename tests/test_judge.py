@@ -16,10 +16,11 @@ from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.losses import margin
 from spat_nb.data.sources import get_data
+from spat_nb.measure.battery import STANDARD, named_attacks, standard_battery
 from spat_nb.measure.card import Card
 from spat_nb.measure.checks import check
 from spat_nb.measure.evaluate import evaluate
-from spat_nb.measure.judge import STANDARD, judge, named_attacks, standard_battery
+from spat_nb.measure.judge import judge
 from spat_nb.measure.metering import Meter, metered, watching
 from spat_nb.measure.record import Record
 from spat_nb.measure.report import Report
@@ -325,7 +326,7 @@ def report_with(notes=(), flags=(), card=True):
     return Report(record, "Linf(0.1)", "net", "data", "cpu", 1, {}, trusted if card else None)
 
 
-MASKED = "masked: Square, without slopes, takes accuracy from 40.00% to 30.00%."
+MASKED = "masked: Square, without gradients, takes accuracy from 40.00% to 30.00%."
 
 
 def test_masked_and_no_flag_never_stand_together():

@@ -13,9 +13,9 @@ import torch
 from spat_nb.app import zoo
 from spat_nb.core import spec
 from spat_nb.core.files import load_tree, save_tree
+from spat_nb.measure.battery import named_attacks
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.intervals import wilson
-from spat_nb.measure.judge import named_attacks
 from spat_nb.models.saving import load, model_info
 from spat_nb.studies import runner
 from spat_nb.studies.finding import studies

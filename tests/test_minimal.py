@@ -4,7 +4,7 @@ ours, invariants, and models without a slope
 
 import math
 import warnings
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -12,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from spat_nb.app import zoo
+from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.flat import ranked, reach, rival
+from spat_nb.attacks.gradients import value_and_grad
 from spat_nb.attacks.losses import ce, missed
 from spat_nb.attacks.minimal import cw, deepfool, fab
-from spat_nb.attacks.nearest import Nearest, norms, reach, robust_curve, within
+from spat_nb.attacks.nearest import norms, robust_curve, within
+from spat_nb.attacks.search import Nearest, counts, fools, unit_of
 from spat_nb.data.sources import get_data
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.models.networks import SmallCNN
@@ -373,7 +378,7 @@ def test_no_slope_is_reported_not_called_robust(attack, ball):
     y[0] = (y[0] + 1) % 4
     flat = Flat(net)
     y[1:] = flat(x)[1:].argmax(1)
-    with pytest.warns(UserWarning, match="found for 3 images, of which 3 have no slope"):
+    with pytest.warns(UserWarning, match="found for 3 images, of which 3 have gradient 0"):
         x_adv = attack(flat, x, y)
     assert (
         torch.equal(x_adv, x) and norms(flat, x, y, x_adv, ball).tolist() == [0.0] + [math.inf] * 3
@@ -461,3 +466,301 @@ def test_bad_input(do, kind, says):
     x, y = torch.rand(4, 1, 5, 5), torch.tensor([0, 1, 2, 3])
     with pytest.raises(kind, match=says):
         do(x, y)
+
+
+# ---- by hand, in the plane
+W2, MISSING = torch.tensor([[3.0, 4.0]]), torch.tensor([1.0])
+near = partial(torch.testing.assert_close, rtol=0, atol=1e-5)
+
+
+def test_a_flat_boundary_by_hand():
+    grey, crowded = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.5, 0.9]])
+    by_hand = {L2(1.0): W2 / 25, Linf(1.0): W2.sign() / 7}
+    near(by_hand[L2(1.0)].norm(), torch.tensor(1 / 5))
+    near(by_hand[Linf(1.0)].abs().max(), torch.tensor(1 / 7))
+    for ball, d in by_hand.items():
+        near((W2 * d).sum(), torch.tensor(1.0))
+        near(reach(grey, W2, MISSING, ball), d)
+        # the second pixel stops at the box, the first one gives the rest
+        near(reach(crowded, W2, MISSING, ball), torch.tensor([[0.2, 0.1]]))
+    ball = L2(1.0)
+    # too much asked: the best corner
+    near(reach(crowded, W2, torch.tensor([9.0]), ball), 1 - crowded)
+    # to fall along -w is to rise along w
+    near(reach(crowded, -W2, -MISSING, ball), reach(crowded, W2, MISSING, ball))
+    for g in (0 * W2, W2 * math.nan):
+        assert reach(crowded, g, MISSING, ball).abs().sum() == 0
+    tiny = reach(crowded, 1e-30 * W2, 1e-30 * MISSING, ball)
+    near(tiny, reach(crowded, W2, MISSING, ball))
+
+
+@pytest.mark.parametrize("ball", [L2(1.0), Linf(1.0)])
+def test_no_random_step_that_gains_as_much_is_shorter(ball):
+    g = torch.Generator().manual_seed(0)
+    x, w = torch.rand(50, 30, generator=g).double(), torch.randn(50, 30, generator=g).double()
+    # many blacks and whites
+    x = torch.where(torch.rand(50, 30, generator=g) < 0.4, x.round(), x)
+    room = torch.where(w > 0, 1 - x, x)
+    r = 0.35 * (w.abs() * room).sum(1)
+    d = reach(x, w, r, ball)
+    torch.testing.assert_close(ball.norm(d), shortest(x, w, r, type(ball)), rtol=0, atol=1e-9)
+    assert (x + d).min() >= 0 and (x + d).max() <= 1
+    u = torch.rand(1000, 30, generator=g) * room[:1]
+    u = u * r[0] / (u * w[:1].abs()).sum(1, keepdim=True)
+    u = u[(u <= room[:1]).all(1)]
+    assert len(u) > 500 and (ball.norm(u) >= ball.norm(d[:1])).all()
+
+
+def one_pixel(x):
+    "Logits (0, x - .6): class 1 wins above .6"
+    return torch.cat([0 * x, x - 0.6], 1)
+
+
+def test_the_nearest_point_is_kept_and_approached():
+    t = torch.tensor
+    best, y = Nearest(torch.zeros(2, 1), Linf(1.0)), torch.zeros(2, dtype=torch.long)
+    best.see(t([[0.9], [0.9]]), t([True, False]))
+    best.see(t([[0.8], [0.5]]), t([True, False]))
+    best.see(t([[0.95], [math.nan]]), t([True, True]))
+    assert best.x.flatten().tolist() == [t(0.8).item(), 0.0]
+    assert best.d.tolist() == [t(0.8).item(), math.inf]
+    best.home(one_pixel, y, 12)
+    # 12 halvings; what was not found stays not found
+    assert 0.6 < best.x[0] < 0.6 + 0.8 / 2**11 and best.d[1] == math.inf
+
+
+def test_a_lead_within_rounding_fools_nobody():
+    t = torch.tensor
+    z = t([[1.0, 1.0], [1.0, 1 + 1e-6], [-5.0, 5.0]])
+    assert fools(z, t([0, 0, 0])).tolist() == [False, True, True]
+    # 1e-6 of a spread of 10 is rounding
+    z = t([[1.0, 1 + 1e-6, -9.0], [1.0, 1.1, -9.0]])
+    assert fools(z, t([0, 0])).tolist() == [False, True]
+
+
+def test_distances_tell_wrong_already_from_not_found():
+    def line(x):  # class 1 where 3 x1 + 4 x2 > 3
+        return torch.cat([torch.zeros(len(x), 1), x.flatten(1) @ W2.T - 3.0], 1)
+
+    t = torch.tensor
+    x, y = t([[0.5, 0.3], [0.9, 0.9], [0.5, 0.3], [0.5, 0.3]]), t([0, 0, 0, 1])
+    # moved; wrong already; not moved; wrong already
+    x_adv = t([[0.5, 0.5], [0.9, 0.9], [0.5, 0.3], [0.5, 0.3]])
+    torch.testing.assert_close(norms(line, x, y, x_adv, L2), t([0.2, 0.0, math.inf, 0.0]))
+    with pytest.raises(TypeError, match="give the class Linf or L2"):
+        unit_of(Linf(0.1))
+    with pytest.raises(ValueError, match="steps is -1"):
+        counts(steps=-1)
+
+
+def test_the_rival_whose_boundary_is_nearest():
+    w = torch.tensor([[0.0, 0.0], [3.0, 4.0], [6.0, 12.0]])
+    b = torch.tensor([0.0, -3.8, -9.5])
+
+    def three(x):
+        return x.flatten(1) @ w.T + b
+
+    x, y, ks = torch.tensor([[0.5, 0.5]]), torch.tensor([0]), torch.tensor([[1, 2]])
+    # .3/5 and .5/180^.5: the second logit is the higher one, the third class is nearer
+    v, g, z = rival(three, x, y, ks, L2(1.0))
+    torch.testing.assert_close(v, torch.tensor([-0.5]), rtol=0, atol=1e-3)
+    near(g, w[2:])
+    near(z, three(x))
+    alone = rival(three, x, y, ks[:, :1], L2(1.0))[0]
+    torch.testing.assert_close(alone, torch.tensor([-0.3]), rtol=0, atol=1e-3)
+    assert not (g.requires_grad or v.requires_grad)
+    with pytest.raises(ValueError, match="no gradient flows"):
+        rival(lambda x: three(x.round().detach()), x, y, ks, L2(1.0))
+    assert ranked(three(x), y, 9).tolist() == [[1, 2]]
+
+
+def curved(x):
+    return x[:, 0] + 1.5 * x[:, 1] ** 2 - 1.1  # positive: fooled
+
+
+def test_on_a_curved_boundary_deepfool_stops_early():
+    x0, y0 = torch.tensor([[0.2, 0.3]]), torch.tensor([0])
+    at = x0
+    for _ in range(3):
+        v, g = value_and_grad(lambda x: (curved(x),), at)
+        at = at + reach(at, g, -v, L2(1.0))
+    # three steps, and it is there
+    assert abs(curved(at)) < 1e-3
+
+    def model(x):
+        return torch.stack([0 * x[:, 0], curved(x)], 1)
+
+    def found(attack):
+        return (attack(model, x0, y0) - x0).norm().item()
+
+    u = torch.linspace(0, 1, 100_001)
+    rim = torch.stack([1.1 - 1.5 * u**2, u], 1)
+    rim = rim[(rim[:, 0] >= 0) & (rim[:, 0] <= 1)]
+    least = (rim - x0).norm(dim=1).min()
+    by_deepfool, by_fab = found(deepfool(L2, halvings=0)), found(fab(L2, steps=30, halvings=0))
+    by_cw = found(cw(steps=60))
+    assert min(by_deepfool, by_fab, by_cw) >= least - 1e-4
+    assert by_fab < 1.02 * least and by_cw < 1.01 * least and by_deepfool > by_fab
+
+
+def test_the_change_of_variables():
+    w = torch.tensor([-3.0, 0.0, 1.5], requires_grad=True)
+    x = (w.tanh() + 1) / 2
+    near(torch.autograd.grad(x.sum(), w)[0], (2 * x * (1 - x)).detach())
+    # nearer to the edge than float32 can tell, a pixel would never move again
+    assert torch.atanh(torch.tensor(1 - 1e-8)).isinf()
+    for kw, says in ((dict(near=1e-9), "near is 1e-09"), (dict(rounds=-1), "rounds is -1")):
+        with pytest.raises(ValueError, match=says):
+            cw(**kw)
+
+
+# ---- a linear model of many pixels
+W12 = (torch.randn(12, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 13)).double()
+
+
+def linear_case(b, seed=0, share=0.4):
+    "A linear model, images with many edge pixels, and the rise that is missing"
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(b, 1, 3, 4, generator=g).double()
+    x = torch.where(torch.rand(x.shape, generator=g) < 0.5, x.round(), x)
+    flat = x.flatten(1)
+    r = share * (torch.where(W12 > 0, 1 - flat, flat) * W12.abs()).sum(1).min()
+    # one model for the batch: the images are unequally far
+    bias = (flat @ W12).max() + r
+
+    def f(x):
+        return torch.stack([0 * x.flatten(1)[:, 0], x.flatten(1) @ W12 - bias], 1)
+
+    return f, x, torch.zeros(b, dtype=torch.long), bias - flat @ W12
+
+
+MORE = [
+    (deepfool(L2, halvings=0), L2),
+    (deepfool(Linf, halvings=0), Linf),
+    (cw(c=0.01, rounds=7), L2),
+    (fab(L2, steps=20, targets=9), L2),
+    *ATTACKS,
+]
+
+
+@pytest.mark.parametrize("attack, ball", MORE)
+@pytest.mark.parametrize("b", [1, 3, 8])
+def test_one_model_and_unequal_distances(attack, ball, b):
+    f, x, y, r = linear_case(b)
+    flat = x.flatten(1)
+    # the others cannot be fooled in the box
+    room = (torch.where(W12 > 0, 1 - flat, flat) * W12.abs()).sum(1) > r
+    best = shortest(flat, W12, r, ball)
+    ratio = (norms(f, x, y, attack(f, x, y), ball) / best)[room]
+    assert len(ratio) and (ratio >= 1 - 1e-9).all() and (ratio <= 1.05).all()
+
+
+def test_no_image_of_carlini_wagner_hears_of_another():
+    f, x, y, _ = linear_case(3)
+    attack = cw(rounds=4, steps=30)
+    together = attack(f, x, y)
+    alone = torch.cat([attack(f, x[i : i + 1], y[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    assert together.min() >= 0 and together.max() <= 1
+
+
+def test_restarts_of_fab_never_lose():
+    f, x, y, _ = linear_case(8)
+
+    def seeded():
+        return torch.Generator().manual_seed(0)
+
+    many = fab(L2, steps=2, restarts=3, halvings=0, generator=seeded())(f, x, y)
+    one = fab(L2, steps=2, halvings=0)(f, x, y)
+    assert (norms(f, x, y, many, L2) <= norms(f, x, y, one, L2)).all()
+    assert torch.equal(many, fab(L2, steps=2, restarts=3, halvings=0, generator=seeded())(f, x, y))
+    grey, nothing = torch.full((99, 1, 2, 2), 0.5), torch.full((99,), math.inf)
+    start = fab(Linf, radius=0.1, generator=seeded())._random(grey, Linf(1.0), nothing)
+    # half of `radius` away
+    near((start - 0.5).abs().flatten(1).amax(1), torch.full((99,), 0.05))
+
+
+def test_the_curve_and_the_ball_give_the_same_verdict():
+    d = torch.tensor([0.0, 0.1, 0.2, 0.2, math.inf])
+    # at its own distance an image is fooled
+    near(
+        robust_curve(d, [0.0, 0.1, 0.15, 0.2, 9.0]),
+        torch.tensor([0.8, 0.6, 0.6, 0.2, 0.2]).double(),
+    )
+    f, x, y, _ = linear_case(8)
+    found = norms(f, x, y, fab(Linf)(f, x, y), Linf)
+    for eps in (0.0, found[found.isfinite()].median().item(), 1.0):
+        inside = within(fab(Linf), Linf(eps))(f, x, y)
+        assert Linf(eps).inside(inside, x, tol=0).all()
+        assert (f(inside).argmax(1) == 0).tolist() == (found > eps).tolist()
+    assert torch.equal(within(fab(Linf), Linf(0.0))(f, x, y), x)
+    for call, says in (
+        (lambda: within(fab(L2), Linf(0.1)), "use one norm for both"),
+        (lambda: within(fab(), 0.1), r"Linf\(8/255\)"),
+        (lambda: deepfool(Linf(0.1)), r"within\(attack, Linf\(8/255\)\)"),
+        (lambda: deepfool(steps=-1), "steps is -1"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            call()
+
+
+# ---- on a shipped network
+@pytest.fixture(scope="module")
+def shipped():
+    net = zoo.load("digits/standard/w16", "cpu").requires_grad_(False)
+    return net, *(v[:120] for v in get_data("digits", device="cpu").test.tensors())
+
+
+def test_medians_on_digits(shipped):
+    net, x, y = shipped
+
+    def median(attack):
+        return norms(net, x, y, attack(net, x, y), L2).median()
+
+    published, ours = median(deepfool(L2, halvings=0)), median(deepfool(L2))
+    assert median(fab(L2, steps=20)) <= ours <= published
+    assert median(cw(rounds=6, steps=40)) <= ours
+    # black pixels never leave the dark where they start 1e-6 from it
+    usual = median(cw(rounds=6, steps=40, near=1e-6, warm=False, halvings=0))
+    assert usual > 1.05 * median(cw(rounds=6, steps=40, warm=False, halvings=0))
+    d = norms(net, x, y, deepfool(L2)(net, x, y), L2)
+    assert robust_curve(d, [d.sort().values[len(d) // 2 - 1]])[0] <= 0.5
+
+
+def test_one_run_of_fab_beside_four_of_pgd(shipped):
+    net, x, y = shipped
+    d = norms(net, x, y, fab(Linf, steps=20)(net, x, y), Linf)
+    for eps in (0.05, 0.1, 0.15, 0.2):
+        x_adv = pgd(Linf(eps), 40, generator=torch.Generator().manual_seed(0))(net, x, y)
+        assert robust_curve(d, [eps])[0] <= (net(x_adv).argmax(1) == y).double().mean() + 0.01
+    assert robust_curve(d, [0.0])[0] == (net(x).argmax(1) == y).double().mean()
+
+
+def test_eight_bits_undo_the_nearest_points(shipped):
+    net, x, y = shipped
+    x_adv = fab(L2, steps=20)(net, x, y)
+    moved = (x_adv != x).flatten(1).any(1)
+    rounded = (x_adv * 255).round() / 255
+    still = [(net(v).argmax(1) != y)[moved].double().mean() for v in (x_adv, rounded)]
+    assert still[0] == 1 and still[1] < 1
+
+
+def test_a_masked_model_is_reported_and_falls_to_another_gradient(shipped):
+    net, x, y = shipped[0], shipped[1][:50], shipped[2][:50]
+
+    def masked(x):
+        return net(((32 * x).round() / 32).detach() + 0 * x)
+
+    for attack, norm in ((deepfool(L2), L2), (cw(rounds=2, steps=5), L2), (fab(steps=5), Linf)):
+        with pytest.warns(UserWarning, match="gradient 0"):
+            out = norms(masked, x, y, attack(masked, x, y), norm)
+        assert (out.isinf() | (out == 0)).all()
+
+    def right(model, x_adv):
+        return int((model(x_adv).argmax(1) == y).sum())
+
+    borrowed = pgd(Linf(0.15), 40, generator=torch.Generator().manual_seed(0))(net, x, y)
+    with pytest.warns(UserWarning, match="gradient 0"):
+        gave_up = right(masked, within(fab(Linf, steps=5), Linf(0.15))(masked, x, y))
+    assert right(masked, borrowed) <= right(net, borrowed) + 5
+    assert right(masked, borrowed) < gave_up - 20

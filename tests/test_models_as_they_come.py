@@ -19,13 +19,15 @@ from spat_nb.app import zoo
 from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L2, Linf
-from spat_nb.attacks.losses import ce, margin, ruled_out, targeted, tempered
+from spat_nb.attacks.losses import ce, margin, ruled_out
 from spat_nb.attacks.minimal import cw, deepfool, fab
 from spat_nb.attacks.nearest import norms, within
 from spat_nb.attacks.rays import rays
 from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
-from spat_nb.attacks.steps import apgd, apgd_t, mim
+from spat_nb.attacks.steps import apgd, mim
+from spat_nb.attacks.targets import apgd_t
+from spat_nb.attacks.wrapped import targeted, tempered
 from spat_nb.core.evalmode import device_of, eval_mode
 from spat_nb.core.modes import networks
 from spat_nb.core.tensors import logits

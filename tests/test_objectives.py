@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from spat_nb.attacks.ascent import gaussian
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L2, Linf
-from spat_nb.attacks.losses import ce, kl, margin, smoothed
+from spat_nb.attacks.losses import ce, kl, margin
+from spat_nb.attacks.wrapped import smoothed
 from spat_nb.core.tensors import logits
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN

@@ -19,8 +19,9 @@ from torch import nn
 from spat_nb.app import playground, scene, shelf
 from spat_nb.attacks.attack import Attack, fgsm, pgd
 from spat_nb.attacks.balls import L1, L2, Linf
-from spat_nb.attacks.losses import ce, margin, tempered
+from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.steps import apgd, mim
+from spat_nb.attacks.wrapped import tempered
 from spat_nb.core.rng import generator
 from spat_nb.models.networks import SmallCNN
 

@@ -1,6 +1,8 @@
 "Attacks that only ask: parity with torchattacks, honest counts, the ball, and closed forms"
 
+import copy
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import pytest
@@ -9,14 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from spat_nb.app import zoo
+from spat_nb.attacks.ascent import State
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
-from spat_nb.attacks.losses import ce, margin, targeted
+from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.oracle import BlackBox, Oracle
+from spat_nb.attacks.painting import _hill, bump, coin, shift, tiles, window
 from spat_nb.attacks.rays import blocks, rays
-from spat_nb.attacks.spsa import adam, estimate, spsa
-from spat_nb.attacks.square import _pixels, blot, bump, shift, side, square, stripes, tiles
+from spat_nb.attacks.spsa import _Measured, adam, estimate, spsa
+from spat_nb.attacks.square import blot, side, square, stripes
+from spat_nb.attacks.wrapped import targeted
 from spat_nb.core.rng import generator
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN
@@ -285,7 +291,7 @@ def test_proposals(shape, eps, s, seed):
         full = (round_.norm(v - x) - eps).abs() < 1e-9
         # windows of one pixel: old and new may cancel
         assert full.all() or (v is z and min(shape[2:]) == 1 and torch.equal(v[~full], x[~full]))
-    at = _pixels(x, s_, g)
+    at = window(x, s_, g)
     assert (
         at.shape == (len(x), 1, s_**2)
         and at.min() >= 0
@@ -569,3 +575,518 @@ def test_the_model_keeps_its_own_tensor():
         f, torch.rand(5, 1, 4, 4), torch.zeros(5, dtype=torch.long)
     )
     assert (used == 10).all() and torch.equal(answers, torch.tensor([[2.0, 0.0, 1.0]]).repeat(5, 1))
+
+
+# ---- the oracle and its door, by hand
+def toy(x):
+    "Logits (0, 2 x1 - x2)"
+    return torch.stack([torch.zeros(len(x)), x.flatten(1) @ torch.tensor([2.0, -1.0])], 1)
+
+
+def test_an_oracle_by_hand():
+    t = torch.tensor
+    near = partial(torch.testing.assert_close, rtol=0, atol=1e-5)
+    x = t([[0.2, 0.6], [0.5, 0.2], [0.1, 0.9]]).view(3, 1, 1, 2)
+    ask = Oracle(toy, x, t([0, 0, 0]), margin, queries=3)
+    # image 1 is wrong from the start
+    assert ask.won.tolist() == [False, True, False] and ask.live.tolist() == [0, 2]
+    ask(t([[0.25, 0.55], [0.1, 0.8]]).view(2, 1, 1, 2), ask.live)
+    near(ask.val[[0, 2]], t([-0.05, -0.6]))
+    assert ask.used.tolist() == [2, 1, 2]
+    ask(t([[0.3, 0.5], [0.1, 0.85]]).view(2, 1, 1, 2), ask.live)
+    assert ask.won.tolist() == [True, True, False] and ask.used.tolist() == [3, 1, 3]
+    # image 2 keeps its better attempt
+    near(ask.best.flatten(1), t([[0.3, 0.5], [0.5, 0.2], [0.1, 0.8]]))
+    # 0 and 1 are fooled, 2 has spent its queries
+    assert len(ask.live) == 0
+
+
+def lottery(ask, x, ball, generator):
+    while len(i := ask.live):
+        ask(ball.uniform(x[i], generator), i)
+
+
+BALL = Linf(0.15)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    net = zoo.load("digits/standard/w16", "cpu").requires_grad_(False)
+    return net, *(v[:240] for v in get_data("digits", device="cpu").test.tensors())
+
+
+class NoGradient(nn.Module):
+    "Fails where anyone wants its gradient, in eval mode only, and counts the images it is shown"
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.shown = 0
+
+    def forward(self, x):
+        assert not torch.is_grad_enabled() and not self.training
+        self.shown += len(x)
+        return self.model(x)
+
+
+def right(model, x, y):
+    return (model(x).argmax(1) == y).double().mean().item()
+
+
+def test_the_door_of_a_black_box(shipped):
+    net, x, y = shipped
+    few = slice(0, 64)
+    spy = NoGradient(copy.deepcopy(net)).train()
+    attack = partial(BlackBox, BALL, lottery)
+    x_adv, used = attack(queries=20, generator=generator(0)).run(spy, x[few], y[few])
+    assert spy.training and spy.shown == used.sum() and used.max() <= 20
+    assert BALL.inside(x_adv, x[few]).all()
+    # tickets win little
+    assert right(net, attack(100, generator=generator(0))(net, x, y), y) > 0.85
+    # one query: the clean image
+    assert attack(1).run(net, x[few], y[few])[1].tolist() == [1] * 64
+    assert torch.equal(attack(1)(net, x[few], y[few]), x[few])
+    state = torch.get_rng_state()
+    again = attack(queries=20, generator=generator(0))(net, x[few], y[few])
+    # only the given generator is drawn from
+    assert torch.equal(x_adv, again) and torch.equal(torch.get_rng_state(), state)
+    assert attack(3)(net, x[few].half(), y[few]).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda net, x, y: BlackBox(BALL, lottery)(net, 255 * x, y), "divide by 255"),
+        (
+            lambda net, x, y: BlackBox(BALL, lottery)(nn.Sequential(net, nn.Softmax(1)), x, y),
+            "probabilities",
+        ),
+        (lambda net, x, y: BlackBox(BALL, lottery)(net, x, y + 5), "y holds label"),
+        (lambda net, x, y: BlackBox(0.1, lottery), r"Linf\(8/255\)"),
+        (lambda net, x, y: BlackBox(BALL, lottery, 0), "queries is 0"),
+        (lambda net, x, y: square(BALL, p=0.0), "p is 0.0"),
+        (lambda net, x, y: square(L1(1.0)), "Linf and L2 only"),
+        (lambda net, x, y: spsa(BALL, 30, samples=16), "35"),
+        (lambda net, x, y: spsa(BALL, delta=0.0), "delta is 0.0"),
+        (lambda net, x, y: rays(L2(1.0)), "Linf only"),
+        (lambda net, x, y: rays(BALL, tol=0.0), "tol is 0.0"),
+    ],
+)
+def test_one_sentence_where_something_does_not_fit(shipped, call, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        call(*shipped)
+
+
+# ---- random search, and what Square paints
+def hill(x):
+    return -((x[:, 0] - 0.9) ** 2) - (x[:, 1] - 0.65) ** 2 / 2
+
+
+def stairs(x):
+    return (hill(x) * 60).floor() / 60
+
+
+def random_search(f, n=60):
+    "Points that were kept"
+    x0, g = torch.tensor([[0.4, 0.4]]), generator(0)
+    x, kept = x0, []
+    for _ in range(n):
+        z = BALL.project(x + 0.04 * torch.randn(1, 2, generator=g), x0)
+        if f(z) > f(x):
+            x = z
+            kept.append(z)
+    return torch.cat(kept)
+
+
+def test_random_search_needs_no_gradient():
+    corner = hill(torch.tensor([[0.55, 0.55]])).item()
+    assert abs(hill(random_search(hill)).amax() - corner) < 0.01
+    assert hill(random_search(stairs)).amax() > corner - 0.02
+    g = value_and_grad(lambda x: (stairs(x) + 0 * x.sum(1),), torch.tensor([[0.4, 0.4]]))[1]
+    assert g.abs().sum() == 0
+
+
+def test_nine_pixels_in_a_square_move_the_margin_more(shipped):
+    net, x, y = shipped
+
+    def spread(pixels):
+        g, diff = generator(0), []
+        for _ in range(20):
+            sign = 1 - 2 * torch.randint(0, 2, (len(x), 1), generator=g)
+            d = torch.zeros(len(x), 64).scatter(1, pixels(g), (BALL.eps * sign).expand(-1, 9))
+            z = BALL.project(x + d.view_as(x), x)
+            diff.append(margin(net(z), y) - margin(net(x), y))
+        return torch.stack(diff).std().item()
+
+    def in_a_square(g):
+        top, left = (torch.randint(0, 6, (len(x), 1), generator=g) for _ in range(2))
+        return top * 8 + left + torch.tensor([0, 1, 2, 8, 9, 10, 16, 17, 18])
+
+    def scattered(g):
+        return torch.rand(len(x), 64, generator=g).argsort(1)[:, :9]
+
+    assert spread(in_a_square) > 1.15 * spread(scattered)
+
+
+def test_the_sides_of_the_squares():
+    eight, cifar = torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 32, 32)
+    at = (0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
+    sides = [29, 29, 20, 14, 10, 7, 5, 4, 3, 2, 1]
+    assert [side(t, 10_000, 0.8, cifar) for t in at] == sides
+    # 500 proposals: twenty times faster
+    found = [side(t, 500, 0.8, eight) for t in (0, 1, 3, 11, 26, 51, 499)]
+    assert found == [7, 5, 4, 3, 2, 1, 1]
+    # never larger than the image; after the horizon as small as can be
+    assert side(0, 100, 1.0, torch.zeros(1, 1, 2, 9)) == 2
+    assert side(10**6, 100, 0.8, cifar) == 1
+
+
+def test_windows_take_every_place_evenly():
+    many = torch.zeros(4000, 1, 5, 7)
+    first = window(many, 3, generator(0))[:, 0, 0]
+    assert sorted(first.unique().tolist()) == [r * 7 + c for r in range(3) for c in range(5)]
+    counts = torch.bincount(first)[first.unique()]
+    assert (counts - 4000 / 15).abs().max() < 4 * (4000 / 15) ** 0.5
+    # two rows of two
+    assert window(many, 2, generator(0))[0, 0].diff().tolist() == [1, 6, 1]
+    # it just fits
+    assert window(many[:, :, :2, :2], 2, generator(0))[5, 0].tolist() == [0, 1, 2, 3]
+    assert coin(many, generator(0)).mean().abs() < 0.02 and coin(many, None).abs().eq(1).all()
+
+
+def test_stripes_and_blots_stay_at_corners():
+    x, g = 0.1 + 0.8 * torch.rand(40, 3, 8, 8, generator=generator(0)), generator(1)
+    start = stripes(x, BALL, g)
+    # each column is one value
+    assert ((start - x).abs() - BALL.eps).abs().max() < 1e-6 and (start - x).std(2).max() < 1e-6
+    new = blot(start, x, 3, BALL, g)
+    changed = new != start
+    assert ((new - x).abs() - BALL.eps).abs().max() < 1e-6
+    rows, columns = changed.any(1).any(2).sum(1), changed.any(1).any(1).sum(1)
+    assert rows.max() == 3 and columns.max() <= 3
+    # +-2 eps and clip, as the paper has it
+    paper = start + (new - x).sign() * 2 * BALL.eps * changed
+    paper = paper.clamp(x - BALL.eps, x + BALL.eps)
+    torch.testing.assert_close(torch.where(changed, paper, start), new, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("ch, share", [(1, 1 / 2), (3, 1 / 8)])
+def test_a_blot_of_one_pixel_is_often_wasted(ch, share):
+    g, x = generator(0), torch.full((4000, ch, 8, 8), 0.5)
+    now = x + 0.1 * coin(x, g)
+    same = (blot(now, x, 1, Linf(0.1), g) == now).flatten(1).all(1).double().mean()
+    assert abs(same - share) < 0.03
+
+
+def test_the_bump_by_hand():
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-12)
+    like = torch.zeros(1, dtype=torch.float64)
+    h = _hill(5, 5, like)
+    row = torch.tensor([1 / 9, 1 / 9 + 1 / 4, 1 / 9 + 1 / 4 + 1, 1 / 9 + 1 / 4, 1 / 9]).double()
+    torch.testing.assert_close(h[2] / h[0, 0], 9 * row, rtol=0, atol=1e-6)
+    close(h, h.T)
+    close(h.norm(), torch.tensor(1.0).double())
+    for s in range(1, 12):
+        b = bump(s, torch.zeros(1))
+        assert b.shape == (s, s) and abs(b.norm() - 1) < 1e-6
+        # hill above valley
+        assert (b[: s // 2] > 0).all() and (b[s // 2 :] < 0).all()
+
+
+def test_moves_in_l2_spend_the_whole_budget():
+    ball, g = L2(2.0), generator(1)
+    all_of_it = torch.full((30,), 2.0, dtype=torch.float64)
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-9)
+    x = torch.rand(30, 3, 12, 11, generator=generator(0)).double()
+    # so far inside that the box cuts nothing
+    middle = 0.4 + 0.2 * x
+    start = tiles(middle, ball, g)
+    close(ball.norm(start - middle), all_of_it)
+    # here the box cuts, and leaves budget unspent
+    cut = ball.project(tiles(x, ball, g), x)
+    assert (ball.norm(cut - x) < 2).all()
+    close(ball.norm(shift(cut, x, 3, ball, g) - x), all_of_it)
+    moved = shift(start, middle, 3, ball, g)
+    same = ((moved - start).abs() < 1e-9).all(1).flatten(1).sum(1)
+    # two windows of nine pixels, nothing else
+    assert (same >= 12 * 11 - 18).all() and (same < 12 * 11 - 8).all()
+    # no budget, no move
+    assert torch.equal(shift(x, x, 3, L2(0.0), g), x)
+    for shape in ((2, 1, 1, 1), (2, 3, 2, 7), (1, 1, 4, 3)):
+        odd = torch.rand(shape)
+        assert shift(tiles(odd, ball), odd, 5, ball).isfinite().all()
+
+
+# ---- Square on a shipped network
+def test_square_sees_through_two_masks(shipped):
+    net, x, y = shipped
+
+    def loud(x):
+        return 256 * net(x)
+
+    def rounded(x):
+        return net((x * 7).round() / 7)
+
+    by_pgd = [right(m, pgd(BALL, 20, generator=generator(0))(m, x, y), y) for m in (net, loud)]
+    assert by_pgd[0] < 0.3 and by_pgd[1] > 0.9
+    assert right(rounded, pgd(BALL, 20, generator=generator(0))(rounded, x, y), y) > 0.9
+    found = [square(BALL, 500, generator=generator(0))(m, x, y) for m in (net, loud, rounded)]
+    # a power of two scales exactly: the very same search
+    assert torch.equal(found[0], found[1])
+    assert max(right(m, z, y) for m, z in zip((net, loud, rounded), found)) < 0.3
+
+
+@pytest.mark.parametrize("ball", [BALL, L2(0.8)])
+def test_what_square_claims_is_true(shipped, ball):
+    net, x, y = shipped
+    spy, clean = NoGradient(net).eval(), net(x).argmax(1) != y
+    x_adv, used = square(ball, 100, generator=generator(0)).run(spy, x, y)
+    wrong = net(x_adv).argmax(1) != y
+    assert ball.inside(x_adv, x).all() and used.max() <= 100 and spy.shown == used.sum()
+    assert wrong[used < 100].all() and (used[~wrong] == 100).all() and (used[clean] == 1).all()
+    few = slice(0, 64)
+
+    def fooled(q):
+        attack = square(ball, q, horizon=200, generator=generator(1))
+        return net(attack(net, x[few], y[few])).argmax(1) != y[few]
+
+    short, long = fooled(40), fooled(120)
+    assert (long >= short).all() and long.sum() > short.sum()
+    assert torch.equal(square(replace(ball, eps=0.0), 5)(net, x, y), x)
+
+
+def test_a_targeted_square(shipped):
+    net, x, y = (v[:64] if isinstance(v, torch.Tensor) else v for v in shipped)
+    wanted = (y + 1) % 10
+    attack = square(Linf(0.4), 300, loss=targeted(margin), generator=generator(0))
+    assert (net(attack(net, x, wanted)).argmax(1) == wanted).sum() > (
+        net(x).argmax(1) == wanted
+    ).sum()
+
+
+def test_a_proposal_that_always_changes_something_is_better(shipped):
+    net, x, y = shipped
+    small = Linf(0.1)
+
+    def turned(best, x, s, ball, generator):
+        d, pixels = (best - x).flatten(2), window(x, s, generator)
+        first = d.gather(2, pixels[:, :, :1].expand(-1, d.shape[1], -1))
+        inside = torch.zeros_like(d[:, :1]).scatter(2, pixels, 1)
+        paint = torch.where(first > 0, -ball.eps, ball.eps)
+        return x + torch.where(inside > 0, paint, d).view_as(x)
+
+    def search(ask, x, ball, generator):
+        i, t = ask.live, 0
+        ask(ball.project(stripes(x[i], ball, generator), x[i]), i)
+        while len(i := ask.live):
+            s = side(t, ask.queries - 2, 0.8, x)
+            ask(ball.project(turned(ask.best[i], x[i], s, ball, generator), x[i]), i)
+            t += 1
+
+    def left(make):
+        return sum(right(net, make(generator(k))(net, x, y), y) for k in range(2))
+
+    by_turning = left(lambda g: BlackBox(small, search, 150, generator=g))
+    assert by_turning < left(lambda g: square(small, 150, generator=g))
+
+
+# ---- SPSA
+def test_the_estimate_gets_better_with_more_pairs():
+    g = torch.Generator().manual_seed(0)
+    w = torch.randn(6, generator=g, dtype=torch.float64)
+    a = torch.randn(6, 6, generator=g, dtype=torch.float64)
+    x = 0.2 + 0.6 * torch.rand(2, 6, generator=g, dtype=torch.float64)
+
+    def linear(x):
+        return x @ w
+
+    def quadratic(x):
+        return ((x @ a) * x).sum(1) + x @ w
+
+    for f in (linear, quadratic):
+        true = value_and_grad(lambda x, f=f: (f(x),), x)[1]
+        few, many = (
+            (estimate(f, x, 0.01, k, generator(1)) - true).norm() / true.norm()
+            for k in (100, 10_000)
+        )
+        assert many < 0.05 and many < few / 3
+    edge = torch.tensor([[0.0, 1.0, 0.5, 0.0, 1.0, 0.5]], dtype=torch.float64)
+    # half of the probes are cut off
+    assert (estimate(linear, edge, 0.01, 10_000, generator(1)) - w).norm() < 0.05 * w.norm()
+
+
+def test_a_model_with_a_measured_gradient():
+    w = torch.randn(5, 3, dtype=torch.float64, generator=generator(0))
+
+    def model(x):
+        return x @ w
+
+    def gradient(x, gz):
+        return estimate(lambda z: (model(z) * gz).sum(1), x, 0.01, 5000, generator(0))
+
+    def measured(x):
+        return _Measured.apply(x, model, gradient)
+
+    x = 0.2 + 0.6 * torch.rand(4, 5, dtype=torch.float64, generator=generator(1))
+    y = torch.tensor([0, 1, 2, 0])
+    for loss in (margin, ce):
+        (v, g), (v0, g0) = (
+            value_and_grad(lambda x, m=m, loss=loss: (loss(m(x), y),), x) for m in (measured, model)
+        )
+        # the value is exact, the gradient nearly
+        assert torch.equal(v, v0) and (g - g0).norm() < 0.1 * g0.norm()
+
+
+def test_adam_by_hand():
+    t = torch.tensor
+    near = partial(torch.testing.assert_close, rtol=0, atol=1e-5)
+    s = State(torch.zeros(1, 2), BALL, 5, 0.1, torch.zeros(1, 2), g=t([[3.0, -0.01]]))
+    # the first step is lr sign(g)
+    near(adam(s), t([[0.1, -0.1]]))
+    s.i, s.g = 1, t([[-3.0, -0.01]])
+    # then the two gradients nearly cancel
+    near(adam(s), t([[0.1 * (0.1 * -3 + 0.9 * 0.1 * 3) / (1 - 0.81) / 3, -0.1]]))
+
+
+def test_what_spsa_claims_is_true(shipped):
+    net, x, y = shipped
+    spy, clean = NoGradient(net), net(x).argmax(1) != y
+    x_adv, used = spsa(BALL, 200, samples=8, generator=generator(0)).run(spy.eval(), x, y)
+    wrong = net(x_adv).argmax(1) != y
+    assert BALL.inside(x_adv, x).all() and spy.shown == used.sum() and used.max() <= 200
+    assert wrong[used < used.max()].all() and (used[clean] == 1).all()
+    assert wrong.sum() > clean.sum()
+    # 11 steps of 17 queries, the clean image, the last point
+    assert used.max() == 2 + 11 * 17
+
+
+# ---- RayS
+def test_blocks_by_hand():
+    flips = blocks(torch.zeros(1, 1, 1, 5))
+    first = [v.flatten().tolist() for v in islice(flips, 2 + 2 + 3 + 5 + 1)]
+    assert first.pop(0) == [1] * 5
+    assert first[:3] == [[-1] * 5, [-1, -1, -1, 1, 1], [1, 1, 1, -1, -1]]
+    assert first[3:6] == [[-1, -1, 1, 1, 1], [1, 1, -1, -1, 1], [1, 1, 1, 1, -1]]
+    # and again
+    single, last = [-1, 1, 1, 1, 1], [1, 1, 1, 1, -1]
+    assert (first[6], first[10], first[11]) == (single, last, single)
+
+
+def test_rays_find_the_distance_of_a_linear_model():
+    torch.manual_seed(0)
+    w = (torch.randn(12) * torch.arange(1, 13)).double()
+    x = 0.45 + 0.1 * torch.rand(5, 3, 2, 2, dtype=torch.float64)
+    # every image is on the same side
+    bias = -(x.flatten(1) @ w).max() - 0.15 * w.abs().sum()
+
+    def two(x):
+        return 10.0 * nn.functional.one_hot((x.flatten(1) @ w + bias > 0).long(), 2).double()
+
+    attack = rays(Linf(1.0), 2000, tol=1e-6, stop=False)
+    x_adv, used = attack.run(two, x, torch.zeros(5, dtype=torch.long))
+    ratio = Linf(1.0).norm(x_adv - x) * w.abs().sum() / (x.flatten(1) @ w + bias).abs()
+    assert (two(x_adv).argmax(1) == 1).all() and used.max() <= 2000
+    assert (ratio > 1).all() and (ratio < 1.001).all()
+
+
+def winner_only(net):
+    def model(x):
+        z = net(x)
+        return 10.0 * nn.functional.one_hot(z.argmax(1), z.shape[1]).to(z)
+
+    return model
+
+
+def test_labels_are_enough_for_rays_and_not_for_square(shipped):
+    net, x, y = shipped
+    mute = winner_only(net)
+    voiced, blind = (
+        right(m, square(BALL, 150, generator=generator(0))(m, x, y), y) for m in (net, mute)
+    )
+    assert blind > voiced + 0.3
+    x_adv, used = rays(BALL, 500).run(mute, x, y)
+    early = (mute(x_adv).argmax(1) == y) | (used > 150)
+    assert early.double().mean() < blind - 0.3
+    assert BALL.inside(x_adv, x).all() and used.max() <= 500
+    # scores would not have helped it: it never looks
+    assert torch.equal(rays(BALL, 500).run(net, x[:64], y[:64])[1], used[:64])
+    wrong = net(x_adv).argmax(1) != y
+    # where nothing was found, x itself comes back
+    assert wrong[used < 500].all() and torch.equal(x_adv[~wrong], x[~wrong])
+
+
+def test_scores_made_from_noise_cost_more_than_rays(shipped):
+    "A model whose scores are how often the mute one gives each answer, under noise"
+    net, x, y = (v[:60] if isinstance(v, torch.Tensor) else v for v in shipped)
+    mute, g = winner_only(net), generator(1)
+
+    def voice(x):
+        z = torch.stack([mute(x + 0.1 * torch.randn(x.shape, generator=g)) for _ in range(40)])
+        return (nn.functional.one_hot(z.argmax(2), 10).float().mean(0) + 0.01).log()
+
+    by_voice = right(mute, square(BALL, 60, generator=generator(0))(voice, x, y), y)
+    assert right(mute, rays(BALL, 300)(mute, x, y), y) < by_voice
+
+
+# ---- what numbers of queries hide
+def test_one_run_tells_of_every_budget(shipped):
+    net, x, y = shipped
+
+    def rounded(x):
+        return net((x * 7).round() / 7)
+
+    for model in (net, rounded):
+        for attack in (square(BALL, 300, generator=generator(0)), rays(BALL, 300)):
+            x_adv, used = attack.run(model, x, y)
+            wrong = model(x_adv).argmax(1) != y
+            curve = [(~wrong | (used > q)).double().mean().item() for q in range(1, 301, 3)]
+            # one query: the clean accuracy; a success is never given back
+            assert curve[0] == pytest.approx(right(model, x, y))
+            assert (torch.tensor(curve).diff() <= 0).all()
+    by_pgd = right(rounded, pgd(BALL, 20, generator=generator(0))(rounded, x, y), y)
+    x_adv = square(BALL, 500, generator=generator(0))(rounded, x, y)
+    assert right(rounded, x_adv, y) < by_pgd - 0.5
+
+
+def test_a_weaker_attack_has_a_better_mean(shipped):
+    net, x, y = shipped
+    clean = net(x).argmax(1) == y
+
+    def run(q):
+        x_adv, used = square(Linf(0.1), q, generator=generator(0)).run(net, x, y)
+        return used.double(), net(x_adv).argmax(1) != y
+
+    (used, wrong), (used_short, wrong_short) = run(300), run(30)
+    assert used[wrong].mean() < used[clean & wrong].mean() < used.mean()
+    assert used_short[clean & wrong_short].mean() < used[clean & wrong].mean()
+    assert wrong_short.sum() < wrong.sum()
+
+
+def test_an_attack_that_calls_a_tie_a_success_claims_too_much(shipped):
+    net, x, y = shipped
+
+    def coarse(x):
+        return net(x).round()
+
+    def tied(z, y):
+        return margin(z, y)
+
+    tied.won = lambda z, y: margin(z, y) >= 0
+    x_tie = square(BALL, 200, loss=tied, generator=generator(0))(coarse, x, y)
+    claim, truth = margin(coarse(x_tie), y) >= 0, coarse(x_tie).argmax(1) != y
+    ours = right(coarse, square(BALL, 200, generator=generator(0))(coarse, x, y), y)
+    assert (claim & ~truth).sum() > 0 and ours < right(coarse, x_tie, y)
+
+
+def test_a_random_model_is_wrong_by_itself_sometimes(shipped):
+    net, x, y = shipped
+    g = generator(0)
+
+    def noisy(x):
+        z = net(x)
+        return z + 1.5 * torch.randn(z.shape, generator=g)
+
+    x_adv, used = square(Linf(0.01), 100, generator=generator(0)).run(noisy, x, y)
+    claimed = 1 - (used < 100).double().mean().item()
+    again = sum(right(noisy, x_adv, y) for _ in range(20)) / 20
+    assert claimed < again - 0.2

@@ -17,7 +17,8 @@ from torch import nn
 from spat_nb.app.cli import main
 from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import Linf
-from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.attacks.losses import ce
+from spat_nb.attacks.wrapped import smoothed
 from spat_nb.classwise.budgets import tau_sweep
 from spat_nb.classwise.diagnosis import diagnose
 from spat_nb.classwise.temperature import temperature_pgd

@@ -2,6 +2,7 @@
 promises
 """
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,11 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spat_nb.attacks.ascent import Recorder, at_x
-from spat_nb.attacks.attack import Attack
+from spat_nb.app import zoo
+from spat_nb.attacks import targets
+from spat_nb.attacks.ascent import State, ascend, at_x, steepest
+from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import L1, L2, Linf
-from spat_nb.attacks.losses import ce, dlr, margin
-from spat_nb.attacks.steps import Targeted, adaptive, apgd, apgd_t, checkpoints, mim, momentum, rim
+from spat_nb.attacks.gradients import value_and_grad
+from spat_nb.attacks.losses import ce, dlr, margin, missed
+from spat_nb.attacks.recorder import Recorder
+from spat_nb.attacks.steps import adaptive, apgd, checkpoints, mim, momentum, rim
+from spat_nb.attacks.targets import Targeted, apgd_t, in_turn
+from spat_nb.attacks.wrapped import margin_targeted
+from spat_nb.core.rng import generator
+from spat_nb.data.sources import get_data
 from spat_nb.models.networks import PreActResNet18
 
 try:
@@ -349,16 +358,429 @@ def test_targets_side_by_side_find_what_they_find_one_by_one(name, monkeypatch):
     """In float64 and without random starts: FAB finds the same distances, and whom APGD-T fools one
     by one, it fools side by side
     """
-    from spat_nb.attacks import steps
     from spat_nb.attacks.minimal import fab
 
     net, x, y, eps, _ = case(name, 40)
     net, x = net.double(), x.double()
     still = apgd_t(Linf(eps), 10, 9, start=at_x)
     found = []
-    for together in (steps.TOGETHER, 1):
-        monkeypatch.setattr(steps, "TOGETHER", together)
+    for together in (targets.TOGETHER, 1):
+        monkeypatch.setattr(targets, "TOGETHER", together)
         found.append((still.run(net, x, y)[2], fab(Linf, 8, targets=9, restarts=1)(net, x, y)))
     (a, fa), (b, fb) = found
     assert torch.equal(a, b) and 0 < a.sum() < len(a)
     assert torch.allclose(fa, fb, atol=1e-9)
+
+
+# ---- by hand, on one or two pixels
+near = partial(torch.testing.assert_close, rtol=0, atol=1e-5)
+
+
+def tent(x, top=0.63):
+    return (-(x[:, 0] - top).abs(),)
+
+
+def ridge(x):
+    return (-(x.sum(1) - 1.5).abs() / 2 - 10 * (x[:, 0] - x[:, 1]) ** 2,)
+
+
+FOOT = torch.tensor([[0.3, 0.24]])
+
+
+def iterates(step, steps, lr, f=tent, x0=None, ball=None):
+    "The points of an ascent: (steps+1, n)"
+    points = []
+    x0 = torch.zeros(1, 1) if x0 is None else x0
+
+    def record(s):
+        points.append(s.x[0])
+
+    ascend(f, x0, ball or Linf(1.0), steps, step, at_x, lr, recorder=record)
+    return torch.stack(points)
+
+
+def test_a_fixed_step_is_too_long_or_too_short():
+    long, short = iterates(steepest, 20, 0.2)[:, 0], iterates(steepest, 20, 0.01)[:, 0]
+    near(long[[3, 4, 19, 20]], torch.tensor([0.6, 0.8, 0.6, 0.8]))
+    near(short[-1], torch.tensor(0.2))
+    sizes = torch.logspace(-3, 0, 120)
+    gap = torch.stack([(iterates(steepest, 20, lr.item())[-1, 0] - 0.63).abs() for lr in sizes])
+    assert gap[0] > 0.6 and gap[-1] > 0.3 and gap.min() < 0.01
+
+
+def second_step(mu, g1, g2, ball=None):
+    "The second proposal of `momentum` after gradients g1, g2"
+    s = State(torch.zeros_like(g1), ball or Linf(1.0), 2, 0.1, torch.zeros_like(g1), g=g1)
+    momentum(s, mu=mu)
+    s.i, s.g = 1, g2
+    return momentum(s, mu=mu)
+
+
+def test_momentum_by_hand():
+    g1, g2 = torch.tensor([[1.2, -0.8]]), torch.tensor([[-0.8, 1.2]])
+    near(second_step(1.0, g1, g2), torch.tensor([[0.1, 0.1]]))
+    near(second_step(0.0, g1, g2), torch.tensor([[-0.1, 0.1]]))
+    # a steep point has one vote, an image without a gradient none
+    near(second_step(1.0, 1000 * g1, g2), torch.tensor([[0.1, 0.1]]))
+    near(second_step(1.0, g1, 0 * g2), torch.tensor([[0.1, -0.1]]))
+    near(second_step(1.0, 0 * g1, 0 * g2), torch.tensor([[0.0, 0.0]]))
+    near(second_step(1.0, g1, g2, L2(1.0)).norm(), torch.tensor(0.1))
+
+
+def test_momentum_overshoots():
+    far = iterates(momentum, 20, 0.1, f=lambda x: tent(x, 0.35))[:, 0]
+    near(far.max(), torch.tensor(0.7))
+
+
+def test_on_a_ridge_momentum_and_apgd_get_along():
+    plain = iterates(steepest, 12, 0.05, ridge, FOOT, Linf(0.45))
+    heavy = iterates(momentum, 12, 0.05, ridge, FOOT, Linf(0.45))
+    assert (plain[::2] - FOOT).abs().max() < 1e-6
+    assert ridge(heavy[-1:])[0] > ridge(FOOT)[0] + 0.25
+    long, hasty = (iterates(adaptive, n, 0.9, ridge, FOOT, Linf(0.45)) for n in (60, 30))
+    best = ridge(long)[0].max()
+    assert best > ridge(heavy)[0].max() > ridge(hasty)[0].max()
+    assert (iterates(adaptive, 60, 2.0)[:, 0] - 0.63).abs().min() < 0.002
+
+
+# ---- MIM, the rim, the schedule
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    m = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 10)).double()
+    return m, torch.rand(8, 1, 8, 8, dtype=torch.float64), torch.arange(8)
+
+
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.5)])
+def test_forgetful_momentum_is_pgd(small, ball):
+    m, x, y = small
+    as_pgd = pgd(ball, 5, ball.eps / 5, start=at_x)(m, x, y)
+    torch.testing.assert_close(mim(ball, 5, mu=0.0)(m, x, y), as_pgd)
+    assert ball.inside(mim(ball)(m, x, y), x).all() and torch.equal(mim(ball, 0)(m, x, y), x)
+
+
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.5)])
+def test_the_rim_is_at_distance_eps_in_every_direction(small, ball):
+    d = rim(torch.full((500, 1, 8, 8), 0.5), ball, generator(0)) - 0.5
+    torch.testing.assert_close(ball.norm(d), torch.full((500,), ball.eps))
+    assert (d.mean(0).abs() < 5 * d.std(0) / 500**0.5).all()
+    x = small[1]
+    assert ball.inside(rim(x, ball), x).all()
+    assert torch.equal(rim(x, ball, generator(1)), rim(x, ball, generator(1)))
+    assert torch.equal(rim(x, replace(ball, eps=0.0)), x)
+
+
+def test_the_schedule_is_that_of_the_paper():
+    assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert checkpoints(20) == [4, 7, *range(9, 21)]
+    assert (checkpoints(1), checkpoints(0)) == ([1], [])
+    for n in range(1, 300):
+        ends = checkpoints(n)
+        k = [b - a for a, b in zip([0] + ends, ends)]
+        # no room for one more; never longer again
+        assert ends[-1] <= n < ends[-1] + k[-1]
+        assert k == sorted(k, reverse=True) and k[0] == max(int(0.22 * n), 1)
+
+
+# ---- APGD against algorithm 1, written out
+def apgd_by_hand(f, x0, x, ball, n, rho=0.75, a=0.75):
+    """Algorithm 1 in the paper's letters: `f` gives loss and gradient at x; returns the best loss,
+    and the step sizes
+    """
+    W = [0] + checkpoints(n)
+    eta, v, g = 2 * ball.eps, *f(x)
+    old, losses, etas, best, cut, top = x, [v], [], (v, x, g), True, v
+    for k in range(n):
+        if k in W[1:]:
+            j = W.index(k)
+            rises = sum(losses[i + 1] > losses[i] for i in range(W[j - 1], W[j]))
+            cut, top = rises <= rho * (W[j] - W[j - 1]) or (not cut and best[0] == top), best[0]
+            if cut:
+                eta, x, g = eta / 2, *best[1:]
+        z = ball.project(x + eta * ball.ascent(g), x0)
+        # projected again, as the engine does with every proposal
+        new = ball.project(z if k == 0 else x + a * (z - x) + (1 - a) * (x - old), x0)
+        old, x = x, new
+        v, g = f(x)
+        losses.append(v)
+        etas.append(eta)
+        if v > best[0]:
+            best = (v, x, g)
+    return best[0], etas
+
+
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.6)])
+@pytest.mark.parametrize("loss", [ce, dlr])
+def test_apgd_is_algorithm_1_bit_for_bit(small, ball, loss):
+    """A network adds up eight images in another order than one, and where DLR divides by next to
+    nothing that shows; so each image passes the network by itself, on both sides
+    """
+    m, x, y = small
+    start, n = rim(x, ball, generator(0)), 40
+
+    def f(y):
+        return lambda x: (torch.cat([loss(m(x[[i]]), y[[i]]) for i in range(len(x))]),)
+
+    values, etas = [], []
+
+    def record(s):
+        values.append(s.val)
+        if s.i:
+            etas.append(s.own["apgd"].eta)
+
+    ascend(f(y), x, ball, n, adaptive, lambda *_: start, 2 * ball.eps, recorder=record)
+    for i in range(8):
+
+        def alone(x, i=i):
+            v, g = value_and_grad(f(y[[i]]), x)
+            return v.item(), g
+
+        best, sizes = apgd_by_hand(alone, x[[i]], start[[i]], ball, n)
+        assert torch.stack(values).amax(0)[i] == best
+        assert torch.stack(etas, 1)[i].tolist() == sizes
+
+
+def test_on_a_linear_model_every_checkpoint_halves():
+    w = torch.randn(12, dtype=torch.float64, generator=generator(0)) * torch.arange(1, 13)
+    x, seen = torch.full((3, 3, 2, 2), 0.5, dtype=torch.float64), []
+
+    def f(x):
+        return (x.flatten(1) @ w,)
+
+    def record(s):
+        seen.append((s.val.clone(), s.own["apgd"].eta / 0.01 if s.i else None))
+
+    ascend(f, x, Linf(0.01), 100, adaptive, rim, 0.02, generator(0), recorder=record)
+    # the corner, after one step
+    rise = seen[1][0] - f(x)[0]
+    torch.testing.assert_close(rise, (0.01 * w.abs().sum()).expand(3), rtol=0, atol=1e-12)
+    # halved before steps 23, 42, ..., 100
+    sizes = [seen[k + 1][1].unique().tolist() for k in (0, 21, 22, 41, 99)]
+    assert sizes == [[2.0], [2.0], [1.0], [0.5], [2 / 2**8]]
+
+
+def test_without_a_gradient_nothing_moves():
+    x = torch.full((3, 3, 2, 2), 0.5, dtype=torch.float64)
+
+    def zero(x):
+        return (x.flatten(1).sum(1) * 0,)
+
+    assert ascend(zero, x, Linf(0.01), 30, adaptive, at_x, 0.02).x.equal(x)
+
+
+@pytest.mark.parametrize("ball", [Linf(0.05), L2(0.5)])
+def test_apgd_returns_the_worst_point_and_reports_it(small, ball):
+    m, x, y = small
+    x_adv, v, won = apgd(ball, 20, generator=generator(0)).run(m, x, y)
+    assert ball.inside(x_adv, x).all()
+    torch.testing.assert_close(v, ce(m(x_adv), y))
+    assert torch.equal(won, m(x_adv).argmax(1) != y)
+    # never below its start
+    found = apgd(ball, 20, dlr, generator=generator(0)).run(m, x, y)[1]
+    assert (found >= dlr(m(rim(x, ball, generator(0))), y) - 1e-12).all()
+
+
+def test_apgd_looks_at_the_last_point_without_a_gradient(small):
+    m, x, y = small
+    passes = [0, 0]
+    m[0].register_forward_hook(lambda *_: passes.__setitem__(0, passes[0] + 1))
+    m[0].register_full_backward_hook(lambda *_: passes.__setitem__(1, passes[1] + 1))
+    apgd(Linf(0.05), 20)(m, x, y)
+    m[0]._forward_hooks.clear()
+    m[0]._backward_hooks.clear()
+    assert passes == [21, 20]
+    assert apgd(Linf(0.05)).lr == 0.1 and apgd(Linf(0.05), lr=0.03).lr == 0.03
+
+
+# ---- on a shipped network
+@pytest.fixture(scope="module")
+def digits():
+    m = zoo.load("digits/trades/w16", "cpu").requires_grad_(False)
+    return m, *get_data("digits", device="cpu").test.tensors()
+
+
+BALL = Linf(0.2)
+
+
+def broken(attack, digits, model=None):
+    m, x, y = digits
+    model = model or m
+    return model(attack(model, x, y)).argmax(1) != y
+
+
+def test_apgd_needs_no_step_size(digits):
+    "No fixed step of PGD comes out clearly below it, and the worst ones far above"
+    m, x, y = digits
+    last, kept = [], []
+    for lr in torch.logspace(-2.5, 0.5, 10):
+        rec = Recorder()
+        lr = lr.item() * BALL.eps
+        pgd(BALL, 20, lr, start=rim, generator=generator(0), recorder=rec)(m, x, y)
+        won = torch.stack([r["won"] for r in rec.rows])
+        last.append(int((~won[-1]).sum()))
+        kept.append(int((~won.any(0)).sum()))
+    ours = int((~broken(apgd(BALL, 20, generator=generator(0)), digits)).sum())
+    assert max(kept) > ours + 0.3 * len(y) and ours <= min(kept) + 0.02 * len(y)
+    assert all(k <= least for k, least in zip(kept, last))
+
+
+def losses_of(attack, digits):
+    "Best loss so far at each point (steps+1, b), and step sizes (steps, b) of APGD"
+    values, etas = [], []
+
+    def record(s):
+        values.append(s.val)
+        if s.i and "apgd" in s.own:
+            etas.append(s.own["apgd"].eta)
+
+    replace(attack, recorder=record, generator=generator(0))(*digits)
+    return torch.stack(values).cummax(0).values, etas
+
+
+def test_step_sizes_spread_and_the_loss_is_that_of_a_good_choice(digits):
+    top, etas = losses_of(apgd(BALL, 50), digits)
+    for lr in (0.01, 0.1, 1.0):
+        fixed = losses_of(pgd(BALL, 50, lr * BALL.eps, start=rim), digits)[0]
+        assert top[-1].mean() >= fixed[-1].mean() - 0.02 * top[-1].mean()
+    halved = (2 * BALL.eps / torch.stack(etas)).log2().round().long()
+    shares = torch.stack([(halved == k).double().mean(1) for k in range(6)])
+    # most, but not all
+    at = shares.T[checkpoints(50)]
+    assert all((s > 0).sum() >= 2 and s.max() > 0.5 for s in at) and shares.sum(0).min() > 0.999
+
+
+def test_attacks_of_one_budget(digits):
+    hit = {
+        "pgd": broken(pgd(BALL, 20, generator=generator(0)), digits),
+        "mim": broken(mim(BALL, 20), digits),
+        "ce": broken(apgd(BALL, 20, generator=generator(0)), digits),
+        "dlr": broken(apgd(BALL, 20, dlr, generator=generator(0)), digits),
+    }
+    n = {k: int(v.sum()) for k, v in hit.items()}
+    assert n["mim"] < n["pgd"] < n["dlr"] and n["mim"] < n["ce"]
+    together = torch.stack([*hit.values()]).any(0)
+    assert all((together >= h).all() for h in hit.values())
+    # a step size that adapts does not help where cross-entropy has no gradient; dlr has one
+    m, _, y = digits
+
+    def loud(x):
+        return 1024 * m(x)
+
+    rec = Recorder()
+    blind = broken(apgd(BALL, 20, generator=generator(0), recorder=rec), digits, loud)
+    assert (~blind).sum() > (~hit["ce"]).sum() + 0.1 * len(y)
+    assert rec.rows[0]["zero"].double().mean() > 0.1
+    seen = broken(apgd(BALL, 20, dlr, generator=generator(0)), digits, loud)
+    assert abs(int(seen.sum()) - n["dlr"]) <= 0.01 * len(y)
+    by_margin = broken(apgd(BALL, 20, margin, generator=generator(0)), digits, loud)
+    assert (~by_margin).sum() <= (~hit["ce"]).sum() + 0.02 * len(y)
+    # MultiTargeted (Gowal et al. 2019): any attack, one class after another
+    multi = Targeted(pgd(BALL, 20, generator=generator(0)), 9, margin_targeted)
+    assert (~broken(multi, digits)).sum() <= (~hit["pgd"]).sum() + 0.01 * len(y)
+
+
+def test_the_unwritten_row_halves_dlr_once_more(digits):
+    m, x, y = digits
+
+    def run(rule):
+        "Step sizes after the first checkpoint in eps, loss after step 1, and what `run` returned"
+        seen = []
+
+        def record(s):
+            seen.append((s.val, s.own["apgd"].eta / BALL.eps if s.i else None))
+
+        attack = apgd(BALL, 20, dlr, step=rule, generator=generator(0), recorder=record)
+        out = attack.run(m, x, y)
+        return seen[checkpoints(20)[0] + 1][1], seen[1][0], out
+
+    paper, after1, out = run(adaptive)
+    code, _, out2 = run(as_official)
+    # right after step 1: always halved; fooled after step 1: always a rise
+    assert (code[after1 <= 0] == 1).all()
+    assert (code[after1 > 0] >= paper[after1 > 0]).all()
+    assert (paper == 2).sum() > (code == 2).sum()
+    assert (out[2] != out2[2]).double().mean() < 0.02
+
+
+def test_dlr_needs_three_classes():
+    two = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with pytest.raises(ValueError, match="at least 3 classes"):
+        apgd(Linf(0.1), 5, dlr)(two, torch.rand(6, 1, 8, 8), torch.zeros(6, dtype=torch.long))
+
+
+# ---- one class after another
+def dealt(ks, x, standing, at=2):
+    return [deal[at].tolist() for deal in in_turn(ks, x, standing)]
+
+
+def test_targets_are_dealt_side_by_side_where_they_fit():
+    x, up = torch.zeros(3, 1, 8, 8), torch.tensor([0, 2])
+    ks = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    all_at_once = [[v.tolist() for v in deal] for deal in in_turn(ks, x, lambda: up)]
+    assert all_at_once == [[[0, 2], [0, 2, 0, 2, 0, 2], [1, 7, 2, 8, 3, 9]]]
+    # one try, three rivals
+    assert dealt(ks[:, None], x, lambda: up) == [[[1, 2, 3], [7, 8, 9]]]
+    # 1 at a time fits
+    wide = torch.zeros(1).expand(3, 1, 600, 600)
+    assert dealt(ks, wide, lambda: up) == [[1, 7], [2, 8], [3, 9]]
+    fallen = iter((up, up[:1], up[:0]))
+    # nobody is left for the third
+    assert dealt(ks, wide, lambda: next(fallen)) == [[1, 7], [2]]
+
+
+class Counting(nn.Module):
+    "How many images were asked, pass by pass"
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.n = []
+
+    def forward(self, x):
+        self.n.append(len(x))
+        return self.model(x)
+
+
+def test_targeted_asks_only_those_that_are_still_right(digits, monkeypatch):
+    m, x, y = digits[0], digits[1][:60], digits[2][:60]
+
+    def run(model, k=9):
+        return apgd_t(BALL, 10, k, generator=generator(0)).run(model, x, y)
+
+    x_adv, _, won = run(m)
+    assert torch.equal(won, missed(m(x_adv), y)) and BALL.inside(x_adv, x).all()
+    assert x_adv.shape == x.shape
+    # wrong from the beginning: left alone
+    already = missed(m(x), y)
+    assert torch.equal(x_adv[already], x[already])
+    # few images: all nine targets side by side
+    count = Counting(m)
+    run(count)
+    assert count.n == [60] + 11 * [9 * int((~already).sum())]
+    # one target at a time; a success is never given back
+    monkeypatch.setattr(targets, "TOGETHER", 1)
+    one, nine = (run(m, k)[2] for k in (1, 9))
+    assert (nine >= one).all()
+    count = Counting(m)
+    run(count)
+    stand = count.n[1::11]
+    assert count.n[0] == 60 and len(count.n) == 1 + 11 * len(stand)
+    assert stand == sorted(stand, reverse=True)
+    assert stand[0] == int((~already).sum()) and stand[-1] >= int((~nine).sum())
+
+
+def test_targeted_with_few_classes():
+    x = torch.rand(6, 1, 8, 8)
+    a = apgd_t(L2(0.5), 30, 4, rho=0.6)
+    found = (a.ball, a.targets, a.attack.steps, a.attack.lr, a.attack.best)
+    assert found == (L2(0.5), 4, 30, 1.0, True)
+    torch.manual_seed(0)
+    three = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    # with fewer than 4 classes the margin takes its place
+    assert BALL.inside(apgd_t(BALL, 5)(three, x, three(x).argmax(1)), x).all()
+    four = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    y = four(x).argmax(1)
+    # three targets are all there are
+    assert apgd_t(BALL, 5)(four, x, y).shape == x.shape
+    with pytest.raises(ValueError, match="labels run from 0 to 3"):
+        apgd_t(BALL, 5)(four, x, y + 4)

@@ -11,7 +11,8 @@ from test_study import CPU, few
 
 from spat_nb.attacks.ascent import gaussian
 from spat_nb.attacks.attack import pgd
-from spat_nb.attacks.losses import ce, margin, smoothed
+from spat_nb.attacks.losses import ce, margin
+from spat_nb.attacks.wrapped import smoothed
 from spat_nb.classwise.fairness import DAFA
 from spat_nb.classwise.minmax import CFOL, FRL
 from spat_nb.models.networks import SmallCNN

@@ -8,7 +8,7 @@ import torch
 from asserting import assert_close, assert_eq, assert_fails
 
 from spat_nb import Linf, fgsm, get_data, pgd, zoo
-from spat_nb.attacks.ascent import Recorder
+from spat_nb.attacks.recorder import Recorder
 from spat_nb.measure.sweep import Flight, plot_flight, plot_sweep, sweep
 
 ball = Linf(0.15)

@@ -13,7 +13,8 @@ from torch import nn
 from spat_nb.attacks.ascent import gaussian
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import Linf
-from spat_nb.attacks.losses import ce, smoothed
+from spat_nb.attacks.losses import ce
+from spat_nb.attacks.wrapped import smoothed
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.callbacks import Best, Validate

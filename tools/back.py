@@ -45,14 +45,8 @@ def plain(code: str, notebook: str, exported: str, find) -> str:
     `notebook` and `exported` are the cell as its notebook has it, and what the export made of it.
     ValueError where sections were edited.
     """
-    from spat_nb._docstrings import (
-        WIDTH,
-        add_sections,
-        join_sections,
-        literal,
-        long_lines,
-        split_sections,
-    )
+    from spat_nb._docstring_text import join_sections, long_lines, split_sections
+    from spat_nb._docstrings import WIDTH, add_sections, literal
 
     written = documented(exported)
     before = documented(notebook)

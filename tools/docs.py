@@ -74,7 +74,7 @@ def toctrees(contents):
 
 # ---- API cards from docments
 sys.path.insert(0, str(ROOT))
-from spat_nb._docstrings import join_sections, split_sections  # noqa: E402
+from spat_nb._docstring_text import join_sections, split_sections  # noqa: E402
 
 
 def plain(o, default=False):

@@ -75,7 +75,8 @@ def placement_cases(device):  # noqa: C901
     from spat_nb.attacks.rays import rays
     from spat_nb.attacks.spsa import spsa
     from spat_nb.attacks.square import square
-    from spat_nb.attacks.steps import apgd, apgd_t, mim
+    from spat_nb.attacks.steps import apgd, mim
+    from spat_nb.attacks.targets import apgd_t
     from spat_nb.core.precision import fast
     from spat_nb.core.tensors import logits
     from spat_nb.data.sources import get_data

@@ -30,7 +30,7 @@ EXERCISES = (3, 5)  # at least, at most
 # pages that are no lesson: they ask no question and set no exercise
 PAGES = {"index", "guide_own_defence"}
 # "How it is built": what stands behind the lessons. Within the form, but for picture and exercises
-BUILT = {"00_core", "00_files", "00_identity"}
+BUILT = {"00_settings", "00_files", "00_identity"}
 
 _TEST = re.compile(r"^\s*(assert\b|test_\w+\(|with raises)", re.M)
 _MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.S)

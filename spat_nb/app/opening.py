@@ -19,8 +19,8 @@ from ..core.settings import default_device, settings
 from ..core.slots import normal
 from ..core.threads import keep_memory, use_threads
 from ..data.sources import Data
-from ..measure.judge import images_told, named_attacks, network_told
-from ..measure.report import heading
+from ..measure.battery import named_attacks
+from ..measure.told import heading, images_told, network_told
 from ..models.saving import load, model_info
 from ..training.building import open_data
 from ..training.methods import changed

@@ -16,7 +16,8 @@ from torch import Tensor
 from ..attacks.ascent import at_x
 from ..attacks.attack import Attack
 from ..attacks.balls import Ball
-from ..attacks.losses import ce, margin, targeted
+from ..attacks.losses import ce, margin
+from ..attacks.wrapped import targeted
 from ..core.evalmode import eval_mode
 from ..core.rng import generator, randn_like
 from ..core.tensors import logits

@@ -12,8 +12,8 @@ import torch
 from ..core.files import write_aside
 from ..core.paths import shell
 from ..core.settings import settings
+from ..measure.battery import named_attacks
 from ..measure.evaluate import evaluate
-from ..measure.judge import named_attacks
 from ..models.saving import model_config
 from ..studies.finding import find_study
 from ..studies.job import Job

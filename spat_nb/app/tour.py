@@ -58,7 +58,7 @@ def _attack_shown(runs, reports):
 
     from spat_nb.core import plot
     from spat_nb.core.pages import figure
-    from spat_nb.measure.judge import standard_battery
+    from spat_nb.measure.battery import standard_battery
 
     plain, robust = (reports[name].record for name in NETWORKS)
     run = runs[next(iter(NETWORKS))]
@@ -125,7 +125,7 @@ def tour(
     from spat_nb.core.pages import table as page_table
     from spat_nb.core.pages import write_page
     from spat_nb.core.settings import default_device
-    from spat_nb.measure.judge import network_told
+    from spat_nb.measure.told import network_told
     from spat_nb.models.networks import count
     from spat_nb.training.building import build_model, open_data
 

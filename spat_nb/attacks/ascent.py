@@ -19,7 +19,7 @@ from ..core.rng import randn_like
 from ..core.tensors import bview
 
 # %% auto #0
-__all__ = ['State', 'pick', 'worst', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest', 'Recorder']
+__all__ = ['State', 'pick', 'worst', 'ascend', 'at_x', 'uniform', 'gaussian', 'steepest']
 
 # %% ../../nbs/12_attack.ipynb #a33ce2ef
 _LATER: Any = None  # the first look fills it in, before a step rule or a recorder is asked
@@ -27,7 +27,7 @@ _LATER: Any = None  # the first look fills it in, before a step rule or a record
 
 @dataclass
 class State:
-    """Where a climb stands: what a step rule and a recorder may read
+    """Where an ascent stands: what a step rule and a recorder may read
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class State:
     won : Tensor
         (b,) bool, does x fool the model?
     best : tuple | None
-        (x, val, won) at each sample's worst point so far, if the climb keeps it (default: None)
+        (x, val, won) at each sample's worst point so far, if the ascent keeps it (default: None)
     own : dict
         what a step rule remembers between steps (default: dict())
     """
@@ -70,7 +70,7 @@ class State:
     g: Tensor = _LATER  # (b,...) gradient at x; None at a last point that is only looked at
     z: Tensor = _LATER  # (b,c) logits at x
     won: Tensor = _LATER  # (b,) bool, does x fool the model?
-    # (x, val, won) at each sample's worst point so far, if the climb keeps it
+    # (x, val, won) at each sample's worst point so far, if the ascent keeps it
     best: tuple | None = None
     own: dict = field(default_factory=dict)  # what a step rule remembers between steps
 
@@ -135,16 +135,17 @@ def _mean(vs):  # tensors (b,...)
     )
 
 
-def _see(f, x, n, slope=True):
-    "Mean over `n` calls of value, gradient (where a `slope` is wanted) and what else `f` returns"
+def _see(f, x, n, gradient=True):
+    "Mean over `n` calls of value, `gradient` (where it is wanted) and what else `f` returns"
     with torch.no_grad():
-        return tuple(map(_mean, zip(*(value_and_grad(f, x) if slope else f(x) for _ in range(n)))))
+        seen = [value_and_grad(f, x) if gradient else f(x) for _ in range(n)]
+        return tuple(map(_mean, zip(*seen)))
 
 # %% ../../nbs/12_attack.ipynb #bacae531
 def ascend(
     f: Callable,  # x -> (value (b,), logits (b,c), won (b,)); toys may return (value,)
     x0: Tensor,  # (b,...) clean images
-    ball: Ball,  # where the climb may go
+    ball: Ball,  # where the ascent may go
     steps: int,  # number of steps
     step: Callable,  # State -> proposal (b,...); the engine projects it
     start: Callable,  # (x0, ball, generator) -> first point
@@ -152,11 +153,11 @@ def ascend(
     generator: torch.Generator | None = None,  # random stream; default: torch's own
     look: bool = False,  # also evaluate the last point: one forward pass more
     best: bool = False,  # keep each sample's worst point as `State.best`; implies `look`
-    eot: int = 1,  # passes over which every look is averaged
+    eot: int = 1,  # passes over which every evaluation is averaged
     recorder: Callable | None = None,  # called with the State at every point; implies `look`
 ) -> State:
-    """Climb `f` inside `ball` around `x0`: K steps are K forward and K input-gradient passes, times
-    `eot`
+    """Gradient ascent on `f` inside `ball` around `x0`: K steps are K forward and K input-gradient
+    passes, times `eot`
 
     Parameters
     ----------
@@ -165,7 +166,7 @@ def ascend(
     x0 : Tensor
         (b,...) clean images
     ball : Ball
-        where the climb may go
+        where the ascent may go
     steps : int
         number of steps
     step : Callable
@@ -181,7 +182,7 @@ def ascend(
     best : bool
         keep each sample's worst point as `State.best`; implies `look` (default: False)
     eot : int
-        passes over which every look is averaged (default: 1)
+        passes over which every evaluation is averaged (default: 1)
     recorder : Callable | None
         called with the State at every point; implies `look` (default: None)
 
@@ -194,7 +195,7 @@ def ascend(
         last = s.i == steps
         if last and not (look or best or recorder):
             break
-        s.val, *aux = _see(f, s.x, eot, slope=not last)
+        s.val, *aux = _see(f, s.x, eot, gradient=not last)
         s.g = _LATER if last else aux.pop(0)
         s.z, s.won = aux or (_LATER, torch.zeros_like(s.val, dtype=torch.bool))
         if best:
@@ -258,7 +259,7 @@ def gaussian(
     sigma: float = 0.001,  # standard deviation, in pixels of [0,1]
 ) -> Callable:  # a start
     """Start at the clean image plus a little noise (TRADES' official code, sigma .001): the KL to
-    the clean answer has no slope at `x` itself
+    the clean answer has gradient 0 at `x` itself
 
     Parameters
     ----------
@@ -278,15 +279,15 @@ def gaussian(
 
 
 def steepest(
-    s: State,  # where the climb stands: x, gradient, step size, ball
+    s: State,  # where the ascent stands: x, gradient, step size, ball
 ) -> Tensor:  # (b,...) proposal
-    """One step of length `lr` in the ball's steepest direction: x + lr sign(g) for Linf, x + lr
-    g/|g| for L2
+    """One step of length `lr` in the direction that gains most in the ball: x + lr sign(g) for
+    Linf, x + lr g/|g| for L2
 
     Parameters
     ----------
     s : State
-        where the climb stands: x, gradient, step size, ball
+        where the ascent stands: x, gradient, step size, ball
 
     Returns
     -------
@@ -294,44 +295,3 @@ def steepest(
         (b,...) proposal
     """
     return s.x + s.lr * s.ball.ascent(s.g)
-
-# %% ../../nbs/12_attack.ipynb #a0e079e4
-class Recorder:
-    """Keeps what every point of a climb looked like, per sample: loss, won, norm of the
-    displacement, all-zero gradient
-    """
-
-    def __init__(self):
-        self.rows = []
-
-    def __call__(self, s: State):
-        zero = None if s.g is None else (s.g.flatten(1) == 0).all(1).cpu()
-        self.rows.append(
-            dict(
-                step=s.i,
-                loss=s.val.cpu(),
-                won=s.won.cpu(),
-                norm=s.ball.norm(s.x - s.x0).cpu(),
-                zero=zero,
-            )
-        )
-
-    def frame(self):  # pandas.DataFrame, a row per point
-        "Means over the samples: loss, accuracy, norm, share of samples whose gradient is zero"
-        import pandas as pd
-
-        def mean(v):
-            return float("nan") if v is None else v.double().mean().item()
-
-        return pd.DataFrame(
-            [
-                dict(
-                    step=r["step"],
-                    loss=mean(r["loss"]),
-                    accuracy=1 - mean(r["won"]),
-                    norm=mean(r["norm"]),
-                    zero=mean(r["zero"]),
-                )
-                for r in self.rows
-            ]
-        )

@@ -1,4 +1,4 @@
-"""One loop that climbs; every attack is a choice of its slots
+"""One loop of gradient ascent; every attack is a choice of its slots
 
 Docs: https://spat-nb.github.io/spat_nb/attack.html.md"""
 
@@ -8,7 +8,6 @@ Docs: https://spat-nb.github.io/spat_nb/attack.html.md"""
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,81 +15,18 @@ import torch
 from torch import Tensor
 
 from .ascent import ascend, at_x, steepest, uniform, worst
-from .balls import Ball, a_ball
-from .gradients import watched
+from .balls import Ball
+from .door import door
 from .losses import ce, missed
-from ..core.checks import check_images, check_labels, check_logits
-from ..core.evalmode import attack_mode
-from ..core.protocols import AttackFunction, LossFunction, ModelFunction
-from ..core.tensors import logits, own
-from ..core.threads import fitting_threads
+from .threat import a_ball
+from ..core.checks import check_labels, check_logits
+from ..core.protocols import LossFunction, ModelFunction
+from ..core.tensors import logits
 
 # %% auto #0
-__all__ = ['door', 'misfits', 'Attack', 'fgsm', 'pgd']
+__all__ = ['Attack', 'fgsm', 'pgd']
 
 # %% ../../nbs/12_attack.ipynb #d8041a45
-@contextmanager
-def door(
-    # pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
-    model: ModelFunction,
-    x: Tensor,  # (b,ch,h,w) pixels in [0,1]
-    y: Tensor,  # (b,) labels or (b,c) probabilities
-):  # gives what to run, `x` without its graph in float32 or float64, and `y`
-    """What an attack does first, and undoes in the end: refuse what does not fit (TypeError or
-    ValueError), eval mode, as many threads as the work is worth, a warning where gradients were
-    not finite
-
-    Parameters
-    ----------
-    model : ModelFunction
-        pixels (b,ch,h,w) to logits (b,c); a network, or any callable around networks
-    x : Tensor
-        (b,ch,h,w) pixels in [0,1]
-    y : Tensor
-        (b,) labels or (b,c) probabilities
-
-    Yields
-    ------
-    gives what to run, `x` without its graph in float32 or float64, and `y`
-    """
-    check_labels(y, len(check_images(x)))
-    with attack_mode(model) as m, fitting_threads(model, x), watched():
-        yield m, own(x), own(y)
-
-
-def misfits(
-    attack: AttackFunction,  # any attack; of a `Cascade` every member is asked
-    x: Tensor | None = None,  # (b,...) images; None: only what can be said without them
-):
-    """Refuse an attack that would refuse these images, or that climbs towards the very label it is
-    given, before anything has run.
-
-    Parameters
-    ----------
-    attack : AttackFunction
-        any attack; of a `Cascade` every member is asked
-    x : Tensor | None
-        (b,...) images; None: only what can be said without them (default: None)
-
-    Raises
-    ------
-    TypeError or ValueError
-    """
-    members = getattr(attack, "members", None)
-    for a in members.values() if isinstance(members, dict) else ():
-        misfits(a, x)
-    if x is not None and hasattr(attack, "fits"):
-        attack.fits(x)
-    loss = getattr(attack, "loss", None)
-    won = getattr(loss, "won", None)
-    if won is not None and won(torch.eye(4), torch.arange(4)).any():
-        raise ValueError(
-            f"{getattr(loss, '__name__', loss)} has won where the model answers the label that it"
-            " is given, and here that is the true one; give the wanted labels by a function, such"
-            " as lambda model, x, y: attack(model, x, (y+1) % 10)."
-        )
-
-
 @dataclass(frozen=True)
 class Attack:
     """A search for the worst image in `ball`; call it as `attack(model, x, y)`. Its fields are the
@@ -101,7 +37,7 @@ class Attack:
     ball : Ball
         how far: Linf(8/255), L2(.5), ...
     steps : int
-        steps of one climb (default: 10)
+        steps of one ascent (default: 10)
     lr : float | None
         step size in the ball's norm; default 2.5 eps/steps
     loss : LossFunction
@@ -111,14 +47,13 @@ class Attack:
     step : Callable
         State -> proposal (default: steepest)
     restarts : int
-        climbs; each sample's worst end is kept, for one more forward pass each (default: 1)
+        ascents; each sample's worst end is kept, for one more forward pass each (default: 1)
     generator : torch.Generator | None
         random stream; default: torch's own
     recorder : Callable | None
         called with the State at every point (default: None)
     best : bool
-        keep each sample's worst point of the whole way, not the last; one more forward pass
-        (default: False)
+        keep each sample's worst iterate, not the last; one more forward pass (default: False)
     eot : int
         passes averaged at each point, for models that draw at random (default: 1)
 
@@ -131,16 +66,16 @@ class Attack:
     """
 
     ball: Ball  # how far: Linf(8/255), L2(.5), ...
-    steps: int = 10  # steps of one climb
+    steps: int = 10  # steps of one ascent
     lr: float | None = None  # step size in the ball's norm; default 2.5 eps/steps
     loss: LossFunction = ce  # (z, y) -> (b,), up is worse for the model
     start: Callable = uniform  # (x, ball, generator) -> first point
     step: Callable = steepest  # State -> proposal
-    # climbs; each sample's worst end is kept, for one more forward pass each
+    # ascents; each sample's worst end is kept, for one more forward pass each
     restarts: int = 1
     generator: torch.Generator | None = None  # random stream; default: torch's own
     recorder: Callable | None = None  # called with the State at every point
-    # keep each sample's worst point of the whole way, not the last; one more forward pass
+    # keep each sample's worst iterate, not the last; one more forward pass
     best: bool = False
     eot: int = 1  # passes averaged at each point, for models that draw at random
 
@@ -149,9 +84,9 @@ class Attack:
         if self.steps < 0 or self.steps != int(self.steps):
             raise ValueError(f"steps is {self.steps}; give a whole number >= 0.")
         if self.restarts < 1:
-            raise ValueError(f"restarts is {self.restarts}; one climb is restarts=1.")
+            raise ValueError(f"restarts is {self.restarts}; one ascent is restarts=1.")
         if self.eot < 1:
-            raise ValueError(f"eot is {self.eot}; one pass for each look is eot=1.")
+            raise ValueError(f"eot is {self.eot}; one pass at each point is eot=1.")
         lr = 2.5 * self.ball.eps / max(self.steps, 1) if self.lr is None else self.lr
         object.__setattr__(self, "lr", lr)
         if not lr >= 0:

@@ -1,4 +1,4 @@
-"""What the attacker climbs: per sample, and up is worse for the model
+"""What should an attacker maximise? One number per sample, and up is worse for the model
 
 Docs: https://spat-nb.github.io/spat_nb/losses.html.md"""
 
@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from ..core.protocols import LossFunction
 
 # %% auto #0
-__all__ = ['ce', 'missed', 'ruled_out', 'hard_labels', 'margin', 'dlr', 'targeted', 'dlr_targeted', 'margin_targeted',
-           'dlr_or_margin', 'tempered', 'smooth', 'smoothed', 'kl']
+__all__ = ['ce', 'missed', 'ruled_out', 'hard_labels', 'margin', 'dlr', 'dlr_or_margin', 'kl']
 
 # %% ../../nbs/11_losses.ipynb #e6bd6edf
 def ce(
@@ -192,113 +191,7 @@ def dlr(
     s = z.topk(3, 1).values
     return margin(z, y) / (s[:, 0] - s[:, 2] + 1e-12)
 
-# %% ../../nbs/11_losses.ipynb #5bef42b3
-def _renamed(f, loss, name, *args):
-    "`f` with a telling name such as 'tempered(ce, 5.0)', and with what `loss` carries (`won`)"
-    f = wraps(loss)(f)
-    f.__name__ = f.__qualname__ = (
-        f"{name}({', '.join([getattr(loss, '__name__', '?'), *map(str, args)])})"
-    )
-    return f
-
-
-def targeted(
-    loss: LossFunction = ce,  # loss(z, t)
-    # a loss to climb with the wanted label `t` in the place of `y`; its `won` says where the model
-    # answers `t`
-) -> Callable:
-    """Climb towards a wanted label: minus `loss`. It has won where the model answers `t`
-
-    Parameters
-    ----------
-    loss : LossFunction
-        loss(z, t) (default: ce)
-
-    Returns
-    -------
-    Callable
-        a loss to climb with the wanted label `t` in the place of `y`; its `won` says where the
-        model answers `t`
-    """
-    f = _renamed(lambda z, t: -loss(z, t), loss, "targeted")
-    f.won = lambda z, t: ~missed(z, t)
-    return f
-
-# %% ../../nbs/11_losses.ipynb #dda4bca0
-def dlr_targeted(
-    t: Tensor,  # (b,) wanted classes, one per sample: the loss is good for this batch only
-) -> Callable:  # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
-    """Targeted DLR (Croce & Hein 2020): (z_t - z_y) / (z_(1) - (z_(3)+z_(4))/2), c >= 4.
-
-    Parameters
-    ----------
-    t : Tensor
-        (b,) wanted classes, one per sample: the loss is good for this batch only
-
-    Returns
-    -------
-    Callable
-        loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
-
-    Raises
-    ------
-    ValueError
-        for 3 classes, soft targets or another batch
-    """
-
-    def dlr_targeted(z, y):
-        if z.shape[1] < 4:
-            raise ValueError(
-                f"dlr_targeted needs at least 4 classes, but z has {z.shape[1]}; use dlr or margin."
-            )
-        if len(z) != len(t):
-            raise ValueError(
-                f"dlr_targeted was made for {len(t)} samples, but z has {len(z)}; make one for each"
-                " batch."
-            )
-        s = z.topk(4, 1).values
-        gap = z.gather(1, t[:, None]) - z.gather(1, hard_labels(y, "dlr_targeted")[:, None])
-        return gap[:, 0] / (s[:, 0] - (s[:, 2] + s[:, 3]) / 2 + 1e-12)
-
-    return dlr_targeted
-
-
-def margin_targeted(
-    t: Tensor,  # (b,) wanted classes, one per sample: the loss is good for this batch only
-) -> Callable:  # loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
-    """z_t - z_y, for any number of classes: what `dlr_targeted` is without its scale.
-
-    ValueError for soft targets or another batch
-
-    Parameters
-    ----------
-    t : Tensor
-        (b,) wanted classes, one per sample: the loss is good for this batch only
-
-    Returns
-    -------
-    Callable
-        loss(z, y) with the true labels as `y`; it has won where the answer is not `y`
-
-    Raises
-    ------
-    ValueError
-        for soft targets or another batch
-    """
-
-    def margin_targeted(z, y):
-        if len(z) != len(t):
-            raise ValueError(
-                f"margin_targeted was made for {len(t)} samples, but z has {len(z)}; make one for"
-                " each batch."
-            )
-        return (z.gather(1, t[:, None]) - z.gather(1, hard_labels(y, "margin_targeted")[:, None]))[
-            :, 0
-        ]
-
-    return margin_targeted
-
-
+# %% ../../nbs/11_losses.ipynb #2be173d4
 def dlr_or_margin(
     z: Tensor,  # (b,c) logits
     y: Tensor,  # (b,) labels
@@ -318,99 +211,6 @@ def dlr_or_margin(
         (b,)
     """
     return dlr(z, y) if z.shape[1] > 2 else margin(z, y)
-
-# %% ../../nbs/11_losses.ipynb #f042a9d2
-def tempered(
-    loss: LossFunction,  # loss(z, y)
-    tau: float,  # > 0; it multiplies: tau > 1 sharpens
-) -> Callable:  # loss(tau z, y)
-    """The loss at temperature 1/`tau`.
-
-    Parameters
-    ----------
-    loss : LossFunction
-        loss(z, y)
-    tau : float
-        > 0; it multiplies: tau > 1 sharpens
-
-    Returns
-    -------
-    Callable
-        loss(tau z, y)
-
-    Raises
-    ------
-    ValueError
-        where tau is no number > 0
-    """
-    if not 0 < tau < math.inf:
-        raise ValueError(f"tau is {tau}; it multiplies the logits and must be a finite number > 0.")
-    return _renamed(lambda z, y: loss(tau * z, y), loss, "tempered", tau)
-
-# %% ../../nbs/11_losses.ipynb #75f45ad2
-def smooth(
-    y: Tensor,  # (b,) labels
-    a: float,  # in [0,1]: 0 keeps the label, 1 forgets it
-    c: int,  # number of classes
-    dtype: torch.dtype | None = None,  # of the result; default: torch's own
-) -> Tensor:  # (b,c) probabilities
-    """q_a = (1-a) e_y + a/c (Szegedy et al. 2016).
-
-    Parameters
-    ----------
-    y : Tensor
-        (b,) labels
-    a : float
-        in [0,1]: 0 keeps the label, 1 forgets it
-    c : int
-        number of classes
-    dtype : torch.dtype | None
-        of the result; default: torch's own
-
-    Returns
-    -------
-    Tensor
-        (b,c) probabilities
-
-    Raises
-    ------
-    ValueError
-        where a is outside [0,1] or y holds soft targets
-    """
-    if not 0 <= a <= 1:
-        raise ValueError(f"a is {a}; smoothing lies in [0,1].")
-    return (
-        F.one_hot(hard_labels(y, "smooth"), c).to(dtype or torch.get_default_dtype()) * (1 - a)
-        + a / c
-    )
-
-
-def smoothed(
-    loss: LossFunction,  # loss(z, y) that takes probabilities, such as `ce`
-    a: float,  # in [0,1]
-) -> Callable:  # loss(z, q_a)
-    """The loss against smoothed labels.
-
-    Parameters
-    ----------
-    loss : LossFunction
-        loss(z, y) that takes probabilities, such as `ce`
-    a : float
-        in [0,1]
-
-    Returns
-    -------
-    Callable
-        loss(z, q_a)
-
-    Raises
-    ------
-    ValueError
-        where a is outside [0,1]
-    """
-    if not 0 <= a <= 1:
-        raise ValueError(f"a is {a}; smoothing lies in [0,1].")
-    return _renamed(lambda z, y: loss(z, smooth(y, a, z.shape[1], z.dtype)), loss, "smoothed", a)
 
 # %% ../../nbs/11_losses.ipynb #ef9205c2
 def kl(
@@ -441,6 +241,6 @@ def kl(
             f"kl needs probabilities of the logits' shape {tuple(z.shape)}, but p has shape"
             f" {tuple(p.shape)}; use ce for labels."
         )
-    # p log p has no finite slope at 0, where a sure network's softmax ends
+    # p log p has no finite gradient at 0, where a sure network's softmax ends
     p = p.clamp_min(torch.finfo(p.dtype).tiny)
     return F.kl_div(z.log_softmax(1), p, reduction="none").sum(1)

@@ -8,89 +8,22 @@ Docs: https://spat-nb.github.io/spat_nb/minimal.html.md"""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .balls import L2, Ball, Linf
-from .gradients import NoGradient, finite, value_and_grad
+from .balls import L2, Linf
+from .flat import ranked, reach, rival
+from .gradients import value_and_grad
 from .losses import margin
-from .nearest import Nearest, counts, fools, hair, reach, seek, unit_of
-from .steps import in_turn
+from .search import Nearest, counts, fools, seek, unit_of
+from .targets import in_turn
 from ..core.protocols import ModelFunction
 from ..core.tensors import bview
 
 # %% auto #0
-__all__ = ['rival', 'deepfool', 'cw', 'fab']
-
-# %% ../../nbs/14_minimal.ipynb #751c9361
-# (b,n) the likeliest wrong classes
-def _ranked(z, y, n):
-    return z.scatter(1, y[:, None], -math.inf).topk(min(n, z.shape[1] - 1), 1).indices
-
-
-def rival(
-    f: Callable,  # x -> logits (b,c)
-    x: Tensor,  # (b,...) points
-    y: Tensor,  # (b,) labels
-    ks: Tensor,  # (b,m) wrong classes to look at
-    ball: Ball,  # gives the norm
-) -> tuple:  # f_k - f_y (b,), a hair less; its gradient (b,...); logits (b,c)
-    """Of the classes `ks` the one whose boundary is nearest by its linearisation: argmin_k
-    |f_k-f_y| / ||grad f_k - grad f_y||_*; one forward pass, m input-gradient passes. NoGradient,
-    a ValueError, where no gradient reaches `x`
-
-    Parameters
-    ----------
-    f : Callable
-        x -> logits (b,c)
-    x : Tensor
-        (b,...) points
-    y : Tensor
-        (b,) labels
-    ks : Tensor
-        (b,m) wrong classes to look at
-    ball : Ball
-        gives the norm
-
-    Returns
-    -------
-    tuple
-        f_k - f_y (b,), a hair less; its gradient (b,...); logits (b,c)
-    """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        z = f(x)
-        vs = z.gather(1, ks) - z.gather(1, y[:, None]) - hair(z)[:, None]
-        near, v, g = (
-            torch.full_like(vs[:, 0], math.inf).detach(),
-            vs[:, 0].detach(),
-            torch.zeros_like(x).detach(),
-        )
-        for j, v_j in enumerate(vs.unbind(1), 1):
-            g_j = (
-                torch.autograd.grad(v_j.sum(), x, retain_graph=j < ks.shape[1], allow_unused=True)[
-                    0
-                ]
-                if vs.requires_grad
-                else None
-            )
-            if g_j is None:
-                raise NoGradient(
-                    "no gradient flows from the logits back to x: the model cuts the graph; attack"
-                    " it without gradients."
-                )
-            g_j = finite(g_j)
-            d = v_j.detach().abs() / (g_j * ball.ascent(g_j)).flatten(1).sum(1).clamp_min(1e-30)
-            up = d < near
-            near, v, g = (
-                torch.where(up, d, near),
-                torch.where(up, v_j.detach(), v),
-                torch.where(bview(up, g), g_j, g),
-            )
-    return v, g, z.detach()
+__all__ = ['deepfool', 'cw', 'fab']
 
 # %% ../../nbs/14_minimal.ipynb #0128115b
 @dataclass(frozen=True)
@@ -129,7 +62,7 @@ class deepfool:
         return seek(model, x, y, self._search)
 
     def _search(self, f, x, y, z):
-        best, ks, x1 = Nearest(x, unit_of(self.norm)), _ranked(z, y, self.rivals), x
+        best, ks, x1 = Nearest(x, unit_of(self.norm)), ranked(z, y, self.rivals), x
         for _ in range(self.steps):
             v, g, z = rival(f, x1, y, ks, best.ball)
             best.see(x1, won := fools(z, y))
@@ -247,7 +180,7 @@ class fab:
     eta : float
         overshoot, 1 is none (default: 1.05)
     beta : float
-        share of the way that is kept after a success (default: 0.9)
+        share of the distance that is kept after a success (default: 0.9)
     radius : float | None
         random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
     enough : float
@@ -265,7 +198,7 @@ class fab:
     restarts: int = 1  # runs for each; all but the first start at random
     alpha_max: float = 0.1  # largest weight of the step from x
     eta: float = 1.05  # overshoot, 1 is none
-    beta: float = 0.9  # share of the way that is kept after a success
+    beta: float = 0.9  # share of the distance that is kept after a success
     # random starts lie within half of this, or of the best distance; default .3 in Linf, 1 in L2
     radius: float | None = None
     enough: float = 0.0  # a sample found this near is done
@@ -288,7 +221,7 @@ class fab:
         return seek(model, x, y, self._search)
 
     def _search(self, f, x, y, z):
-        best, ks = Nearest(x, unit_of(self.norm)), _ranked(z, y, self.targets or z.shape[1])
+        best, ks = Nearest(x, unit_of(self.norm)), ranked(z, y, self.targets or z.shape[1])
 
         def standing():
             return (best.d > self.enough).nonzero()[:, 0]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from .ascent import State, uniform
 from .attack import Attack
-from .balls import Ball
 from .oracle import BlackBox
-from .square import coin
+from .painting import coin
+from .threat import Ball
 from ..core.tensors import bview
 
 # %% auto #0
@@ -65,24 +65,24 @@ def estimate(
     return g / samples
 
 # %% ../../nbs/15_queries.ipynb #7ba4a3ae
-class _Sloped(torch.autograd.Function):
-    """A function of x whose value is `answers(x)` and whose vector-Jacobian product is `slope(x,
-    gz)`
+class _Measured(torch.autograd.Function):
+    """A function of x whose value is `answers(x)` and whose vector-Jacobian product is
+    `gradient(x, gz)`
     """
 
     @staticmethod
-    def forward(ctx, x, answers, slope):
-        ctx.slope = slope
+    def forward(ctx, x, answers, gradient):
+        ctx.gradient = gradient
         ctx.save_for_backward(x)
         return answers(x)
 
     @staticmethod
     def backward(ctx, gz):
-        return ctx.slope(*ctx.saved_tensors, gz), None, None
+        return ctx.gradient(*ctx.saved_tensors, gz), None, None
 
 # %% ../../nbs/15_queries.ipynb #f99e2f08
 def adam(
-    s: State,  # where the climb stands: x, gradient, step size, ball
+    s: State,  # where the ascent stands: x, gradient, step size, ball
 ) -> Tensor:  # (b,...) proposal
     """x + lr m/sqrt(v), the running means of the gradient and of its square without their bias
     (Kingma & Ba 2015, algorithm 1)
@@ -90,7 +90,7 @@ def adam(
     Parameters
     ----------
     s : State
-        where the climb stands: x, gradient, step size, ball
+        where the ascent stands: x, gradient, step size, ball
 
     Returns
     -------
@@ -104,7 +104,7 @@ def adam(
 
 @dataclass(frozen=True)
 class Climb:
-    """The engine's climb, on a slope that is estimated from answers (Uesato et al. 2018,
+    """The engine's ascent, on a gradient that is estimated from answers (Uesato et al. 2018,
     algorithm 1)
 
     Parameters
@@ -130,7 +130,7 @@ class Climb:
                 ask(x_[i], i)
             return ask.z.clone()
 
-        def slope(x_, gz):
+        def gradient(x_, gz):
             i, g = ask.live, torch.zeros_like(x_)
             if len(i):
                 g[i] = estimate(
@@ -146,10 +146,10 @@ class Climb:
 
         # the clean image and the last point are asked about too
         steps = (ask.queries - 2) // (2 * self.samples + 1)
-        climb = Attack(
+        ascent = Attack(
             ball, steps, self.lr, loss=ask.loss, start=uniform, step=self.step, generator=generator
         )
-        answers(climb(lambda x_: _Sloped.apply(x_, answers, slope), x, ask.y))
+        answers(ascent(lambda x_: _Measured.apply(x_, answers, gradient), x, ask.y))
 
 
 def spsa(

@@ -1,4 +1,4 @@
-"""Momentum, and a step size that looks after itself: MIM and APGD
+"""Momentum, and a step size that adapts itself: MIM and APGD
 
 Docs: https://spat-nb.github.io/spat_nb/steps.html.md"""
 
@@ -7,46 +7,44 @@ Docs: https://spat-nb.github.io/spat_nb/steps.html.md"""
 # %% ../../nbs/13_steps.ipynb #ea6826e3
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from .ascent import State, at_x, pick, worst
-from .attack import Attack, door
-from .balls import L1, Ball, a_ball
-from .losses import ce, dlr_targeted, margin_targeted, missed
-from ..core.checks import check_labels, check_logits
+from .ascent import State, at_x, pick
+from .attack import Attack
+from .balls import L1
+from .losses import ce
+from .threat import Ball, a_ball
 from ..core.protocols import LossFunction
-from ..core.tensors import bview, logits
+from ..core.tensors import bview
 
 # %% auto #0
-__all__ = ['TOGETHER', 'momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apgd', 'in_turn', 'Targeted', 'apgd_t']
+__all__ = ['momentum', 'mim', 'rim', 'checkpoints', 'adaptive', 'apgd']
 
 # %% ../../nbs/13_steps.ipynb #1e88d092
 def momentum(
-    s: State,  # where the climb stands: x, gradient, step size, ball
-    mu: float = 1.0,  # share of the old direction that is kept; 1 adds up all slopes, 0 forgets
+    s: State,  # where the ascent stands: x, gradient, step size, ball
+    mu: float = 1.0,  # share of the old direction that is kept; 1 adds up all gradients, 0 forgets
 ) -> Tensor:  # (b,...) proposal
-    """m = mu m + g/mean|g|, then a step of length `lr` in the ball's steepest direction for m (Dong
-    et al. 2018, eq. 6-7)
+    """m = mu m + g/mean|g|, then a step of length `lr` in the ball's best direction for m (Dong et
+    al. 2018, eq. 6-7)
 
     Parameters
     ----------
     s : State
-        where the climb stands: x, gradient, step size, ball
+        where the ascent stands: x, gradient, step size, ball
     mu : float
-        share of the old direction that is kept; 1 adds up all slopes, 0 forgets (default: 1.0)
+        share of the old direction that is kept; 1 adds up all gradients, 0 forgets (default: 1.0)
 
     Returns
     -------
     Tensor
         (b,...) proposal
     """
-    # no slope: no vote
+    # no gradient: no vote
     size = s.g.flatten(1).abs().mean(1).clamp_min(torch.finfo(s.g.dtype).tiny)
     s.own["m"] = mu * s.own.get("m", 0) + s.g / bview(size, s.g)
     return s.x + s.lr * s.ball.ascent(s.own["m"])
@@ -168,19 +166,19 @@ def _look_back(s, o, k, rho):
 
 
 def adaptive(
-    s: State,  # where the climb stands: x, gradient, step size, ball
-    rho: float = 0.75,  # share of an interval's steps that must go up, or the step size is halved
+    s: State,  # where the ascent stands: x, gradient, step size, ball
+    rho: float = 0.75,  # share of an interval's steps that must rise, or the step size is halved
     a: float = 0.75,  # how much of the step is new; 1-a is momentum
 ) -> Tensor:  # (b,...) proposal
     """APGD's step (Croce & Hein 2020, alg. 1): momentum, and a step size for each sample that
-    begins at `lr` and is halved where the climb stalls
+    begins at `lr` and is halved where the ascent stalls
 
     Parameters
     ----------
     s : State
-        where the climb stands: x, gradient, step size, ball
+        where the ascent stands: x, gradient, step size, ball
     rho : float
-        share of an interval's steps that must go up, or the step size is halved (default: 0.75)
+        share of an interval's steps that must rise, or the step size is halved (default: 0.75)
     a : float
         how much of the step is new; 1-a is momentum (default: 0.75)
 
@@ -215,12 +213,12 @@ def apgd(
     ball: Ball,  # Linf or L2
     steps: int = 100,  # number of steps
     loss: LossFunction = ce,  # `ce` or `dlr`
-    rho: float = 0.75,  # share of an interval's steps that must go up
+    rho: float = 0.75,  # share of an interval's steps that must rise
     **kw,  # other slots of `Attack`; `lr` is the first step size
 ) -> Attack:
     """Auto-PGD (Croce & Hein 2020): no step size to choose.
 
-    It returns the worst point of the way.
+    It returns the worst iterate.
 
     Parameters
     ----------
@@ -231,7 +229,7 @@ def apgd(
     loss : LossFunction
         `ce` or `dlr` (default: ce)
     rho : float
-        share of an interval's steps that must go up (default: 0.75)
+        share of an interval's steps that must rise (default: 0.75)
     **kw
         other slots of `Attack`; `lr` is the first step size
 
@@ -270,131 +268,3 @@ def apgd(
             **kw,
         },
     )
-
-# %% ../../nbs/13_steps.ipynb #e5ac9fdb
-# numbers that the images of one pass over several targets may hold: 4096 digits, 85 images of
-# CIFAR-10
-TOGETHER = 2**18
-
-
-def in_turn(
-    # (b,m) targets of each image in the order in which they are tried; (b,m,w) if one try has w of
-    # them
-    ks: Tensor,
-    x: Tensor,  # (b,...) images
-    # () -> (n,) numbers of the images that still stand; asked anew before each deal
-    standing: Callable,
-    # yields i (n,), j (n*r,): i repeated r times, and k (n*r,) or (n*r,w): the targets of j
-):
-    """Deal out the targets column by column to the images that still stand, several columns at once
-    where these images are few
-
-    Parameters
-    ----------
-    ks : Tensor
-        (b,m) targets of each image in the order in which they are tried; (b,m,w) if one try has w
-        of them
-    x : Tensor
-        (b,...) images
-    standing : Callable
-        () -> (n,) numbers of the images that still stand; asked anew before each deal
-
-    Yields
-    ------
-    yields i (n,), j (n*r,): i repeated r times, and k (n*r,) or (n*r,w): the targets of j
-    """
-    while ks.shape[1] and len(i := standing()):
-        r = min(max(1, TOGETHER // (len(i) * x[0].numel())), ks.shape[1])
-        yield i, i.repeat(r), ks[i, :r].transpose(0, 1).flatten(0, 1)
-        ks = ks[:, r:]
-
-# %% ../../nbs/13_steps.ipynb #f4d94336
-@dataclass(frozen=True)
-class Targeted:
-    """`attack` towards one wrong class after another (`in_turn`), the most likely first, each
-    only on the samples that still stand; keeps each sample's worst point.
-
-    Parameters
-    ----------
-    attack : Attack
-        its loss is replaced
-    targets : int
-        wrong classes to try, from the 2nd ranked on (default: 9)
-    loss : Callable
-        t (b,) -> loss(z, y); with fewer than 4 classes `margin_targeted` takes its place (default:
-        dlr_targeted)
-
-    Raises
-    ------
-    ValueError
-        where `targets` is below 1
-    """
-
-    attack: Attack  # its loss is replaced
-    targets: int = 9  # wrong classes to try, from the 2nd ranked on
-    # t (b,) -> loss(z, y); with fewer than 4 classes `margin_targeted` takes its place
-    loss: Callable = dlr_targeted
-
-    def __post_init__(self):
-        if self.targets < 1:
-            raise ValueError(
-                f"targets is {self.targets}; give the number of wrong classes to try, 9 for ten"
-                " classes."
-            )
-
-    @property
-    def ball(self):
-        "The ball of its attack"
-        return self.attack.ball
-
-    def __call__(self, model, x, y):
-        """Attack `x` (b,ch,h,w) with labels `y` (b,); samples that are wrong already come back as
-        they are
-        """
-        return self.run(model, x, y)[0]
-
-    # x_adv (b,ch,h,w), its loss (b,), does it fool the model? (b,)
-    def run(self, model, x, y) -> tuple:
-        "The same, with the loss towards its target, and whether the model is fooled"
-        with door(model, x, y) as (m, x, y):
-            with torch.no_grad():
-                z = check_logits(logits(m, x), len(x))
-            check_labels(y, c=z.shape[1])
-            kept = x, x.new_full((len(x),), -torch.inf), missed(z, y)
-            ranked = z.topk(min(self.targets + 1, z.shape[1]), 1).indices[:, 1:]
-            loss = margin_targeted if self.loss is dlr_targeted and z.shape[1] < 4 else self.loss
-            for i, j, t in in_turn(ranked, x, lambda: (~kept[2]).nonzero()[:, 0]):
-                new = replace(self.attack, loss=loss(t)).run(model, x[j], y[j])
-                for one in zip(*(v.split(len(i)) for v in new)):
-                    kept = tuple(
-                        k.index_put((i,), n)
-                        for k, n in zip(kept, worst(one, tuple(k[i] for k in kept)))
-                    )
-            return kept
-
-
-def apgd_t(
-    ball: Ball,  # Linf or L2
-    steps: int = 100,  # number of steps, per target
-    targets: int = 9,  # wrong classes to try
-    **kw,  # other slots of `apgd`
-) -> Targeted:
-    """Targeted APGD (Croce & Hein 2020): `dlr_targeted` towards the 2nd to (targets+1)th ranked
-    class
-
-    Parameters
-    ----------
-    ball : Ball
-        Linf or L2
-    steps : int
-        number of steps, per target (default: 100)
-    targets : int
-        wrong classes to try (default: 9)
-    **kw
-        other slots of `apgd`
-
-    Returns
-    -------
-    Targeted
-    """
-    return Targeted(apgd(ball, steps, **kw), targets)

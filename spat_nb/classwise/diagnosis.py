@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..attacks.balls import Ball
+from spat_nb.attacks.threat import Ball
+
 from ..core.protocols import ModelFunction
+from ..measure.battery import STANDARD, named_attacks
 from ..measure.evaluate import evaluate
-from ..measure.judge import STANDARD, named_attacks
 from ..measure.record import Record
 from .agreement import agreement
 from .confusion import attackers, if_symmetric, symmetry

@@ -14,11 +14,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..attacks.ascent import Recorder
 from ..attacks.attack import Attack, pgd
-from ..attacks.balls import Ball
 from ..attacks.gradients import value_and_grad
-from ..attacks.losses import ce, tempered
+from ..attacks.losses import ce
+from ..attacks.recorder import Recorder
+from ..attacks.threat import Ball
+from ..attacks.wrapped import tempered
 from ..core.protocols import LossFunction, ModelFunction
 
 # %% auto #0

@@ -1,9 +1,8 @@
-"""Exercises by name: their references, cases and hints, out of the reader's sight
+"""Exercises by name: their references, cases and hints, out of the reader's sight"""
 
-The sources lie in `exercises/` of the repository, one file for a room; `tools/pack_exercises.py`
-writes them into the package as compressed files, so that neither a look into a notebook nor an
-import gives an answer away. While a reader's function is being judged none can be looked up.
-"""
+# The sources lie in `exercises/` of the repository, one file for a room; `tools/pack_exercises.py`
+# writes them into the package as compressed files, so that neither a look into a notebook nor an
+# import gives an answer away. While a reader's function is being judged none can be looked up.
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ class Exercise:
     """
 
     reference: Callable | None = None  # a function that is right
-    cases: Callable | None = None  # () -> list of tuples of arguments
+    cases: Callable | None = None  # () -> arguments of each case: a tuple, or one that is none
     check: Callable | None = None  # check(fn) -> '' where fn is right, else why not, in a sentence
     solution: Callable | None = None  # an answer that `check` accepts
     tol: float = 1e-6  # numbers agree when |got-expected| <= tol*(1+|expected|)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..attacks.attack import misfits
+from ..attacks.door import misfits
 from ..core.checks import check_images, check_labels
 from ..data.pairs import Pairs, pair
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import torch
 
-from ..attacks.ascent import Recorder
 from ..attacks.attack import Attack, fgsm
+from ..attacks.recorder import Recorder
 from .checks import skipped
 from .intervals import wilson
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 
 from ..attacks.gradients import NoGradient, value_and_grad
-from ..attacks.losses import ce, dlr, margin, tempered
+from ..attacks.losses import ce, dlr, margin
+from ..attacks.wrapped import tempered
 from ..core.rng import generator
 from ..core.tensors import logits
 from .intervals import wilson

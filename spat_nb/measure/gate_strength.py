@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..attacks.balls import L1, Ball
+from spat_nb.attacks.balls import L1
+from spat_nb.attacks.threat import Ball
+
 from ..attacks.losses import ce, margin
 from ..attacks.square import square
-from ..attacks.steps import apgd, apgd_t
+from ..attacks.steps import apgd
+from ..attacks.targets import apgd_t
 from ..core.evalmode import eval_mode
 from ..core.protocols import ModelFunction
 from ..core.tensors import logits

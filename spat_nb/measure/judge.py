@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import platform
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import nn
@@ -13,119 +10,20 @@ from torch import nn
 from spat_nb.core.protocols import ModelFunction
 
 from .. import __version__
-from ..attacks.attack import pgd
-from ..attacks.balls import Ball, a_ball
-from ..attacks.filling import attack_in
+from ..attacks.threat import Ball, a_ball
 from ..core import spec
-from ..core.digest import describe
 from ..core.evalmode import device_of
 from ..core.machine import device_name
 from ..core.settings import default_device
-from ..core.slots import argument, name_of, normal, split_specs
 from ..data.batches import pick
-from ..models.networks import count
+from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
 from .metering import metered
 from .report import Report
+from .told import images_told, network_told
 from .trust import trust as trust_card
 
-__all__ = [
-    "STANDARD",
-    "NAMES",
-    "standard_battery",
-    "named_attacks",
-    "network_told",
-    "images_told",
-    "judge",
-]
-
-# what every network is judged by, unless somebody asks for something else
-STANDARD = "fgsm, pgd(steps=20)"
-# names under which results are recorded
-NAMES = {"autoattack": "aa", "pgd(steps=20, loss=margin)": "cw20"}
-
-
-def quarter_steps(
-    ball: Ball,  # threat model
-    **slots,  # of `pgd`
-) -> Callable:  # the attack
-    "PGD as it is judged by: where nobody says `lr`, a step is a quarter of the radius"
-    return pgd(ball, **{"lr": ball.eps / 4, **slots})
-
-
-def standard_battery(
-    ball: Ball,  # threat model
-) -> dict:  # name -> attack
-    "The attacks of `STANDARD`"
-    return named_attacks(STANDARD, ball)
-
-
-def _name(text):
-    "The row of the table: 'pgd20' for pgd(steps=20), 'aa' for autoattack"
-    return NAMES.get(text) or f"{name_of(text)}{argument(text, 'steps') or ''}"
-
-
-def _free(name, taken):
-    "`name`, with a number where it would come twice"
-    same = [k for k in taken if k == name or k.startswith(f"{name} ")]
-    return f"{name} {len(same) + 1}" if same else name
-
-
-def _told_its_ball(attack, ball):
-    "A plain function does not say where it must stay; so told, an image outside of it is noticed"
-    if not inspect.isfunction(attack) or hasattr(attack, "ball"):
-        return attack
-    told = partial(attack)
-    told.ball = ball  # type: ignore[attr-defined]  # a partial takes attributes
-    return told
-
-
-def _of_spec(text, ball, outside):
-    "(attack, its spec) of one spec. ValueError where it names nothing"
-    name_of(text)
-    maker = spec.make(text, outside, now=False)
-    if maker is pgd or (isinstance(maker, partial) and maker.func is pgd):
-        maker = partial(quarter_steps, **getattr(maker, "keywords", {}))
-    return _told_its_ball(attack_in(maker, ball, text), ball), text
-
-
-def named_attacks(
-    attacks,  # 'fgsm, pgd(steps=20)', a list of specs or attacks, or a dict name -> one of these
-    ball: Ball,  # threat model
-    outside: bool = False,  # may a text name what is not ours? Only where a person typed it
-) -> dict:  # name -> attack(model, x, y)
-    """The attacks, each in the ball
-
-    ValueError in one sentence for one that does not fit it, or that nobody knows
-    """
-    return {k: attack for k, (attack, _) in _chosen(attacks, a_ball(ball), outside).items()}
-
-
-def _chosen(attacks, ball, outside):
-    "name -> (attack, its spec or what else tells it)"
-    if isinstance(attacks, dict):
-        return {k: _one(k, v, ball, outside) for k, v in attacks.items()}
-    out: dict[str, tuple] = {}
-    for attack in attacks if isinstance(attacks, (list, tuple)) else [attacks]:
-        if not isinstance(attack, str):
-            name = getattr(attack, "__name__", type(attack).__name__.lower())
-            out[_free(name, out)] = _one(name, attack, ball, outside)
-            continue
-        for text in split_specs(attack):
-            written = normal(text, outside)
-            out[_free(_name(written), out)] = _of_spec(written, ball, outside)
-    return out
-
-
-def _one(name, attack, ball, outside):
-    "(attack, what tells it) of one that has a name already"
-    if isinstance(attack, str):
-        return _of_spec(normal(attack, outside), ball, outside)
-    made = _told_its_ball(attack_in(attack, ball, name), ball)
-    try:
-        return made, spec.text(attack)
-    except (TypeError, ValueError):
-        return made, describe(made)
+__all__ = ["judge"]
 
 
 def _is_pair(data):
@@ -162,36 +60,6 @@ def _part(data, n):
         chosen = pick(y, n).to(x.device)
         return x[chosen], y[chosen]
     raise TypeError(f"data is a {type(data).__name__}, of which no part can be taken; leave out n.")
-
-
-def network_told(
-    model: Callable,  # pixels to logits
-    name: str = "",  # what it is called; default: its make alone
-) -> str:
-    "The make of a network and its number of parameters"
-    made = _make(model)
-    return f"{name}: {made}" if name else made
-
-
-def _make(model):
-    "The make of a network"
-    if not isinstance(model, nn.Module):
-        return getattr(model, "__name__", type(model).__name__)
-    if isinstance(getattr(model, "config", None), dict):
-        return repr(model)
-    return f"{type(model).__name__}: {count(model):,} parameters"
-
-
-def images_told(
-    n: int,  # images
-    classes: int,  # of how many classes
-    shape: tuple | None = None,  # (ch,h,w) of one
-    source: str = "",  # where they are from: 'digits, test'
-) -> str:
-    "What is judged, in words"
-    size = f" of {'x'.join(map(str, shape))}" if shape is not None else ""
-    told = f"{n:,} images{size}, {classes} classes"
-    return f"{source}: {told}" if source else told
 
 
 def _shape(data):
@@ -281,7 +149,7 @@ def judge(
         _check_trust(data, ball)
     if device is not None and isinstance(model, nn.Module):
         model = model.to(default_device(device))
-    chosen = _chosen(attacks, ball, outside)
+    chosen = chosen_attacks(attacks, ball, outside)
     made = {k: attack for k, (attack, _) in chosen.items()}
     counted, meters = metered(made)
     data = _part(data, n)

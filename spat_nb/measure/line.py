@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..attacks.attack import misfits
+from ..attacks.door import misfits
 from ..attacks.gradients import watched
 from ..core.checks import check_images
 from ..core.digest import digest

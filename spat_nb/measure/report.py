@@ -15,15 +15,16 @@ from ..core.files import write_aside
 from ..core.paths import what_is
 from .card import Card
 from .record import Record
+from .told import heading
 
-__all__ = ["SCHEMA", "DOUBTS", "heading", "Report"]
+__all__ = ["SCHEMA", "DOUBTS", "Report"]
 
 SCHEMA = 1
 KIND = "report"
 # first words of the notes that say: this number may be too high
 DOUBTS = {
     "masked": "Square, which needs no gradient, found more than the attacks with gradients",
-    "no slope": "the gradient is zero on some images",
+    "no gradient": "the gradient is zero on some images",
     "random": "the network answers at random",
     "dynamic": "the network runs a search before it answers",
 }
@@ -43,24 +44,6 @@ def _from_json(kind, values):
         path = Path(folder) / "it.json"
         path.write_text(json.dumps(values), encoding="utf-8")
         return kind.load(path)
-
-
-def heading(
-    network: str,  # name or make, and number of parameters
-    data: str,  # name, number and shape of the images
-    ball: str,  # threat model, as a spec
-    device: str,  # on which the network runs
-    threads: int,  # of the CPU
-    precision: str = "float32",  # how the network runs while it is attacked
-) -> list:  # of lines
-    "What is worked on, and where: the first lines of all that is printed"
-    several = "s" if threads != 1 else ""
-    return [
-        f"network  {network}",
-        f"data     {data}",
-        f"ball     {ball}",
-        f"device   {device}, {threads} thread{several}, {precision}",
-    ]
 
 
 def _percent(share):

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..attacks.ascent import Recorder, State
+from ..attacks.ascent import State
 from ..attacks.losses import margin
+from ..attacks.recorder import Recorder
 from ..core.protocols import ModelFunction
 from .evaluate import evaluate
 from .record import Record

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..attacks.ascent import at_x
 from ..attacks.attack import Attack, pgd
-from ..attacks.autoattack import Cascade
 from ..attacks.balls import Ball
+from ..attacks.cascade import Cascade
 from ..attacks.losses import margin
 from ..attacks.square import square
 from ..core.evalmode import eval_mode

@@ -1,4 +1,4 @@
-"""Semantics-preserving adversarial training: label smoothing where the examples are made (our reading of the abstract)
+"""Smooth the label where the adversarial examples are made: when does such an attack help the model?
 
 Docs: https://spat-nb.github.io/spat_nb/spat.html.md"""
 
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..attacks.ascent import State
 from ..attacks.attack import Attack
-from ..attacks.losses import ce, hard_labels, smoothed
+from ..attacks.losses import ce, hard_labels
+from ..attacks.wrapped import smoothed
 from ..core.protocols import LossFunction, ModelFunction, ObjectiveFunction
 from ..measure.sweep import Flight
 from ..training.objectives import pgd_at

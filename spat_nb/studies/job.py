@@ -19,9 +19,10 @@ from ..core.rng import torch_seed
 from ..core.settings import settings
 from ..training.building import build_model, new_model, open_data
 from ..training.callbacks import Validate
+from ..training.fields import SLOTS
 from ..training.fit import Fitted, fit
 from ..training.objectives import standard
-from ..training.recipe import SLOTS, Recipe
+from ..training.recipe import Recipe
 from .hooks import by_name, told
 from .results import STUDY_SCHEMA
 from .study import Arm, Study

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..core.files import write_aside
 from ..core.identity import fingerprint
+from ..measure.battery import STANDARD, named_attacks
 from ..measure.evaluate import evaluate
-from ..measure.judge import STANDARD, named_attacks
 from ..measure.trust import trust
 from ..training.building import build_model, listeners, training_parts
 from ..training.fit import fit

@@ -149,7 +149,7 @@ def many(
     timeout: float = 600,  # seconds after which a process that does not answer is given up
     shared_norm: bool = False,  # batch norm over all shares
 ) -> Devices | None:  # None where this process is the only one: the usual run
-    """Which of the processes am I that `torchrun` or `accelerate launch` started?
+    """Which of the processes am I that `torchrun` or `accelerate launch` started?.
 
     Parameters
     ----------

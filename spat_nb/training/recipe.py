@@ -12,58 +12,12 @@ from typing import Any, cast
 
 from ..attacks.balls import Ball
 from ..core import spec
-from ..core.grammar import Call, Named, parse
+from ..core.grammar import Call, parse
 from ..core.settings import PRECISIONS
 from ..core.slots import normal, split_specs
+from .fields import BEST, SLOTS, field_number, field_spec, refuse_attack, typed_value, usual
 
-__all__ = ["PRESETS", "SLOTS", "Recipe"]
-
-# what a data set is usually trained with; augmentation is the data's own
-PRESETS = {
-    "digits": {"model": "SmallCNN", "ball": "Linf(0.15)", "epochs": 15, "lr": 0.1, "batch": 64},
-    "mnist": {"model": "SmallCNN", "ball": "Linf(0.3)", "epochs": 3, "lr": 0.05, "batch": 128},
-    "imagefolder": {
-        "model": "PreActResNet18",
-        "ball": "Linf(4/255)",
-        "epochs": 8,
-        "lr": 0.1,
-        "batch": 64,
-    },
-    "default": {
-        "model": "PreActResNet18",
-        "ball": "Linf(8/255)",
-        "epochs": 8,
-        "lr": 0.2,
-        "batch": 128,
-    },
-}
-# fields that hold specs, as text; what they name is made when a run begins
-SLOTS = ("model", "ball", "objective", "attack", "optimiser", "schedule")
-# whose weights are kept: best under PGD-10, best on clean validation images, or the last ones
-BEST = ("robust", "clean", "last")
-
-
-def _as_spec(name, value):
-    "The text of a slot's spec. TypeError or ValueError in one sentence that names the slot"
-    try:
-        if name == "ball":  # made already: it waits for nothing
-            return spec.text(spec.make(value, outside=True) if isinstance(value, str) else value)
-        return normal(value, outside=True)
-    except (TypeError, ValueError) as e:
-        raise type(e)(f"{name}: {e}") from None
-
-
-def _number(name, value, least=-math.inf, whole=False, above=False):
-    "Check a number. ValueError or TypeError in one sentence"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is {value!r}; give a number.")
-    if whole and value != int(value):
-        raise ValueError(f"{name} is {value!r}; give a whole number.")
-    if not math.isfinite(value) or value < least or (above and value == least):
-        raise ValueError(
-            f"{name} is {value!r}; give a number {'above' if above else 'of at least'} {least:g}."
-        )
-    return int(value) if whole else float(value)
+__all__ = ["Recipe"]
 
 
 @dataclass(frozen=True)
@@ -156,8 +110,7 @@ class Recipe:
     precision: str = "float32"  # of the network in training; see `PRECISIONS`
 
     def __post_init__(self):
-        preset = PRESETS.get(self.data, PRESETS["default"])
-        for name, value in preset.items():
+        for name, value in usual(self.data).items():
             if getattr(self, name) is None:
                 self._set(name, value)
         self._specs()
@@ -170,15 +123,15 @@ class Recipe:
     def _specs(self):
         "Slots as specs in their one way of writing"
         for name in SLOTS:
-            self._set(name, _as_spec(name, getattr(self, name)))
+            self._set(name, field_spec(name, getattr(self, name)))
         listed: Any = self.callbacks
         if isinstance(listed, str):
             listed = split_specs(listed)
         if not isinstance(listed, (tuple, list)):
             listed = [listed]
-        self._set("callbacks", tuple(_as_spec("callbacks", c) for c in listed))
+        self._set("callbacks", tuple(field_spec("callbacks", c) for c in listed))
         if self.augment not in (None, "usual"):
-            self._set("augment", _as_spec("augment", self.augment))
+            self._set("augment", field_spec("augment", self.augment))
 
     def _numbers(self):
         "Numbers in their range"
@@ -189,15 +142,15 @@ class Recipe:
             "size": 1,
             "seed": -math.inf,
         }.items():
-            self._set(name, _number(name, getattr(self, name), least, whole=True))
+            self._set(name, field_number(name, getattr(self, name), least, whole=True))
         for name, least in {"n": 1, "valid": 0, "n_test": 1}.items():
             value = getattr(self, name)
             if value is not None:
-                self._set(name, _number(name, value, least, whole=True))
-        self._set("lr", _number("lr", self.lr, 0, above=True))
+                self._set(name, field_number(name, value, least, whole=True))
+        self._set("lr", field_number("lr", self.lr, 0, above=True))
         if self.look is None:
             self._set("look", self._usual_look())
-        self._set("look", _number("look", self.look, 0, above=True))
+        self._set("look", field_number("look", self.look, 0, above=True))
 
     def _usual_look(self):
         "Epochs between two looks where nobody says it"
@@ -232,6 +185,7 @@ class Recipe:
             raise ValueError(
                 f"ball is {self.ball}; give a threat model with its radius, such as Linf(8/255)."
             )
+        refuse_attack(self.objective, self.made("objective"))
         for name in ("objective", "attack", "optimiser", "schedule", "model"):
             if not callable(self.made(name)):
                 raise ValueError(
@@ -341,11 +295,4 @@ class Recipe:
         call = parse(text)
         if not isinstance(call, Call) or call.what.name != "Recipe" or call.args:
             raise ValueError(f"{text[:80]!r} is no recipe; write Recipe(data='digits', ...).")
-        return cls.from_dict({k: _typed(v) for k, v in call.keywords.items()}, outside)
-
-
-def _typed(node):
-    "A value of a recipe's text; a quoted 'file.py:name' is a text here"
-    if isinstance(node, Named):
-        return node.name
-    return [_typed(v) for v in node] if isinstance(node, (list, tuple)) else node
+        return cls.from_dict({k: typed_value(v) for k, v in call.keywords.items()}, outside)

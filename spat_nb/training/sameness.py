@@ -10,7 +10,8 @@ from pathlib import Path
 from ..core import spec
 from ..core.identity import fingerprint, made_of
 from ..core.slots import name_of
-from .recipe import SLOTS, Recipe
+from .fields import SLOTS
+from .recipe import Recipe
 
 __all__ = ["Difference", "difference", "identity", "run_name"]
 

@@ -30,7 +30,8 @@ def add(parser):
 def run(a):
     "Judge, print, write"
     from spat_nb.core.paths import check_writable
-    from spat_nb.measure.judge import STANDARD, judge
+    from spat_nb.measure.battery import STANDARD
+    from spat_nb.measure.judge import judge
 
     from ..opening import attacks_in, open_weights
 
