@@ -68,6 +68,7 @@ def used_in(source: str) -> set[str]:
     nodes = list(ast.walk(WithoutTypes().visit(parsed(source))))
     read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    made |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
     return read - made - {n.arg for n in nodes if isinstance(n, ast.arg)}
 
 

@@ -12,9 +12,9 @@ from functools import partial
 
 from ..attacks.attack import pgd
 from ..attacks.autoattack import autoattack
-from ..attacks.balls import Ball
 from ..attacks.losses import dlr, margin
 from ..attacks.steps import apgd
+from ..attacks.threat import Ball
 from ..attacks.wrapped import tempered
 from .temperature import safe_ce
 from ..core.protocols import ModelFunction

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..attacks.balls import Ball
+from spat_nb.attacks.threat import Ball
+
 from ..core.protocols import ModelFunction
 from ..measure.battery import STANDARD, named_attacks
 from ..measure.evaluate import evaluate

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ..attacks.attack import Attack, pgd
-from ..attacks.balls import Ball
 from ..attacks.gradients import value_and_grad
 from ..attacks.losses import ce
 from ..attacks.recorder import Recorder
+from ..attacks.threat import Ball
 from ..attacks.wrapped import tempered
 from ..core.protocols import LossFunction, ModelFunction
 

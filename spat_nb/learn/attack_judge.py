@@ -12,8 +12,10 @@ from types import EllipsisType
 import torch
 from torch import Tensor
 
+from spat_nb.attacks.balls import L1, Linf
+from spat_nb.attacks.threat import Ball
+
 from ..attacks.attack import Attack, fgsm, pgd
-from ..attacks.balls import L1, Ball, Linf
 from ..attacks.losses import ce, margin
 from ..core.checks import check_images
 from ..core.evalmode import eval_mode

@@ -13,7 +13,7 @@ from functools import partial
 
 from torch import nn
 
-from ..attacks.balls import Ball
+from ..attacks.threat import Ball
 from ..measure.faults import Awake, Decoy, Dice, Searcher, Softmax, Times
 from ..measure.faulty_attacks import around_start, rescaled, rude
 from spat_nb.measure.faulty_gradients import (

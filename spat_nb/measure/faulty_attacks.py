@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from spat_nb.attacks.threat import Ball
+
 from ..attacks.ascent import at_x
 from ..attacks.attack import pgd
-from ..attacks.balls import Ball
 from ..attacks.losses import ce
 from ..core.protocols import ModelFunction
 

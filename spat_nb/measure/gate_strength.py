@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..attacks.balls import L1, Ball
+from spat_nb.attacks.balls import L1
+from spat_nb.attacks.threat import Ball
+
 from ..attacks.losses import ce, margin
 from ..attacks.square import square
 from ..attacks.steps import apgd

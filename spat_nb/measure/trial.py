@@ -7,8 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from spat_nb.attacks.balls import L1
+from spat_nb.attacks.threat import Ball
+
 from ..attacks.attack import pgd
-from ..attacks.balls import L1, Ball
 from ..attacks.gradients import NoGradient
 from ..attacks.losses import missed, ruled_out
 from ..core.checks import check_labels, check_logits

@@ -11,9 +11,9 @@ import time
 
 from torch import nn
 
-from ..attacks.balls import Ball
 from ..attacks.door import misfits
 from ..attacks.gradients import watched
+from ..attacks.threat import Ball
 from ..core.evalmode import device_of
 from ..core.progress import bar
 from ..core.protocols import AttackFunction, LossFunction, ModelFunction

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..attacks.ascent import uniform
 from ..attacks.attack import Attack, fgsm
-from ..attacks.balls import Ball
 from ..attacks.gradients import clip
 from ..attacks.losses import ce
+from ..attacks.threat import Ball
 from ..core.protocols import LossFunction
 from ..core.tensors import logits
 from ..measure.evaluate import evaluate

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from spat_nb.attacks.threat import Ball
+
 from ..attacks.attack import Attack
-from ..attacks.balls import Ball
 from ..attacks.losses import ce
 from ..core.rng import rand_like
 from .events import Callback
