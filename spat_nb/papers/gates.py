@@ -19,7 +19,7 @@ from ..core.evalmode import eval_mode
 from ..core.protocols import AttackFunction
 from ..core.tensors import logits
 from ..models.layers import activation
-from ..models.networks import count
+from ..models.net import count
 from .sparta import ACTIVATIONS, Gate, PooledSparta, Sparta
 
 # %% auto #0
