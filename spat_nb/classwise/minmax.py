@@ -13,7 +13,7 @@ from .accounts import class_errors, pooled, tally
 from .fairness import trades_parts
 from .radii import at, resized
 from ..core.tensors import logits
-from ..data.batches import rng
+from ..data.draws import rng
 from ..training.learner import Callback
 
 # %% auto #0

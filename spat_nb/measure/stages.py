@@ -16,7 +16,7 @@ from ..attacks.balls import Ball
 from ..core.checks import check_images, check_logits
 from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
-from ..data.batches import rng
+from ..data.draws import rng
 
 # %% auto #0
 __all__ = ['stream_for', 'logits_of', 'attacked', 'stages_of', 'passes_of', 'outlook']

@@ -23,7 +23,7 @@ from ..core.progress import bar
 from ..core.protocols import AttackFunction, LossFunction, ModelFunction
 from ..core.tensors import own
 from ..core.threads import fitting_threads
-from ..data.batches import pick
+from ..data.draws import pick
 from ..data.pairs import pair
 from .card import Card
 from .checks import skipped
