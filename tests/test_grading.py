@@ -7,11 +7,11 @@ from pathlib import Path
 
 from spat_nb.app import lab
 from spat_nb.app.cli import main
-from spat_nb.app.teacher import KEY, without_solutions
 from spat_nb.learn.exercise import judge
 from spat_nb.learn.grading import grade, summary
 from spat_nb.learn.handins import attempts_in, hand_ins, is_solution
 from spat_nb.learn.packed import exercise_names
+from spat_nb.learn.teacher import KEY, without_solutions
 
 NBS = Path(__file__).parents[1] / "nbs"
 LESSON = "04_exercise.ipynb"

@@ -44,8 +44,8 @@ def run(a):
     "Copy, say what was done, open"
     from spat_nb.core.paths import check_writable, shell
 
+    from ...learn.teacher import without_solutions
     from .. import lab
-    from ..teacher import without_solutions
 
     check_writable(Path(a.folder).expanduser(), folder=True)
     what = without_solutions(lab.files()) if a.teacher else None

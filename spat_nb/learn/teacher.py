@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from ..learn.handins import is_solution, source_of
+from .handins import is_solution, source_of
 
 __all__ = ["KEY", "without_solutions"]
 
