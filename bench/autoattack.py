@@ -22,8 +22,9 @@ from pathlib import Path
 
 import torch
 
-from spat_nb.attacks.autoattack import Cascade, autoattack
+from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L2, Linf
+from spat_nb.attacks.cascade import Cascade
 from spat_nb.core.files import write_aside
 from spat_nb.core.settings import PRECISIONS, default_device
 from spat_nb.core.threads import use_threads

@@ -19,7 +19,7 @@ FLOORS = {
         "spat_nb.core.rng": "seed_everything!",
         "spat_nb.core.evalmode": "eval_mode!",
         "spat_nb.core.protocols": "LossFunction! AttackFunction! ObjectiveFunction! ModelFunction!",
-        "spat_nb.core.plot": "show_images! show_attack!",
+        "spat_nb.core.pictures": "show_images! show_attack!",
     },
     "data": {
         "spat_nb.data.sources": "get_data! Data!",
@@ -50,7 +50,8 @@ FLOORS = {
         "spat_nb.attacks.square": "square()",
         "spat_nb.attacks.spsa": "spsa()",
         "spat_nb.attacks.rays": "rays()",
-        "spat_nb.attacks.autoattack": "autoattack() Cascade()",
+        "spat_nb.attacks.autoattack": "autoattack()",
+        "spat_nb.attacks.cascade": "Cascade()",
     },
     "measure": {
         "spat_nb.measure.evaluate": "evaluate!",
@@ -58,17 +59,23 @@ FLOORS = {
         "spat_nb.measure.report": "Report!",
         "spat_nb.measure.record": "Record!",
         "spat_nb.measure.sweep": "sweep!",
-        "spat_nb.measure.intervals": "wilson! paired!",
+        "spat_nb.measure.intervals": "wilson!",
+        "spat_nb.measure.versus": "paired!",
         "spat_nb.measure.trust": "trust!",
         "spat_nb.measure.card": "Card!",
     },
     "training": {
-        "spat_nb.training.learner": "Learner! Callback! sgd one_cycle",
-        "spat_nb.training.callbacks": "Validate Best() EarlyStop() Progress()",
+        "spat_nb.training.learner": "Learner!",
+        "spat_nb.training.events": "Callback!",
+        "spat_nb.training.schedule": "sgd one_cycle",
+        "spat_nb.training.callbacks": "Validate Best() EarlyStop()",
+        "spat_nb.training.progress_bar": "Progress()",
         "spat_nb.training.checkpoint": "Checkpoint!",
+        "spat_nb.training.trackers": "Tracker!",
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
         "spat_nb.training.fast": "Replay! Free() fgsm_rs() Sentry",
-        "spat_nb.training.tricks": "awp() EMA() in_train()",
+        "spat_nb.training.tricks": "awp() in_train()",
+        "spat_nb.training.averages": "EMA()",
         "spat_nb.training.staged": "noisy() n_fgsm() Staged",
         "spat_nb.training.devices": "many!",
         "spat_nb.training.recipe": "Recipe!",
@@ -79,17 +86,20 @@ FLOORS = {
     "classwise": {
         "spat_nb.classwise.diagnosis": "diagnose! Diagnosis!",
         "spat_nb.classwise.temperature": "temperature_pgd() safe_ce",
-        "spat_nb.classwise.fairness": "FAWA CFA() CFATrades() WAT DAFA()",
-        "spat_nb.classwise.minmax": "FRL CFOL",
+        "spat_nb.classwise.fairness": "CFA() CFATrades() DAFA()",
+        "spat_nb.classwise.minmax": "WAT FRL CFOL",
+        "spat_nb.classwise.averages": "FAWA",
         "spat_nb.classwise.radii": "T1",
     },
     "papers": {
         "spat_nb.papers.spat": "spat preserving() blurred()",
-        "spat_nb.papers.spat_shared": "spat_shared at_strength",
+        "spat_nb.papers.spat_shared": "spat_shared",
+        "spat_nb.papers.spat_meaning": "at_strength",
         "spat_nb.papers.hypersphere": "Hypersphere margin_ce()",
         "spat_nb.papers.prototypes": "Prototypes pull pull_cos",
         "spat_nb.papers.points": "simplex repulsive hyperspherical",
-        "spat_nb.papers.sparta": "Sparta PooledSparta SmoothReLU PSSiLU FReLU DYReLU",
+        "spat_nb.papers.activations": "SmoothReLU PSSiLU FReLU DYReLU",
+        "spat_nb.papers.sparta": "Sparta PooledSparta",
     },
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",
@@ -102,7 +112,7 @@ FLOORS = {
     },
     "learn": {
         "spat_nb.learn.exercise": "predict!",
-        "spat_nb.learn.lineup": "check_attack!",
+        "spat_nb.learn.attack_judge": "check_attack!",
     },
 }
 
@@ -138,11 +148,12 @@ for _name, _module, _kind in _rows(BORROWED):
 def nearest(
     name: str,  # that is unknown
     known,  # the names that are known
+    likeness: float = 0.6,  # in [0,1]: how near a name must be
 ) -> str:  # "; did you mean 'pgd'?", or ''
     "The end of a sentence about an unknown name"
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), 1)
+    close = difflib.get_close_matches(name, list(known), 1, likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -17,9 +17,11 @@ from torch import nn
 
 from spat_nb.attacks.ascent import at_x
 from spat_nb.attacks.attack import Attack, fgsm, pgd
-from spat_nb.attacks.autoattack import Cascade, autoattack, doubts, masked
+from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
-from spat_nb.attacks.losses import ce, margin
+from spat_nb.attacks.cascade import Cascade
+from spat_nb.attacks.doubts import doubts, masked
+from spat_nb.attacks.losses import ce, dlr_or_margin, margin
 from spat_nb.data.sources import get_data
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.record import Record
@@ -177,7 +179,7 @@ def test_notes_stay_in_the_record(digits, tmp_path):
         def forward(self, x):
             return self.net((x * 4).round() / 4)
 
-    with pytest.warns(UserWarning, match="no slope|gradient 0"):
+    with pytest.warns(UserWarning, match="no (slope|gradient)"):
         r = evaluate(
             Rough(),
             data,
@@ -185,7 +187,7 @@ def test_notes_stay_in_the_record(digits, tmp_path):
             aa=autoattack(ball, steps=4, targets=2, queries=150),
             resume=tmp_path / "s.json",
         )
-    assert [t.split(":")[0] for t in r.notes] == ["no slope", "masked"] and all(
+    assert [t.split(":")[0] for t in r.notes] == ["no gradient", "masked"] and all(
         t in repr(r) for t in r.notes
     )
     r.save(tmp_path / "r.json")
@@ -373,3 +375,156 @@ def test_sweep_names_its_radii(digits):
         "eps 0"
     ) == r.accuracy() > r.accuracy("eps 0.05") > r.accuracy("eps 0.3")
     assert list(r.info["eps"].values()) == [0.0, 0.05, 0.3]
+
+
+# ---- guards of the lesson
+
+
+class Wrap(nn.Module):
+    "A network with something done before and after it"
+
+    def __init__(self, net, before=lambda x: x, after=lambda z: z):
+        super().__init__()
+        self.net, self.before, self.after = net, before, after
+
+    def forward(self, x):
+        return self.after(self.net(self.before(x)))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    "A network of random weights, and 200 images of which an eighth is wrong"
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Tanh(), nn.Linear(24, 10))
+    x = torch.rand(200, 1, 8, 8)
+    return net, x, torch.where(torch.arange(200) % 8 > 0, net(x).argmax(1), 0)
+
+
+def test_a_row_sees_the_survivors_and_leaves_the_rest_alone(drawn):
+    net, x, y = drawn
+    ball = Linf(0.03)
+    three = dict(fgsm=fgsm(ball), margin=fgsm(ball, loss=margin), pgd=pgd(ball, 10, start=at_x))
+    seen = dict.fromkeys(three, 0)
+
+    def spy(name):
+        def attack(model, x, y):
+            seen[name] += len(x)
+            return three[name](model, x, y)
+
+        return attack
+
+    right = net(x).argmax(1) == y
+    alone = {k: net(a(net, x, y)).argmax(1) == y for k, a in three.items()}
+    row = Cascade({k: spy(k) for k in three}, ball)
+    x_adv = row(net, x, y)
+    left = net(x_adv).argmax(1) == y
+    assert torch.equal(left, right & torch.stack(list(alone.values())).all(0))
+    assert list(seen.values()) == [
+        int(right.sum()),
+        int((right & alone["fgsm"]).sum()),
+        int((right & alone["fgsm"] & alone["margin"]).sum()),
+    ]
+    # not fooled, or wrong already: the clean image
+    assert torch.equal(x_adv[left], x[left]) and torch.equal(x_adv[~right], x[~right])
+    assert ball.inside(x_adv, x).all() and 0 < left.sum() < right.sum()
+    # nothing is left, nobody is called
+    assert torch.equal(row(net, x[~right], y[~right]), x[~right])
+    net.train()
+    row(net, x[:2], y[:2])
+    assert net.training
+    net.eval()
+    assert row(net, x.half(), y).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda net, x, y: Cascade([fgsm(Linf(0.1))]), "give a dict"),
+        (lambda net, x, y: Cascade({}), "at least one"),
+        (lambda net, x, y: Cascade(dict(a=0.1)), "member 'a' is 0.1"),
+        (lambda net, x, y: Cascade(dict(a=fgsm(Linf(0.1))))(net, x * 255, y), "divide by 255"),
+        (lambda net, x, y: Cascade(dict(a=fgsm(Linf(0.1))))(net, x, y[1:]), "200 images but 199"),
+        (lambda net, x, y: autoattack(8 / 255), r"Linf\(eps\) and L2\(eps\)"),
+        (lambda net, x, y: autoattack(Linf(0.1), "full"), "version is 'full'"),
+    ],
+)
+def test_rows_that_are_refused(drawn, call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call(*drawn)
+
+
+def test_every_planted_fault_raises_its_own_doubt(drawn):
+    net, x, y = drawn
+
+    def inward(x):
+        "A defence that follows a gradient in its own forward pass"
+        with torch.enable_grad():
+            u = x.detach().requires_grad_()
+            return x - 0.01 * torch.autograd.grad(net(u).logsumexp(1).sum(), u)[0]
+
+    faults = {
+        "random": Wrap(net, before=lambda x: x + 0.05 * torch.randn_like(x)),
+        "dynamic": Wrap(net, before=inward),
+        "few classes": Wrap(net, after=lambda z: z[:, :3]),
+        "no gradient": Wrap(net, before=lambda x: (x * 8).round() / 8),
+    }
+    assert doubts(net, x, y) == []
+    for name, model in faults.items():
+        notes = doubts(model, x, y.clamp(max=2) if name == "few classes" else y)
+        assert [n.split(":")[0] for n in notes] == [name]
+    # 'rand' is made for these
+    assert doubts(faults["random"], x, y, random=True) == []
+    # cut off altogether
+    cut = doubts(Wrap(net, before=lambda x: x.detach()), x, y)
+    assert cut[0].startswith("no gradient: 200 of 200 ")
+    # rounding is no randomness
+    assert doubts(Wrap(net, after=lambda z: z + 1e-7 * torch.randn_like(z)), x, y) == []
+    with pytest.raises(ValueError, match="probabilities"):
+        doubts(Wrap(net, after=lambda z: z.softmax(1)), x, y)
+
+
+def test_what_counts_as_masked():
+    assert masked(dict(apgd_ce=0.58, apgd_t=0.54, fab_t=0.54, square=0.5385)) == []
+    said = masked(dict(apgd_ce=0.58, apgd_t=0.54, fab_t=0.54, square=0.53))
+    assert said[0].startswith(
+        "masked: Square, without gradients, takes accuracy from 54.00% to 53.00%"
+    )
+    # no Square, or nothing before it
+    assert masked(dict(a=0.5, b=0.4)) + masked(dict(square=0.1, a=0.0)) == []
+
+
+def test_members_are_what_their_names_say(drawn):
+    net, x, y = drawn
+    plus, rand = (autoattack(Linf(8 / 255), v) for v in ("plus", "rand"))
+    assert list(plus.members) == ["apgd_ce", "apgd_dlr", "fab", "square", "apgd_t", "fab_t"]
+    assert [len(plus.members[k].members) for k in ("apgd_ce", "apgd_dlr")] == [5, 5]
+    assert (plus.members["fab"].attack.targets, plus.members["fab"].attack.restarts) == (None, 5)
+    assert [(a.eot, a.loss) for a in rand.members.values()] == [(20, ce), (20, dlr_or_margin)]
+    f = autoattack(Linf(8 / 255)).members["fab_t"].attack
+    assert (f.norm, f.steps, f.targets, f.restarts) == (Linf, 100, 9, 1)
+    assert (f.alpha_max, f.eta, f.beta) == (0.1, 1.05, 0.9)
+    assert isinstance(autoattack(L2(0.5)).members["square"].ball, L2)
+    small = dict(steps=10, targets=3, queries=60, restarts=2, eot=2)
+    right = (net(x).argmax(1) == y).sum()
+    for version in ("standard", "plus", "rand"):
+        for ball in (Linf(0.03), L2(0.3)):
+            torch.manual_seed(1)
+            attack = autoattack(ball, version, **small)
+            out = attack(net, x, y)
+            assert ball.inside(out, x).all() and (net(out).argmax(1) == y).sum() < right
+            # the same seed, the same images
+            torch.manual_seed(1)
+            assert torch.equal(out, attack(net, x, y))
+
+
+def test_dlr_is_not_stopped_by_a_scale_and_cross_entropy_is(digits):
+    from spat_nb import zoo
+
+    net = zoo.load("digits/standard/w16", "cpu").eval()
+    test = get_data("digits", device="cpu").test.subset(120)
+    ball = Linf(0.15)
+    loud = Wrap(net, after=lambda z: 256 * z).eval()
+    short = autoattack(ball, steps=20, queries=100)
+    as_it_is, scaled = (evaluate(m, test, aa=short, progress=False) for m in (net, loud))
+    assert scaled.accuracy("aa/apgd_ce") > as_it_is.accuracy("aa/apgd_ce") + 0.1
+    assert scaled.accuracy("aa") <= as_it_is.accuracy("aa") + 0.02

@@ -13,11 +13,13 @@ from spat_nb.papers.hypersphere import Hypersphere, margin_ce
 from spat_nb.papers.prototypes import Prototypes
 from spat_nb.papers.sparta import ACTIVATIONS
 from spat_nb.papers.spat import spat
-from spat_nb.papers.spat_shared import at_strength, spat_shared
+from spat_nb.papers.spat_meaning import at_strength
+from spat_nb.papers.spat_shared import spat_shared
+from spat_nb.training.averages import EMA
 from spat_nb.training.fast import Free, fgsm_rs
 from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import alp, boosted, mart, pgd_at, standard, trades
-from spat_nb.training.tricks import EMA, awp
+from spat_nb.training.tricks import awp
 
 BALL = Linf(0.1)
 OBJECTIVES = dict(

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from spat_nb.attacks.ascent import at_x, gaussian, uniform
 from spat_nb.attacks.attack import Attack, fgsm, pgd
-from spat_nb.attacks.autoattack import Cascade, autoattack
+from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.cascade import Cascade
 from spat_nb.attacks.losses import ce, dlr, kl, margin
 from spat_nb.attacks.minimal import cw, deepfool, fab
 from spat_nb.attacks.nearest import norms, within

@@ -2,19 +2,28 @@
 the scale, and every arm of the study
 """
 
+import copy
 import math
+import re
+import tempfile
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from fastcore.test import test_close as close
+from fastcore.test import test_eq as equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn, tensor
 from torch.nn import functional as F
 
+from spat_nb import Free, alp, boosted, fgsm, gaussian, kl, mart, tempered, trades, zoo
 from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import Linf
+from spat_nb.attacks.gradients import value_and_grad
 from spat_nb.attacks.losses import ce, dlr, margin
 from spat_nb.attacks.wrapped import dlr_targeted
 from spat_nb.core.rng import generator
@@ -22,7 +31,8 @@ from spat_nb.core.tensors import logits
 from spat_nb.data.sources import Data, get_data
 from spat_nb.models.networks import PreActResNet18, SmallCNN
 from spat_nb.models.saving import load, model_info, save
-from spat_nb.papers.hypersphere import Hypersphere, at_taus, gradient_ratio, margin_ce, rescaled
+from spat_nb.papers.hypersphere import Hypersphere, gradient_ratio, margin_ce
+from spat_nb.papers.hypersphere_scale import at_taus, rescaled
 from spat_nb.studies import finding, rows, runner, work
 from spat_nb.studies import sizes as sizes_room
 from spat_nb.training import building
@@ -290,4 +300,280 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         {"clean", "pgd20", "cw20", "ce x0.1", "dlr", "apgd_ce x0.1", "aa"} <= {*d["attacks"]}
         and 0 <= d["extra"]["transfer"] <= 1
         and d["extra"]["ratio"] > 0
+    )
+
+
+def frameworks(m, s, ball, steps=5):
+    """name -> (objective, attack) with a Hypersphere head of scale s"""
+    he = margin_ce(m, s)
+    return {
+        "PGD-AT": (partial(pgd_at, loss=he), pgd(ball, steps)),
+        "ALP": (partial(alp, beta=0.5 / s**2, loss=he), pgd(ball, steps)),
+        "TRADES": (partial(trades, beta=6.0, loss=he), pgd(ball, steps, start=gaussian())),
+        "MART": (partial(mart, loss=partial(boosted, loss=he)), pgd(ball, steps, start=gaussian())),
+        "Fast-AT": (
+            partial(pgd_at, loss=he),
+            pgd(ball, 1, 1.25 * ball.eps, loss=tempered(ce, 1 / s)),
+        ),
+        "Free-AT": (Free(ball, loss=he), None),
+    }
+
+
+def fraction(cos, y, m, s):
+    """-log of e^{s(cos_y - m)} over itself plus the others"""
+    top = (s * (cos[range(len(y)), y] - m)).exp()
+    return -(top / (top + (s * cos).exp().sum(1) - (s * cos[range(len(y)), y]).exp())).log()
+
+
+class One(nn.Module):
+    """Logits (0, w x)"""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(tensor(3.0).double())
+
+    def forward(self, x):
+        v = self.w * x.flatten(1)
+        return torch.cat([0 * v, v], 1)
+
+
+def perfect(s, m=0.0, K=10):
+    return math.log(1 + (K - 1) * math.exp(-s * (K / (K - 1) - m)))
+
+
+def needed(P, K):
+    return (K - 1) / K * math.log((K - 1) * P / (1 - P))
+
+
+def test_the_table_of_scales():
+    cos = tensor([0.7, 0.25, 0.1] + 7 * [0.0], dtype=torch.float64)
+
+    def share(s):
+        return (s * cos[1:]).softmax(0)[0].item()
+
+    close([share(s) for s in (1, 5, 10, 15)], [0.1368, 0.2875, 0.5563, 0.7874], eps=0.0001)
+    equal((64 * cos).float().softmax(0)[0].item(), 1.0)
+
+
+def test_least_losses_and_scales():
+    close([perfect(1), perfect(1, 0.2)], [1.376935, 1.530112], eps=1e-06)
+    close([perfect(10), perfect(10, 0.2)], [0.0001345, 0.000993], eps=1e-06)
+    close([needed(0.999, 10), needed(0.999, 100)], [8.19, 11.39], eps=0.005)
+
+
+def test_each_switch_gives_its_half():
+    torch.manual_seed(0)
+    h, y = (torch.randn(6, 5, dtype=torch.float64), tensor([0, 1, 2, 3, 3, 0]))
+
+    def make(**kw):
+        return Hypersphere(5, 4, 10.0, **kw).double()
+
+    head = make()
+    by_hand = 10 * h @ head.weight.T / (h.norm(dim=1)[:, None] * head.weight.norm(dim=1))
+    close(head(h), by_hand, eps=1e-12)
+    assert torch.equal(head(h), 10 * head.cosines(h))
+    assert head(h).abs().max() <= 10 and sum(p.numel() for p in head.parameters()) == 20
+    close(
+        value_and_grad(lambda v: (head.cosines(v)[:, 2],), h)[1],
+        torch.stack(
+            [
+                (torch.eye(5) - torch.outer(n, n))
+                @ F.normalize(head.weight[2].detach(), dim=0)
+                / v.norm()
+                for v in h
+                for n in [v / v.norm()]
+            ]
+        ),
+        eps=1e-12,
+    )
+
+    def longer(head, rows=False):
+        "Largest change of the logits when all features (or rows) are stretched, each by its factor"
+        k, twin = (torch.linspace(0.3, 9, 24, dtype=torch.float64), copy.deepcopy(head))
+        if rows:
+            twin.weight.data = twin.weight.data * k[:4, None]
+            return (twin(h) - head(h)).abs().max().item()
+        return (head(h * k[:6, None]) - head(h)).abs().max().item()
+
+    def radial(head):
+        return (value_and_grad(lambda v: (ce(head(v), y),), h)[1] * h).sum(1).abs().max().item()
+
+    def rows_radial(head):
+        return (
+            (torch.autograd.grad(ce(head(h), y).sum(), head.weight)[0] * head.weight)
+            .sum(1)
+            .abs()
+            .max()
+            .item()
+        )
+
+    for fn in (True, False):
+        for wn in (True, False):
+            one = make(fn=fn, wn=wn)
+            seen = (
+                longer(one) < 1e-12,
+                radial(one) < 1e-12,
+                longer(one, rows=True) < 1e-12,
+                rows_radial(one) < 1e-12,
+            )
+            equal(seen, (fn, fn, wn, wn))
+    equal(make(fn=False, wn=False)(h).shape, (6, 4))
+    assert torch.equal(one(h), 10 * F.linear(h, one.weight))
+    with pytest.raises(Exception, match=re.escape("scale is 0.0")):
+        Hypersphere(5, 4, 0.0)
+
+
+def test_the_official_projection_differs_by_the_radial_part():
+    h, y = (torch.randn(6, 5, dtype=torch.float64), tensor([0, 1, 2, 3, 3, 0]))
+
+    def make(**kw):
+        return Hypersphere(5, 4, 10.0, **kw).double()
+
+    ours, theirs = (make(), make(project=True))
+    ours.weight.data = theirs.weight.data = F.normalize(ours.weight.data, dim=1)
+    a, b = (torch.autograd.grad(ce(m(h), y).mean(), m.weight)[0] for m in (ours, theirs))
+    W = ours.weight.detach()
+    close(ours(h), theirs(h), eps=1e-12)
+    close(a, b - (b * W).sum(1, keepdim=True) * W, eps=1e-12)
+    assert (b * W).sum(1).abs().max() > 0.001
+    theirs.weight.data *= 7
+    theirs.eval()(h)
+    close(theirs.weight.norm(dim=1), 7 * torch.ones(4), eps=1e-09)
+    theirs.train()(h)
+    close(theirs.weight.norm(dim=1), torch.ones(4), eps=1e-12)
+
+
+def test_a_file_names_head_scale_and_switches():
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, head=partial(Hypersphere, scale=10.0, wn=False))
+    with tempfile.TemporaryDirectory() as d:
+        save(net, Path(d) / "he.safetensors")
+        again = load(Path(d) / "he.safetensors")
+    x1 = torch.rand(3, 1, 8, 8)
+    assert torch.equal(again(x1), net.eval()(x1))
+    equal((again.head.scale, again.head.fn, again.head.wn), (10.0, True, False))
+
+
+def test_margin_ce_against_the_fraction_and_the_simplex():
+    h, y = torch.randn(6, 5, dtype=torch.float64), tensor([0, 1, 2, 3, 3, 0])
+    head = Hypersphere(5, 4, 10.0).double()
+    cos_ = head.cosines(h).detach()
+    for m, s in ((0.0, 1.0), (0.2, 1.0), (0.1, 10.0), (0.3, 20.0)):
+        close(margin_ce(m, s)(s * cos_, y), fraction(cos_, y, m, s), eps=1e-10)
+    corner = tensor([[1.0] + 9 * [-1 / 9]], dtype=torch.float64)
+    zero = tensor([0])
+    for m, s in ((0.0, 1.0), (0.2, 1.0), (0.0, 10.0), (0.2, 10.0)):
+        close(margin_ce(m, s)(s * corner, zero).item(), perfect(s, m), eps=1e-12)
+    assert torch.equal(margin_ce(0.0, 10.0)(10 * cos_, y), ce(10 * cos_, y))
+    close(
+        margin_ce(0.0, 1.0)(cos_, y), ce(F.normalize(h) @ F.normalize(head.weight).T, y), eps=1e-12
+    )
+    close(margin_ce(10 / 9, 10.0)(10 * corner, zero).item(), math.log(10), eps=1e-12)
+    assert (
+        tensor(11.1).half().exp().isinf()
+        and margin_ce(0.2, 64.0)(64 * corner.float(), zero).isfinite().all()
+    )
+    with pytest.raises(Exception, match=re.escape("needs labels (b,)")):
+        margin_ce(0.1, 10.0)(cos_, cos_.softmax(1))
+    with pytest.raises(Exception, match=re.escape("m is -0.1")):
+        margin_ce(-0.1, 10.0)
+
+
+def test_where_scale_and_margin_enter():
+    torch.manual_seed(1)
+    s, m, ball = (10.0, 0.1, Linf(0.15))
+    net = SmallCNN(width=4, head=partial(Hypersphere, scale=s)).double().eval()
+    xs, ys = (torch.rand(8, 1, 8, 8, dtype=torch.float64), torch.arange(8))
+    near = ball.uniform(xs, generator(0))
+    C, Ca = (net.head.cosines(net.features(v)).detach() for v in (xs, near))
+
+    def L(cos):
+        return fraction(cos, ys, m, s).mean()
+
+    P, Q = ((s * C).softmax(1), (s * Ca).softmax(1))
+    KL = (P * (P / Q).log()).sum(1)
+    wrong = torch.where(F.one_hot(ys, 10) == 1, 0.0, Q).amax(1)
+    want = {
+        "PGD-AT": L(Ca),
+        "ALP": 0.5 * L(C) + 0.5 * L(Ca) + 0.5 * ((C - Ca) ** 2).mean(),
+        "TRADES": L(C) + 6 * KL.mean(),
+        "MART": L(Ca) - (1.0001 - wrong).log().mean() + 5 * ((1 - P[range(8), ys]) * KL).mean(),
+        "Fast-AT": L(Ca),
+    }
+    for name, v in want.items():
+        close(
+            frameworks(m, s, ball)[name][0](net, xs, ys, lambda *_: near).item(),
+            v.item(),
+            eps=1e-10,
+        )
+    free = frameworks(m, s, ball)["Free-AT"][0]
+    free.before_fit(None)
+    loss = free(net, near, ys)
+    loss.backward()
+    net.zero_grad()
+    close(loss.item(), L(Ca).item(), eps=1e-10)
+
+    def slope(attack, y):
+        return value_and_grad(lambda v: (attack.loss(net(v), y),), near)[1]
+
+    def of(f):
+        return value_and_grad(lambda v: (f(net.head.cosines(net.features(v))),), near)[1]
+
+    close(8 * free.leaf.grad, of(lambda c: fraction(c, ys, m, s)), eps=1e-10)
+    rows = {k: a for k, (_, a) in frameworks(m, s, ball).items()}
+    close(slope(rows["PGD-AT"], ys), of(lambda c: ce(s * c, ys)), eps=1e-10)
+    close(slope(rows["TRADES"], P), of(lambda c: kl(s * c, P)), eps=1e-10)
+    close(slope(rows["Fast-AT"], ys), of(lambda c: ce(c, ys)), eps=1e-10)
+
+
+def test_attack_and_head_take_the_same_factor():
+    xt, yt = get_data("digits", device="cpu").test.tensors()
+    H, s, ball = zoo.load("digits/he/w16", "cpu"), 10.0, Linf(0.15)
+    some, labels = (xt[:40], yt[:40])
+    with torch.no_grad():
+        assert torch.equal(rescaled(H, 1.0)(some), H.head.cosines(H.features(some)))
+
+    def fixed(loss):
+        return pgd(ball, 5, loss=loss, generator=generator(0))
+
+    twin = rescaled(H, 2 * s)
+    for loss in (margin, dlr):
+        assert torch.equal(fixed(loss)(twin, some, labels), fixed(loss)(H, some, labels))
+    assert torch.equal(fixed(ce)(twin, some, labels), fixed(tempered(ce, 2.0))(H, some, labels))
+    equal((twin.head.scale, twin.config["head"].keywords["scale"], H.head.scale), (2 * s, 2 * s, s))
+    equal(list(at_taus(ball, (0.5,))), ["ce x0.5", "margin", "dlr"])
+    equal(at_taus(ball)["dlr"].lr, ball.eps / 4)
+    with pytest.raises(Exception, match=re.escape("only a Hypersphere has a scale")):
+        rescaled(SmallCNN(), 1.0)
+
+
+def test_the_ratio_of_one_weight_is_known():
+    def p(x):
+        return 1 / (1 + math.exp(-3 * x))
+
+    one, x_ = (One(), tensor([[[[0.5]]]]).double())
+    close(
+        gradient_ratio(one, x_, tensor([1]), fgsm(Linf(0.2)))["w"],
+        (1 - p(0.3)) * 0.3 / ((1 - p(0.5)) * 0.5),
+        eps=1e-12,
+    )
+    xt, yt = get_data("digits", device="cpu").test.tensors()
+    H = zoo.load("digits/he/w16", "cpu")
+    before = copy.deepcopy(H.train().state_dict())
+    same = gradient_ratio(H, xt, yt, lambda m, x, y: x)
+    close(list(same.values()), [1.0] * len(same), eps=1e-05)
+    assert (
+        H.training
+        and all((torch.equal(a, b) for a, b in zip(before.values(), H.state_dict().values())))
+        and ("head.weight" not in same)
+    )
+
+
+def test_the_scale_twice_is_a_scale_of_225():
+    c_ = torch.rand(5, 10, dtype=torch.float64) * 2 - 1
+    y_ = torch.arange(5)
+    close(
+        ce(15 * (15 * c_) - 15 * 0.2 * F.one_hot(y_, 10), y_),
+        margin_ce(15 * 0.2 / 225, 225.0)(225 * c_, y_),
+        eps=1e-10,
     )

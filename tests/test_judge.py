@@ -326,7 +326,7 @@ def report_with(notes=(), flags=(), card=True):
     return Report(record, "Linf(0.1)", "net", "data", "cpu", 1, {}, trusted if card else None)
 
 
-MASKED = "masked: Square, without slopes, takes accuracy from 40.00% to 30.00%."
+MASKED = "masked: Square, without gradients, takes accuracy from 40.00% to 30.00%."
 
 
 def test_masked_and_no_flag_never_stand_together():

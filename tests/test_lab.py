@@ -420,4 +420,4 @@ def test_what_make_new_user_relies_on():
         for c in json.loads((TOP / f"nbs/{new_user.ANSWERED}.ipynb").read_text())["cells"]
     )
     for name, (old, *_) in new_user.ANSWERS.items():
-        assert f'name="{name}"' in source and (not old or source.count(old) == 1), name
+        assert f'"{name}"' in source and (not old or source.count(old) == 1), name

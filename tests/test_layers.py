@@ -27,10 +27,10 @@ DOOR = {
 }
 # rooms of one paper; no other paper's room may be imported
 PAPERS = (
-    {"spat", "spat_shared"},
-    {"hypersphere"},
-    {"points", "prototypes", "prototype_attacks"},
-    {"sparta", "gates"},
+    {"spat", "spat_shared", "spat_meaning"},
+    {"hypersphere", "hypersphere_scale"},
+    {"points", "prototypes", "prototype_attacks", "prototype_rules"},
+    {"activations", "sparta", "gates", "gate_costs", "gate_moves"},
 )
 LONGEST = 300  # lines of a room
 

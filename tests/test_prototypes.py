@@ -5,14 +5,20 @@ of the study
 import itertools
 import json
 import math
+import re
+import tempfile
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
+from fastcore.test import test_close as close
+from fastcore.test import test_eq as equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import nn, tensor
 from torch.nn import functional as F
 
 from spat_nb.attacks.ascent import at_x
@@ -26,18 +32,14 @@ from spat_nb.models.networks import PreActResNet18, SmallCNN
 from spat_nb.models.saving import load, model_info, save
 from spat_nb.papers.points import (
     POINTS,
-    RULES,
-    cosine,
-    dot,
     drawn,
     hyperspherical,
-    l2,
-    linf,
     repulsive,
     separation,
     simplex,
 )
-from spat_nb.papers.prototype_attacks import Aimed, Through, refutation
+from spat_nb.papers.prototype_attacks import Aimed, Through, Transfer, refutation
+from spat_nb.papers.prototype_rules import RULES, cosine, dot, l2, linf
 from spat_nb.papers.prototypes import Prototypes, pull, pull_cos, ruled
 from spat_nb.studies import finding, rows, runner, sizes, work
 from spat_nb.training import building
@@ -408,4 +410,312 @@ def test_every_arm_of_the_study_runs(arm, tmp_path, monkeypatch):
         0 <= d["extra"]["transfer"] <= 1
         and {*d["extra"]["margin"]} == {"8", "128"}
         and json.dumps(d["extra"])
+    )
+
+
+class FlatHead(nn.Module):
+    """A Prototypes head on the pixels themselves"""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head.double()
+
+    def forward(self, x):
+        return self.head(x.flatten(1) - 0.5)
+
+
+def gram(K):
+    return torch.eye(K) * (1 + 1 / (K - 1)) - 1 / (K - 1)
+
+
+def test_what_rules_see():
+    torch.manual_seed(0)
+    h, P = (torch.randn(500, 6).double(), torch.randn(5, 6).double())
+
+    def said(rule, h, P):
+        return RULES[rule](h, P).argmax(1)
+
+    close(linf(P, P).diagonal(), torch.zeros(5).double())
+    close(l2(P, P).diagonal(), torch.zeros(5).double())
+    close(cosine(P, P).diagonal(), torch.ones(5).double())
+    close(linf(h, P), -torch.cdist(h, P, p=math.inf), eps=1e-12)
+    close(l2(h, P), -torch.cdist(h, P).square(), eps=1e-09)
+    k = torch.rand(500, 1).double() * 9 + 0.1
+    assert (
+        torch.equal(said("dot", k * h, P), said("dot", h, P))
+        and torch.equal(said("dot", h / h.abs().amax(1, keepdim=True), P), said("dot", h, P))
+        and torch.equal(said("cosine", k * h, P), said("cosine", h, P))
+    )
+    U = F.normalize(P, dim=1)
+    assert (
+        torch.equal(said("dot", h, U), said("l2", h, U))
+        and torch.equal(said("dot", h, U), said("cosine", h, U))
+        and (not torch.equal(said("dot", h, P), said("l2", h, P)))
+    )
+    two, out = (tensor([[1.0, 0.0], [3.0, 3.0]]), tensor([[1.0, 0.2]]))
+    equal([said(k, out, two).item() for k in ("dot", "linf", "l2", "cosine")], [1, 0, 0, 0])
+
+
+def test_repulsion_grows_without_bound():
+    pairs = 10 * 9 // 2
+    close(
+        repulsive(10, 100, epochs=1),
+        repulsive(10, 100, mean=True, lr=0.01 * pairs, epochs=1),
+        eps=1e-05,
+    )
+
+    def total(P):
+        return F.pdist(P, math.inf).sum().item()
+
+    path = [repulsive(10, 100, epochs=e) for e in range(0, 60, 3)]
+    assert all((total(b) > total(a) for a, b in zip(path, path[1:]))) and torch.equal(
+        path[0], drawn(10, 100)
+    )
+    largest = {e: repulsive(10, 100, epochs=e).abs().max().item() for e in (0, 100, 200, 400)}
+    assert largest[400] > 1.8 * largest[200] > 3 * largest[100]
+    for seed in range(4):
+        P = repulsive(10, 100, seed)
+        far = F.pdist(P, math.inf)
+        assert 17 < far.min() < 23 and far.mean() > 25 and (P.abs().max() > 50)
+    before = torch.get_rng_state()
+    assert torch.equal(repulsive(4, 5, 3), repulsive(4, 5, 3))
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(Exception, match=re.escape("classes is 1")):
+        repulsive(1, 5)
+
+
+def test_simplex_and_hyperspherical():
+    for K, d in ((2, 1), (3, 2), (4, 3), (10, 9), (10, 64), (100, 99), (100, 256)):
+        for seed in (None, 0):
+            P = simplex(K, d, seed)
+            close(P @ P.T, gram(K), eps=2e-06)
+            close(P.sum(0), torch.zeros(d), eps=1e-05)
+    equal(simplex(10, 20)[0].tolist(), [1.0] + 19 * [0.0])
+    U = torch.linalg.qr(torch.randn(20, 10)).Q
+    etf = ((10 / 9) ** 0.5 * U @ (torch.eye(10) - 1 / 10)).T
+    close(etf @ etf.T, gram(10), eps=1e-05)
+    S = hyperspherical(10, 64)
+    close(S.norm(dim=1), torch.ones(10), eps=1e-05)
+    assert -1 / 9 - 0.001 <= (S @ S.T - 2 * torch.eye(10)).max() < -0.05 and torch.equal(
+        S, hyperspherical(10, 64)
+    )
+    with pytest.raises(Exception, match=re.escape("at most d+1 = 10 corners")):
+        simplex(11, 9)
+    with pytest.raises(Exception, match=re.escape("classes is 1")):
+        simplex(1, 9)
+    with pytest.raises(Exception, match=re.escape("classes is 1")):
+        hyperspherical(1, 9)
+
+
+def test_separation_by_hand():
+    s = separation(tensor([[1.0, 0.0], [3.0, 4.0], [2.0, 0.0]]))
+    close(
+        [s["min Linf"], s["mean Linf"], s["min L2"], s["mean L2"], s["max |P|"]],
+        [1.0, 3.0, 1.0, (20**0.5 + 1 + 17**0.5) / 3, 4.0],
+        eps=1e-06,
+    )
+    equal([s["self linf"], s["self l2"]], [1.0, 1.0])
+    close(s["self dot"], 1 / 3, eps=1e-06)
+    s = separation(simplex(10, 9))
+    close(
+        [s["cos min"], s["cos max"], s["min L2"], s["mean L2"]],
+        [-1 / 9, -1 / 9, (20 / 9) ** 0.5, (20 / 9) ** 0.5],
+        eps=1e-05,
+    )
+
+
+def test_self_decision_over_all_points():
+    cases = {f"{k}, K=10, d=100": f(10, 100, 0) for k, f in POINTS.items()} | {
+        "repulsive (50 epochs), K=100, d=100": repulsive(100, 100, epochs=50),
+        "repulsive (50 epochs), K=100, d=500": repulsive(100, 500, epochs=50),
+    }
+    figures = pd.DataFrame({k: separation(P) for k, P in cases.items()}).T
+    assert (figures.filter(like="K=10,", axis=0)["self dot"] == 1).all() and figures.loc[
+        "repulsive (50 epochs), K=100, d=100", "self dot"
+    ] < 0.5
+
+
+def test_the_head_and_its_file():
+    torch.manual_seed(0)
+    f = torch.randn(7, 6)
+    for (name, rule), (other, metric) in itertools.product(RULES.items(), RULES.items()):
+        head = Prototypes(6, 5, "hyperspherical", name, other)
+        h = head.embed(f)
+        assert torch.equal(head.eval()(f), rule(h, head.P)) and torch.equal(
+            head.train()(f), metric(h, head.P)
+        )
+    consistent = Prototypes(6, 5, "repulsive", "linf")
+    h = consistent.embed(50 * f)
+    assert torch.equal(
+        consistent.eval()(50 * f).argmax(1), torch.cdist(h, consistent.P, p=math.inf).argmin(1)
+    ) and torch.equal(consistent.eval()(f), consistent.train()(f))
+    equal([k for k, _ in consistent.named_parameters()], ["embed.weight", "embed.bias"])
+    assert not consistent.P.requires_grad
+    paper = partial(Prototypes, points="repulsive", rule="dot", metric="linf", width=100)
+    filed = Prototypes
+    xh = torch.rand(3, 1, 8, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        for head in (
+            filed,
+            partial(filed, **paper.keywords),
+            partial(filed, points="random", rule="cosine", scale=3.0, seed=7),
+        ):
+            net = SmallCNN(width=4, head=head).eval()
+            save(net, Path(folder) / "net.safetensors")
+            again = load(Path(folder) / "net.safetensors")
+            assert (
+                torch.equal(again(xh), net(xh))
+                and torch.equal(again.train()(xh), net.train()(xh))
+                and torch.equal(again.head.P, net.head.P)
+            )
+    with pytest.raises(Exception, match=re.escape("rule is 'nearest'")):
+        Prototypes(6, 5, rule="nearest")
+    with pytest.raises(Exception, match=re.escape("points is 'grid'")):
+        Prototypes(6, 5, "grid")
+    with pytest.raises(Exception, match=re.escape("9 classes in 7 dimensions")):
+        Prototypes(6, 9, width=7)
+    with pytest.raises(Exception, match=re.escape("scale is 0.0")):
+        Prototypes(6, 5, scale=0.0)
+
+
+def test_gradients_of_the_losses():
+    torch.manual_seed(1)
+    h, P, y = (3 * torch.randn(8, 6).double(), torch.randn(5, 6).double(), torch.arange(8) % 5)
+
+    def slope(rule, loss):
+        return value_and_grad(lambda v: (loss(rule(v, P), y),), h)[1]
+
+    g = slope(linf, pull)
+    equal((g != 0).sum(1).tolist(), [1] * 8)
+    close(g.abs().sum(1), torch.ones(8).double())
+    equal(g.abs().argmax(1), (h - P[y]).abs().argmax(1))
+    close(slope(l2, pull), 2 * (h - P[y]), eps=1e-12)
+    close(slope(l2, ce), 2 * (F.one_hot(y, 5) - l2(h, P).softmax(1)) @ -P, eps=1e-09)
+    assert (
+        F.pairwise_distance(h, P[y], p=math.inf, eps=1e-06) - pull(linf(h, P), y)
+    ).abs().max() <= 1e-06 + 1e-12
+    close(pull_cos(cosine(h, P), y), (1 - F.cosine_similarity(h, P[y], dim=1)).square(), eps=1e-12)
+    with pytest.raises(Exception, match=re.escape("pull needs labels")):
+        pull(linf(h, P), torch.ones(8, 5) / 5)
+    with pytest.raises(Exception, match=re.escape("pull_cos needs labels")):
+        pull_cos(linf(h, P), torch.ones(8, 5) / 5)
+
+
+def test_240_combinations():
+    torch.manual_seed(0)
+    xg, yg, turn = torch.rand(12, 1, 8, 8), torch.arange(12) % 10, itertools.cycle(POINTS)
+    grid = itertools.product(
+        RULES, RULES, (pull, pull_cos, ce), (standard, pgd_at, trades, alp, mart)
+    )
+    for rule, metric, loss, objective in grid:
+        net = SmallCNN(
+            width=2, head=partial(Prototypes, points=next(turn), rule=rule, metric=metric, width=12)
+        ).train()
+        v = objective(net, xg, yg, pgd(Linf(0.1), 1), loss=loss)
+        v.backward()
+        grads = torch.cat([p.grad.flatten() for p in (net.body[0].weight, net.head.embed.weight)])
+        assert v.isfinite() and grads.isfinite().all() and (grads != 0).any(), (
+            rule,
+            metric,
+            loss,
+            objective,
+        )
+
+
+def test_through_another_rule():
+    def on_line(**kw):
+        head = Prototypes(2, 2, lambda *_: tensor([[-1.0], [1.0]]), width=1, **kw)
+        with torch.no_grad():
+            head.embed.weight[:], head.embed.bias[:] = (tensor([[3.0, 1.0]]), 0.8)
+        return FlatHead(head).eval()
+
+    m = on_line(rule="dot", metric="linf")
+    x1, one = tensor([[[[0.6, 0.6]]]], dtype=torch.float64), tensor([1])
+
+    def end(attack):
+        return m.head.embed(attack(m, x1, one).flatten(1) - 0.5).item()
+
+    climb = partial(pgd, Linf(0.375), 20, 0.375 / 4, start=at_x)
+    close([end(Through(climb(loss=pull), "linf")), end(climb(loss=margin))], [2.7, -0.3], eps=1e-06)
+    close([end(Through(climb(loss=margin), r)) for r in ("linf", "l2")], [1.2, -0.3], eps=1e-06)
+    assert m.head.rule is dot and torch.equal(
+        Transfer(climb(loss=margin), m)(None, x1, one), climb(loss=margin)(m, x1, one)
+    )
+    with pytest.raises(Exception, match=re.escape("range")):
+        Through(climb(), "l2")(m, 2 * x1, one)
+    assert m.head.rule is dot
+    with pytest.raises(Exception, match=re.escape("no Prototypes head")):
+        Through(climb(), "l2")(nn.Linear(2, 2), x1, one)
+    with pytest.raises(Exception, match=re.escape("rule is 'l7'")):
+        Through(climb(), "l7")(m, x1, one)
+
+
+def test_radius_in_closed_form():
+    torch.manual_seed(2)
+    head = Prototypes(12, 6, "simplex", "l2", width=8)
+    m = FlatHead(head).eval()
+    x = 0.35 + 0.3 * torch.rand(40, 1, 3, 4).double()
+    y = m(x).argmax(1)
+    A, P, h = (head.embed.weight.detach(), head.P, head.embed(x.flatten(1) - 0.5).detach())
+    lead = (l2(h, P).gather(1, y[:, None]) - l2(h, P)) / 2
+    need = (
+        (lead / ((P[None] - P[y][:, None]) @ A).abs().sum(2))
+        .scatter(1, y[:, None], math.inf)
+        .amin(1)
+    )
+    i = (need < 0.3).nonzero()[:, 0]
+    assert len(i) > 15
+    for j in i[:8].tolist():
+        for k, falls in ((1.01, True), (0.99, False)):
+            b = Linf(k * need[j].item())
+            for attack in (Aimed(pgd(b, 20)), Aimed(pgd(b, 20), rule="l2")):
+                equal((m(attack(m, x[[j]], y[[j]])).argmax(1) != y[[j]]).item(), falls)
+    b = Linf(0.2)
+    for name, attack in refutation(b, "l2", steps=4, queries=20, draws=5, source=m).items():
+        x_adv = attack(m, x, y)
+        assert b.inside(x_adv, x).all() and m.head.rule is l2, name
+    equal([*refutation(b)], ["ce", "margin", "each class", "square", "noise"])
+
+
+def test_cosine_over_the_batch():
+    torch.manual_seed(0)
+    P = simplex(10, 16, 0)
+    y = torch.randint(0, 10, (8,))
+    h = P[y] + 0.5 * torch.randn(8, 16)
+    changed = h.clone()
+    changed[0] = torch.randn(16)
+    moved = {
+        d: (F.cosine_similarity(changed, P[y], dim=d) != F.cosine_similarity(h, P[y], dim=d))
+        .sum()
+        .item()
+        for d in (1, 0)
+    }
+    equal(moved, {1: 1, 0: 16})
+    stretched = h * torch.linspace(0.1, 9, 8)[:, None]
+    close(
+        F.cosine_similarity(stretched, P[y], dim=1), F.cosine_similarity(h, P[y], dim=1), eps=1e-05
+    )
+    assert (
+        F.cosine_similarity(stretched, P[y], dim=0) - F.cosine_similarity(h, P[y], dim=0)
+    ).abs().max() > 0.1
+
+
+def test_a_hundred_classes():
+    rows = {}
+    for name, P in {
+        "random": drawn(100, 100),
+        "repulsive, 50 epochs": repulsive(100, 100, epochs=50),
+        "repulsive mean, 50 epochs": repulsive(100, 100, mean=True, epochs=50),
+        "simplex": simplex(100, 100, 0),
+    }.items():
+        big = (P.abs() > 0.5 * P.abs().max()).any(0).sum().item()
+        rows[name] = {
+            "accuracy at training loss 0, dot": separation(P)["self dot"],
+            "the same, linf": separation(P)["self linf"],
+            "coordinates with an entry above half the largest": big,
+            "largest cosine": separation(P)["cos max"],
+        }
+    assert (
+        rows["repulsive, 50 epochs"]["accuracy at training loss 0, dot"] < 0.5
+        and rows["repulsive, 50 epochs"]["the same, linf"] == 1
     )

@@ -4,19 +4,22 @@ import json
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L2, Linf
 from spat_nb.core.files import load_tree, save_tree
+from spat_nb.core.slots import normal
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.building import build_model, open_data
 from spat_nb.training.callbacks import Best, Validate
+from spat_nb.training.events import Callback
 from spat_nb.training.fields import PRESETS
 from spat_nb.training.fit import fit
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.methods import METHODS, changed, method, method_table
 from spat_nb.training.objectives import pgd_at, trades
 from spat_nb.training.recipe import Recipe
@@ -104,6 +107,27 @@ def test_a_recipe_is_complete_by_its_data():
         )
     assert Recipe(data="svhn").ball == "Linf(8/255)"
     assert Recipe().text() == "Recipe(data='digits')"
+
+
+def test_small_images_in_a_file_are_trained_as_digits_are(tmp_path):
+    def written(name, size):
+        x = np.zeros((4, size, size), "uint8")
+        y = np.arange(4) % 2
+        np.savez(tmp_path / name, x_train=x, y_train=y, x_test=x, y_test=y)
+        return Recipe(data=str(tmp_path / name))
+
+    assert written("small.npz", 8).model == normal("SmallCNN")
+    assert written("small.npz", 8).ball == "Linf(0.15)"
+    assert written("large.npz", 32).model == normal("PreActResNet18")
+    # what cannot be read is said by whoever reads it
+    (tmp_path / "no.npz").write_bytes(b"nothing")
+    assert Recipe(data=str(tmp_path / "no.npz")).model == normal("PreActResNet18")
+
+
+@pytest.mark.parametrize("objective", ["pgd", "pgd(steps=2)", "fgsm", "autoattack"])
+def test_an_attack_is_no_objective(objective):
+    with pytest.raises(ValueError, match="an attack; give it as attack="):
+        Recipe(objective=objective)
 
 
 def test_functions_and_their_texts_are_one():

@@ -4,14 +4,19 @@ every activation, and every arm of the studies
 
 import copy
 import math
+import re
+import tempfile
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from fastcore.test import test_close as close
+from fastcore.test import test_eq as equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn, tensor
 from torch.nn import functional as F
 
 from spat_nb.attacks.ascent import gaussian
@@ -26,31 +31,11 @@ from spat_nb.models.layers import activation
 from spat_nb.models.net import count
 from spat_nb.models.networks import PreActResNet18, PreActResNet34, SmallCNN, WideResNet
 from spat_nb.models.saving import load, model_info, save
-from spat_nb.papers.gates import (
-    by_width,
-    context,
-    cut,
-    freeze,
-    gate_values,
-    gates,
-    held,
-    move,
-    off_centre,
-    overhead,
-    saturated,
-    wired,
-)
-from spat_nb.papers.sparta import (
-    ACTIVATIONS,
-    DYReLU,
-    FReLU,
-    Gate,
-    PooledSparta,
-    PSSiLU,
-    SmoothReLU,
-    Sparta,
-    elsewhere,
-)
+from spat_nb.papers.activations import DYReLU, FReLU, Gate, PSSiLU, SmoothReLU
+from spat_nb.papers.gate_costs import context, overhead
+from spat_nb.papers.gate_moves import by_width, freeze, gates, move
+from spat_nb.papers.gates import _watched, cut, gate_values, held, off_centre, saturated, wired
+from spat_nb.papers.sparta import ACTIVATIONS, PooledSparta, Sparta, elsewhere
 from spat_nb.studies import finding, job, rows, runner, sizes, work
 from spat_nb.training import building
 from spat_nb.training.learner import Learner
@@ -518,7 +503,7 @@ def test_every_arm_of_the_studies_runs(name, arm, tmp_path, monkeypatch):
 
 
 def test_on_cifar_the_gates_move_from_resnet_18_to_34(monkeypatch):
-    from spat_nb.papers.gates import by_width, freeze
+    from spat_nb.papers.gate_moves import by_width, freeze
     from spat_nb.studies import sparta_transfer as T
 
     x = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
@@ -549,3 +534,310 @@ def test_eight_averages():
     big = d.with_(x=F.pad(d.x.repeat_interleave(4, 2).repeat_interleave(4, 3), [-2] * 4))
     inner = eight(big).x[:, :, 1:-1, 1:-1]
     assert eight(big).shape == (1, 8, 8) and torch.equal(inner, d.x[:, :, 1:-1, 1:-1])
+
+
+def test_activations_against_their_formulas():
+    torch.manual_seed(0)
+    x = 3 * torch.randn(4, 6, 5, 5, dtype=torch.float64)
+    for r in (0.7, 2.0, 20.0):
+        b = r * r
+        want = torch.where(x > 0, x - torch.log(1 + b * x.clamp_min(0)) / b, 0.0)
+        close(SmoothReLU(r).double()(x).detach(), want, eps=1e-06)
+    close(SmoothReLU(3000.0).double()(x).detach(), x.relu(), eps=1e-05)
+    for b, c in ((0.2, 1.0), (-0.5, 3.0)):
+        close(
+            PSSiLU(b, c).double()(x).detach(),
+            (x / (1 + torch.exp(-c * x)) - b * x) / (1 - b),
+            eps=1e-06,
+        )
+    close(PSSiLU().double()(x).detach(), F.silu(x), eps=1e-12)
+    for f in (FReLU(6), DYReLU(6)):
+        assert torch.equal(f.double().eval()(x), x.relu())
+    fr = FReLU(6).double().eval()
+    nn.init.normal_(fr.around[0].weight)
+    nn.init.uniform_(fr.around[1].weight)
+    nn.init.uniform_(fr.around[1].bias)
+    T = (
+        F.conv2d(x, fr.around[0].weight, padding=1, groups=6)
+        / (1 + 1e-05) ** 0.5
+        * fr.around[1].weight[:, None, None]
+        + fr.around[1].bias[:, None, None]
+    )
+    close(fr(x).detach(), torch.where(x > T, x, T).detach(), eps=1e-09)
+    dy = DYReLU(6).double()
+    nn.init.normal_(dy.coef[2].weight)
+
+    def by_place(dy, x):
+        """DY-ReLU, value by value"""
+        w1, b1, w2, b2 = (p.detach() for p in dy.parameters())
+        out = x.clone()
+        for i in range(len(x)):
+            t = 2 / (1 + torch.exp(-(w2 @ (w1 @ x[i].mean((1, 2)) + b1).relu() + b2))) - 1
+            for ch in range(x.shape[1]):
+                a1, a2, c1, c2 = t[4 * ch : 4 * ch + 4]
+                out[i, ch] = torch.stack(
+                    [(1 + a1) * x[i, ch] + 0.5 * c1, a2 * x[i, ch] + 0.5 * c2]
+                ).amax(0)
+        return out
+
+    close(dy(x).detach(), by_place(dy, x), eps=1e-12)
+    with pytest.raises(Exception, match=re.escape("b is 1.0")):
+        PSSiLU(1.0)
+    with pytest.raises(Exception, match=re.escape("root is 0")):
+        SmoothReLU(0.0)
+    with pytest.raises(Exception, match=re.escape("k is 2")):
+        FReLU(6, 2)
+
+
+def test_torchs_own_nine():
+    torch.manual_seed(0)
+    x = 3 * torch.randn(4, 6, 5, 5, dtype=torch.float64)
+    own = {
+        nn.ReLU: lambda x: x * (x > 0),
+        nn.LeakyReLU: lambda x: torch.where(x > 0, x, 0.01 * x),
+        nn.PReLU: lambda x: torch.where(x > 0, x, 0.25 * x),
+        nn.ELU: lambda x: torch.where(x > 0, x, x.exp() - 1),
+        nn.SELU: lambda x: (
+            1.0507009873554805 * torch.where(x > 0, x, 1.6732632423543772 * (x.exp() - 1))
+        ),
+        nn.GELU: lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
+        nn.SiLU: lambda x: x / (1 + (-x).exp()),
+        nn.Mish: lambda x: x * torch.tanh(torch.log(1 + x.exp())),
+        nn.Softplus: lambda x: torch.log(1 + x.exp()),
+    }
+    for make, formula in own.items():
+        close(make().double()(x).detach(), formula(x), eps=1e-08)
+
+
+def evaled(make, c=6):
+    return activation(make, c).double().eval()
+
+
+def swish(k):
+    """Sparta through a 1 x 1 window, with the tap k and a batch norm that does nothing"""
+    s = evaled(partial(Sparta, k=1), 1)
+    s.around[1].eps = 1e-30
+    nn.init.constant_(s.around[0].weight, k)
+    return s
+
+
+def test_starts_limits_shapes_and_slopes():
+    torch.manual_seed(0)
+    x = 3 * torch.randn(4, 6, 5, 5, dtype=torch.float64)
+    close(evaled(Sparta)(x).detach(), x * torch.sigmoid(x / (1 + 1e-05) ** 0.5), eps=1e-12)
+    close(evaled(partial(Sparta, k=1))(x), evaled(Sparta)(x), eps=1e-12)
+    for make in (
+        partial(Sparta, rectify=True),
+        partial(Sparta, rectify=True, full=True),
+        PooledSparta,
+        FReLU,
+    ):
+        assert torch.equal(evaled(make)(x), x.relu())
+    u = torch.linspace(-20, 20, 400001, dtype=torch.float64).view(1, 1, 1, -1)
+    for k in (1.0, 4.0, 30.0):
+        close(swish(k)(u).detach(), u * torch.sigmoid(k * u), eps=1e-12)
+        close((swish(k)(u) - u.relu()).abs().max().item(), 0.2784645 / k, eps=1e-06)
+    for name, make in ACTIVATIONS.items():
+        act = evaled(make).requires_grad_(False)
+        if isinstance(act, Gate):
+            [nn.init.normal_(p, std=0.3) for p in act.parameters() if p.ndim]
+        assert act(x).shape == x.shape and act(x).dtype == x.dtype
+        assert (
+            value_and_grad(lambda v: (act(v).flatten(1).sum(1),), torch.zeros_like(x))[1]
+            .isfinite()
+            .all()
+        ), name
+        assert torch.autograd.gradcheck(act, (x[:1, :, :3, :3].clone().requires_grad_(),)), name
+    with pytest.raises(Exception, match=re.escape("k is 2")):
+        Sparta(6, 2)
+    with pytest.raises(Exception, match=re.escape("k is 4")):
+        PooledSparta(4)
+
+
+def test_a_file_names_the_activation():
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, act=partial(Sparta, k=5, shuffle=True))
+    with tempfile.TemporaryDirectory() as d:
+        save(net, Path(d) / "net.safetensors")
+        again = load(Path(d) / "net.safetensors")
+    assert torch.equal(again(torch.ones(2, 1, 8, 8) / 3), net.eval()(torch.ones(2, 1, 8, 8) / 3))
+    equal((again.body[2].shuffle, again.body[2].around[0].kernel_size), (True, (5, 5)))
+
+
+def more(net, make):
+    return int(overhead(net, acts={"ReLU": nn.ReLU, "it": make}).parameters.diff().iloc[1])
+
+
+def test_counts_have_closed_forms():
+    C = [64] * 5 + [128] * 4 + [256] * 4 + [512] * 4
+    equal(sum(C), 3904)
+    equal(len(C), 17)
+    equal(more(PreActResNet18, Sparta), 11 * 3904)
+    equal(11 * 3904, 42944)
+    equal(more(PreActResNet18, FReLU), 42944)
+    equal(more(PreActResNet18, partial(Sparta, rectify=True)), 42944)
+    equal(more(PreActResNet18, partial(Sparta, full=True)), 9 * sum(c * c for c in C) + 2 * 3904)
+    equal(more(PreActResNet18, PooledSparta), 1666)
+    equal(more(PreActResNet18, PSSiLU), 34)
+    equal(more(partial(WideResNet, 34, 10), Sparta), 123376)
+    sizes = overhead(PreActResNet18, acts={"ReLU": nn.ReLU})
+    assert 0.0038 < 42944 / int(sizes.parameters["ReLU"]) < 0.0039
+    timed_two = overhead(
+        SmallCNN, torch.rand(2, 1, 8, 8), {"ReLU": nn.ReLU, "SiLU": nn.SiLU}, rounds=1
+    )
+    assert (
+        list(timed_two.columns) == ["parameters", "more_%", "ms", "times"]
+        and (timed_two.ms > 0).all()
+        and (timed_two.times.iloc[0] == 1)
+    )
+
+
+def test_how_far_a_gate_sees():
+    def reach(make, k=9):
+        """(k,k): does the output change at each place when the value in the middle moves?"""
+        torch.manual_seed(0)
+        act = evaled(make, 2)
+        a = torch.randn(1, 2, k, k, dtype=torch.float64)
+        b = a.clone()
+        b[0, 0, k // 2, k // 2] += 0.5
+        for p in act.parameters():
+            p.data = torch.randn_like(p) / 3 if p.ndim else p.data
+        return (act(a) - act(b))[0, 0].abs() > 1e-12
+
+    seen = {
+        k: reach(ACTIVATIONS[k])
+        for k in ("ReLU", "SiLU", "DY-ReLU", "Sparta 1x1", "Sparta (V2)", "Sparta pooled (V4)")
+    } | {"Sparta 5x5": reach(partial(Sparta, k=5))}
+
+    def window(k):
+        return F.pad(torch.ones(k, k, dtype=torch.bool), [(9 - k) // 2] * 4)
+
+    equal([int(seen[k].sum()) for k in ("SiLU", "Sparta 1x1")], [1, 1])
+    assert seen["ReLU"].sum() <= 1
+    assert (
+        torch.equal(seen["Sparta (V2)"], window(3))
+        and torch.equal(seen["Sparta 5x5"], window(5))
+        and (not (seen["Sparta pooled (V4)"] & ~window(7)).any())
+    )
+
+
+def test_context_of_known_mixtures():
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 50, 3, 16, 16)
+    for f in (F.relu, F.silu, lambda v: v > 0):
+        assert context(a, f(a).float()) < 0.005
+    close(context(a, b), 1, eps=0.05)
+    close(context(a, 0.6 * a + 0.8 * b), 0.64, eps=0.05)
+    equal(context(a, 0 * a), 0.0)
+    close(context(a, 5 * b - 2), context(a, b), eps=1e-09)
+
+
+def stepped(net, objective=pgd_at, steps=3):
+    torch.manual_seed(1)
+    opt = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=0.0005)
+    for _ in range(steps):
+        net.train()
+        opt.zero_grad()
+        objective(
+            net, torch.rand(16, 1, 8, 8), torch.randint(0, 10, (16,)), pgd(Linf(0.1), 2)
+        ).backward()
+        opt.step()
+    return net
+
+
+def test_frozen_gates_stay_under_every_objective():
+    for name, make in ACTIVATIONS.items():
+        torch.manual_seed(0)
+        net = SmallCNN(width=4, act=make)
+        if make in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus):
+            with pytest.raises(Exception, match=re.escape("no activation with weights")):
+                gates(net)
+            continue
+        before = {k: state(m) for k, m in gates(net).items()}
+        assert not any(
+            (
+                same(v, state(m))
+                for v, m in zip(before.values(), gates(stepped(copy.deepcopy(net))).values())
+            )
+        ), name
+        for objective in (pgd_at, trades, mart):
+            after = stepped(freeze(copy.deepcopy(net)), objective)
+            assert all(
+                (same(v, state(m)) for v, m in zip(before.values(), gates(after).values()))
+            ), name
+            assert not torch.equal(after.body[0].weight, net.body[0].weight)
+            x1 = torch.rand(2, 1, 8, 8)
+            assert (
+                (value_and_grad(lambda v: (ce(after(v), tensor([0, 1])),), x1)[1] != 0)
+                .flatten(1)
+                .any(1)
+                .all()
+            )
+    net18, net34 = (
+        build(width=4, channels=1, act=by_width(Sparta))
+        for build in (PreActResNet18, PreActResNet34)
+    )
+    for m in gates(net18).values():
+        nn.init.normal_(m.around[0].weight)
+        nn.init.normal_(m.around[1].running_mean)
+    move(net18, net34)
+    equal([len(gates(n)) for n in (net18, net34)], [4, 4])
+    for a, b in zip(gates(net18).values(), gates(net34).values()):
+        assert same(state(a), state(b)) and a is not b
+    equal(
+        more(lambda act: PreActResNet18(act=by_width(act) if act is Sparta else act), Sparta),
+        11 * 960,
+    )
+    equal(11 * 960, 10560)
+    with pytest.raises(Exception, match=re.escape("17 gates but the target 33")):
+        move(PreActResNet18(width=4, act=Sparta), PreActResNet34(width=4, act=Sparta))
+    with pytest.raises(Exception, match=re.escape("does not fit")):
+        move(SmallCNN(width=4, act=Sparta), SmallCNN(width=8, act=Sparta))
+
+
+def test_cut_and_held_twins():
+    torch.manual_seed(0)
+    net = SmallCNN(width=4, act=Sparta).double().eval()
+    x1, y1 = (torch.rand(6, 1, 8, 8, dtype=torch.float64), torch.arange(6))
+
+    def slope(m):
+        return value_and_grad(lambda v: (ce(m(v), y1),), x1)[1]
+
+    cut_twin, held_twin = (wired(net, lambda: Tensor.detach), _watched(net, x1))
+    for m in gates(held_twin).values():
+        m.wire.full = True
+    assert (
+        torch.equal(cut_twin(x1), net(x1))
+        and torch.equal(held_twin(x1), net(x1))
+        and (not torch.equal(held_twin(1 - x1), net(1 - x1)))
+    )
+    close(slope(cut_twin), slope(held_twin), eps=1e-12)
+    assert (slope(net) - slope(cut_twin)).abs().max() > 0.0001
+    assert net.body[2].wire is None and all(p.grad is None for p in net.parameters())
+    flat = SmallCNN(width=4, act=by_width(partial(Sparta, rectify=True))).double().eval()
+    ends = [
+        f(pgd(Linf(0.1), 4, generator=generator(0)))(flat, x1, y1) for f in (lambda a: a, cut, held)
+    ]
+    for e in ends[1:]:
+        close(e, ends[0], eps=1e-09)
+    equal([set(v[0].unique().tolist()) for v in gate_values(flat, x1).values()], [{0.5}] * 3)
+    equal(list(saturated(flat, x1).values()), [0.0] * 3)
+    values = torch.cat([v[0].flatten() for v in gate_values(net, x1).values()])
+    close(
+        sum(
+            (
+                s * v[0].numel()
+                for s, v in zip(saturated(net, x1, 0.3).values(), gate_values(net, x1).values())
+            )
+        )
+        / len(values),
+        ((values < 0.3) | (values > 0.7)).double().mean().item(),
+        eps=1e-12,
+    )
+    equal(list(off_centre(net).values()), [0.0] * 3)
+    for m in gates(net).values():
+        nn.init.constant_(m.around[0].weight, 2.0)
+    close(list(off_centre(net).values()), [8 / 9] * 3, eps=1e-09)
+    equal(held(pgd(Linf(0.1))).ball, Linf(0.1))
+    with pytest.raises(Exception, match=re.escape("no gate in (0,1)")):
+        gate_values(SmallCNN(act=PSSiLU), x1.float())

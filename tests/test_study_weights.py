@@ -16,7 +16,7 @@ from spat_nb.attacks.wrapped import smoothed
 from spat_nb.classwise.fairness import DAFA
 from spat_nb.classwise.minmax import CFOL, FRL
 from spat_nb.models.networks import SmallCNN
-from spat_nb.papers.gates import by_width, freeze, move
+from spat_nb.papers.gate_moves import by_width, freeze, move
 from spat_nb.papers.hypersphere import Hypersphere, margin_ce
 from spat_nb.papers.prototypes import Prototypes, pull
 from spat_nb.papers.sparta import Sparta
@@ -26,12 +26,14 @@ from spat_nb.studies import work
 from spat_nb.studies.finding import NAMES, find_study
 from spat_nb.studies.job import Job
 from spat_nb.training import building
+from spat_nb.training.averages import EMA
 from spat_nb.training.callbacks import Best, Validate
+from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import pgd_at, standard, trades
 from spat_nb.training.staged import Staged
-from spat_nb.training.tricks import EMA, awp
+from spat_nb.training.tricks import awp
 
 SEED, EPOCHS, STEPS, LR = 3, 3, 2, 0.1
 NEAR = partial(pgd, start=gaussian())

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from spat_nb import Record, at_x, zoo
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
 from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.wrapped import tempered
+from spat_nb.classwise.budgets import best_tau, equal_budget
 from spat_nb.classwise.temperature import (
-    equal_budget,
     log_odds,
     m_tau,
     safe_ce,
@@ -24,6 +25,7 @@ from spat_nb.classwise.temperature import (
     temperature_pgd,
     zero_gradients,
 )
+from spat_nb.core.rng import generator
 from spat_nb.data.sources import get_data
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.models.networks import SmallCNN
@@ -31,7 +33,7 @@ from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import pgd_at, standard
 
 
-def slope(loss, z, y):
+def gradient(loss, z, y):
     return value_and_grad(lambda z: (loss(z, y),), z)[1]
 
 
@@ -52,8 +54,8 @@ class Scaled(nn.Module):
     seed=st.integers(0, 99),
 )
 def test_algebra(c, tau, size, seed):
-    """CE = softplus(tau M); the slope of M is w - e_y, of length 1 at the label whatever tau is; M
-    rises with tau up to the margin plus log(c-1)/tau
+    """CE = softplus(tau M); the gradient of M is w - e_y, of length 1 at the label whatever tau is;
+    M rises with tau up to the margin plus log(c-1)/tau
     """
     g = torch.Generator().manual_seed(seed)
     z, y = (
@@ -64,7 +66,7 @@ def test_algebra(c, tau, size, seed):
     torch.testing.assert_close(
         F.softplus(tau * M, threshold=40), ce(tau * z, y), atol=1e-11, rtol=1e-9
     )
-    d = slope(m_tau(tau), z, y)
+    d = gradient(m_tau(tau), z, y)
     e = F.one_hot(y, c).double()
     # rounding of tau z, up to 3000
     torch.testing.assert_close(
@@ -77,7 +79,7 @@ def test_algebra(c, tau, size, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(c=st.integers(2, 8), lead=st.floats(0, 1000), seed=st.integers(0, 99))
-def test_the_safe_loss_always_has_its_slope(c, lead, seed):
+def test_the_safe_loss_always_has_its_gradient(c, lead, seed):
     z = torch.randn(5, c, generator=torch.Generator().manual_seed(seed))
     z[:, 0] = z.amax(1) + lead
     y = torch.zeros(5, dtype=torch.long)
@@ -95,8 +97,8 @@ def test_the_safe_loss_always_has_its_slope(c, lead, seed):
 def test_numbers_of_the_specification():
     z, y = torch.tensor([[120.0, 0.0, -3.0]]), torch.tensor([0])
     assert (
-        torch.equal(slope(m_tau(100.0), z, y), torch.tensor([[-1.0, 1.0, 0.0]]))
-        and not slope(tempered(ce, 100.0), z, y).any()
+        torch.equal(gradient(m_tau(100.0), z, y), torch.tensor([[-1.0, 1.0, 0.0]]))
+        and not gradient(tempered(ce, 100.0), z, y).any()
     )
 
     def two(lead):
@@ -187,3 +189,100 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=words):
             f()
+
+
+def test_m_is_the_bracket_and_refuses_what_is_no_temperature():
+    z = 3 * torch.randn(200, 10, dtype=torch.float64, generator=generator(0))
+    y = torch.arange(200) % 10
+    label = F.one_hot(y, 10).to(z)
+    for tau in (0.1, 1.0, 7.0):
+        bracket = (tau * z).masked_fill(label > 0, -math.inf).softmax(1) - label
+        assert (gradient(m_tau(tau), z, y) - bracket).abs().max() < 1e-13
+    with pytest.raises(ValueError, match="tau is 0.0"):
+        m_tau(0.0)
+    with pytest.raises((TypeError, ValueError), match=r"use y.argmax\(1\)"):
+        log_odds(z, z.softmax(1))
+    with pytest.raises(ValueError, match="tau is -1.0"):
+        temperature_pgd(Linf(0.1), -1.0)
+    with pytest.raises(ValueError, match="grads is 6"):
+        equal_budget(Linf(0.1), 2.0, 6)
+
+
+def test_where_float32_loses_the_gradient():
+    lead = torch.arange(10, 120, 0.1)
+    z = F.pad(lead[:, None], (0, 1))
+    y = torch.zeros(len(lead), dtype=torch.long)
+    label, everything = slopeless(ce, z, y)
+    assert 16 < lead[label].min() < 17.5 and 103 < lead[everything].min() < 105
+    assert not torch.stack(slopeless(m_tau(1.0), z, y)).any()
+    z = torch.tensor([[120.0, 0.0, -3.0]])
+    assert torch.equal(gradient(m_tau(100.0), z, y[:1]), torch.tensor([[-1.0, 1.0, 0.0]]))
+    assert not gradient(tempered(ce, 100.0), z, y[:1]).any()
+
+
+def test_the_safe_loss_is_cross_entropy_and_then_the_odds():
+    u = torch.linspace(-40, 40, 8001, dtype=torch.float64)
+    z = torch.stack([-u, torch.zeros_like(u)], 1).float()
+    y = torch.zeros(len(u), dtype=torch.long)
+    v = safe_ce(z, y)
+    assert torch.equal(gradient(safe_ce, z, y)[u > -11.9], gradient(ce, z, y)[u > -11.9])
+    assert (v[u < -12] - (log_odds(z, y) + 11.9577)[u < -12]).abs().max() < 1e-3
+    # below: the gradient of M, bit for bit
+    assert torch.equal(gradient(safe_ce, z[:100], y[:100]), gradient(m_tau(1.0), z[:100], y[:100]))
+
+
+def test_on_a_line_the_safe_attack_reaches_the_optimum():
+    steep = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    steep[1].weight.data = torch.tensor([[1.0] * 4, [-1.0] * 4])
+    steep[1].bias.data = torch.tensor([300.0, 0.0])
+    x, y = torch.full((3, 1, 2, 2), 0.5), torch.zeros(3, dtype=torch.long)
+    moved = temperature_pgd(Linf(0.1), 5.0, start=at_x)(steep, x, y)
+    assert (moved - (x - 0.1)).abs().max() < 1e-6
+    assert torch.equal(pgd(Linf(0.1), start=at_x)(steep, x, y), x)
+
+
+def test_a_scale_that_is_no_power_of_two_changes_rounding_alone():
+    net, ball = zoo.load("digits/pgd_at/w16", "cpu").eval(), Linf(0.15)
+    x, y = (v[:120] for v in get_data("digits", device="cpu").test.tensors())
+
+    def run(attack, model):
+        return replace(attack, generator=generator(1))(model, x, y)
+
+    scaled = run(temperature_pgd(ball, 5 / 3, 5), Scaled(net, 3.0).eval())
+    off = (scaled - run(temperature_pgd(ball, 5.0, 5), net)).abs()
+    assert (off > 1e-6).double().mean() < 1e-2
+    sharp, cw = (
+        log_odds(net(run(a, net)), y).mean().item()
+        for a in (temperature_pgd(ball, 1e4), pgd(ball, 20, loss=margin))
+    )
+    # tau -> infinity: as strong as CW
+    assert abs(sharp - cw) < 0.05
+
+
+def test_the_best_tau_is_the_first_of_the_lowest():
+    answers = {"clean": [0, 0, 1], "tau 0.5": [0, 1, 1], "tau 2": [1, 1, 1], "tau 4": [1, 1, 1]}
+    made = Record(
+        torch.tensor([0, 0, 1]),
+        {k: torch.tensor(v) for k, v in answers.items()},
+        ("a", "b"),
+        dict(tau={"tau 0.5": 0.5, "tau 2": 2.0, "tau 4": 4.0}),
+    )
+    assert best_tau(made) == 2.0
+
+
+def test_a_cut_autoattack_keeps_its_share_of_the_budget():
+    calls = []
+
+    def counted(x):
+        calls.append(len(x))
+        return net(x)
+
+    net = zoo.load("digits/pgd_at/w16", "cpu").eval()
+    x, y = (v[6:8] for v in get_data("digits", device="cpu").test.tensors())
+    members = equal_budget(Linf(0.15), 2.0, 60)["aa"].members
+    spent = {}
+    for name in ("apgd_ce", "apgd_t"):
+        calls.clear()
+        members[name](counted, x, y)
+        spent[name] = len(calls)
+    assert spent["apgd_ce"] <= 9 and spent["apgd_t"] <= 30

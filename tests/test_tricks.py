@@ -17,21 +17,14 @@ from spat_nb.attacks.losses import ce
 from spat_nb.attacks.wrapped import smoothed
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN
+from spat_nb.training.averages import EMA, swapped
 from spat_nb.training.callbacks import Best, Validate
 from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
-from spat_nb.training.tricks import (
-    EMA,
-    Moved,
-    awp,
-    awp_direction,
-    flatness,
-    in_train,
-    kept_buffers,
-    swapped,
-)
+from spat_nb.training.tricks import Moved, awp, awp_direction, flatness, in_train, kept_buffers
 
 BALL = Linf(0.1)
 OBJECTIVES = dict(standard=standard, pgd_at=pgd_at, trades=trades, alp=alp, mart=mart)

@@ -92,7 +92,7 @@ def changed_constant(node: ast.Constant) -> Iterator[ast.AST]:
         yield ast.Constant(not node.value)
     elif isinstance(node.value, (int, float)):
         yield ast.Constant(node.value + 1)
-        if node.value:
+        if node.value and node.value != 1:  # axis -1 is often axis 1
             yield ast.Constant(-node.value)
 
 

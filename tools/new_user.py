@@ -276,7 +276,7 @@ def answer(user):
     cells = execute(user, ANSWERED)
     sources = ["".join(c["source"]) for c in cells]
     for name, (_, _, verdict, _) in ANSWERS.items():
-        i = next(k for k, s in enumerate(sources) if f"name='{name}'" in s)
+        i = next(k for k, s in enumerate(sources) if f'"{name}"' in s)
         said = printed(cells[i : i + 1] if "judge(" in sources[i] else cells[i : i + 2])
         sure(
             re.search(rf"^{verdict}: ", said, re.M)

@@ -23,6 +23,7 @@ COMMANDS = {
     "zoo": "List the networks that come with the package, show a card, ship one.",
     "data": "Download data sets into the data folder.",
     "lab": "Open JupyterLab on a copy of the notebooks.",
+    "grade": "Judge the exercises of all hand-ins in a folder.",
     "doctor": "Say what this machine lacks, and the command that mends it.",
 }
 SHELLS = ("bash", "zsh", "tcsh")

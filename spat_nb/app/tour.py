@@ -56,8 +56,8 @@ def _attack_shown(runs, reports):
     "Images that both networks read, and what the attack makes of them"
     import torch
 
-    from spat_nb.core import plot
     from spat_nb.core.pages import figure
+    from spat_nb.core.pictures import show_attack
     from spat_nb.measure.battery import standard_battery
 
     plain, robust = (reports[name].record for name in NETWORKS)
@@ -69,7 +69,7 @@ def _attack_shown(runs, reports):
     torch.manual_seed(SEED)
     x_adv = standard_battery(run.recipe.made("ball"))["pgd20"](run.model, x, y)
     with torch.no_grad():
-        shown = plot.show_attack(x, x_adv, y, run.model(x_adv).argmax(1))
+        shown = show_attack(x, x_adv, y, run.model(x_adv).argmax(1))
     return figure(
         shown,
         "Digits that both networks read. In the middle what PGD-20 changed, below the result,"

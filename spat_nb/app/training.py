@@ -17,6 +17,7 @@ from ..training.building import build_model, open_data
 from ..training.run import train
 from ..training.rundir import ELSE, FILES, stands
 from ..training.sameness import identity, run_name
+from ..training.trackers import Tracker
 from .opening import facts_of, lines_above, settle
 from .typed import recipe_of, row_told
 
@@ -61,6 +62,8 @@ class Work:
         self.threads = settle()
         self.out = Path(a.out) if a.out else settings().results / run_name(self.recipe)
         self.device = devices.device if devices else default_device(a.device)
+        # asked for before any work is done: is it installed?
+        self.trackers = [Tracker(a.track, self.out / a.track)] if a.track else []
 
     @property
     def is_first(self) -> bool:
@@ -168,6 +171,7 @@ class Work:
             devices=self.devices,
             every=a.every,
             data=data,
+            callbacks=self.trackers,
         )
         run.opened = data
         return run

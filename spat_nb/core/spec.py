@@ -62,7 +62,7 @@ def _named(node, outside):
     if node.outside and not outside:
         raise ValueError(
             f"{short(name)!r} is not spat_nb's: what is read from a file names only spat_nb's own, "
-            "so type it on the command line or in Python."
+            "so type it on the command line, or in Python with outside=True."
         )
     if node.outside:
         return typed.find(name)

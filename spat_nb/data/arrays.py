@@ -52,6 +52,24 @@ def _open(path):
     return npz
 
 
+def image_height(
+    path: Path,  # an .npz file
+) -> int | None:  # None where it cannot be told
+    "The height of a file's images, from the header of `x_train`: no image is read"
+    import zipfile
+
+    from numpy.lib import format as npy
+
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("x_train.npy") as member:
+            version = npy.read_magic(member)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape = read(member)[0]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None  # whoever reads the file says what is wrong with it
+    return shape[1] if len(shape) > 2 else None
+
+
 def _get(path, npz, key):
     "One array. ValueError where it is of Python objects, or damaged"
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from types import EllipsisType
 
@@ -107,8 +107,7 @@ def judge(
         name = reference
         exercise = look_up(name)
     elif cases:
-        tuples = [case if isinstance(case, tuple) else (case,) for case in cases]
-        exercise = Exercise(reference=reference, cases=lambda: tuples, tol=tol, hints=hints)
+        exercise = Exercise(reference=reference, cases=lambda: cases, tol=tol, hints=hints)
     else:
         raise ValueError("judge has no cases; give at least one tuple of arguments.")
     verdict, text = judged_by(exercise, fn)
@@ -125,7 +124,7 @@ def judged_by(
     if exercise.check:
         return _achieved(exercise.check, fn)
     assert exercise.cases and exercise.reference
-    cases: Iterable = exercise.cases()
+    cases = [case if isinstance(case, tuple) else (case,) for case in exercise.cases()]
     expected = [(case, _call(exercise.reference, case)) for case in cases]
     for case, want in expected:
         verdict, text = _one_case(fn, case, want, exercise.tol)

@@ -26,7 +26,7 @@ class Exercise:
     """
 
     reference: Callable | None = None  # a function that is right
-    cases: Callable | None = None  # () -> list of tuples of arguments
+    cases: Callable | None = None  # () -> arguments of each case: a tuple, or one that is none
     check: Callable | None = None  # check(fn) -> '' where fn is right, else why not, in a sentence
     solution: Callable | None = None  # an answer that `check` accepts
     tol: float = 1e-6  # numbers agree when |got-expected| <= tol*(1+|expected|)

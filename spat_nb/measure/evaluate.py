@@ -1,4 +1,4 @@
-"""Every answer is kept, every number is counted from the answers, and no number stands without its interval
+"""Keep every answer, count from the answers, and print an interval beside every number
 
 Docs: https://spat-nb.github.io/spat_nb/evaluate.html.md"""
 
@@ -7,18 +7,12 @@ Docs: https://spat-nb.github.io/spat_nb/evaluate.html.md"""
 # %% ../../nbs/20_evaluate.ipynb #f377ad62
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..attacks.door import misfits
-from ..attacks.gradients import watched
-from ..core.checks import check_images, check_labels
-from ..core.digest import describe, digest
+from ..core.checks import check_images
+from ..core.digest import describe
 from ..core.evalmode import device_of, eval_mode
 from ..core.identity import fingerprint, made_of
 from ..core.precision import fast
@@ -26,189 +20,14 @@ from ..core.progress import bar
 from ..core.protocols import AttackFunction, ModelFunction
 from ..core.settings import settings
 from ..core.tensors import kept_layout, own
-from ..core.threads import fitting_threads
-from ..data.pairs import Pairs, pair
-from .journal import Journal, marks_of
-from .record import Record, answers_as_classes
-from .stages import attacked, logits_of, outlook, stages_of, stream_for
+from .feed import batch_size_of, batches_of, checked_attacks, image_count
+from .journal import Journal
+from .line import Line
+from .record import Record
+from .stages import outlook, stages_of
 
 # %% auto #0
 __all__ = ['evaluate']
-
-# %% ../../nbs/20_evaluate.ipynb #adbae36f
-def _batches(data, size=256):
-    "The batches of `data` in their own order and not augmented; tensors (x, y) in pieces"
-    if hasattr(data, "test"):
-        raise TypeError("data holds several parts; evaluate one of them, data.test say.")
-    if hasattr(data, "with_"):
-        return data.with_(shuffle=False, augment=None)
-    if not (isinstance(data, (tuple, list)) and len(data) > 1) or isinstance(
-        data[0], (tuple, list, dict)
-    ):
-        return Pairs(data)
-    x, y = pair(data)
-    check_labels(y, len(check_images(x)))
-    return list(zip(x.split(size), y.split(size))) if len(x) else []
-
-
-def _checked(attacks):
-    "`attacks`, if each can be called and none has a name that means something else"
-    for k, a in attacks.items():
-        if not callable(a):
-            raise TypeError(
-                f"{k} is {a!r}, which is no attack; give name=attack, such as"
-                " pgd20=pgd(Linf(8/255), 20)."
-            )
-        if k in ("clean", "worst") or "/" in k:
-            raise ValueError(
-                f"an attack is called {k!r}, which is a row of its own kind in the table; choose"
-                " another name."
-            )
-        try:
-            misfits(a)
-        except ValueError as e:
-            raise ValueError(f"{k}: {e}") from None
-    return attacks
-
-
-def _size(data):
-    "How many images `data` holds; None where it does not say"
-    if isinstance(data, list):
-        return sum(len(x) for x, _ in data)
-    n = getattr(data, "n", None)
-    return (
-        len(data.dataset) if n is None and hasattr(getattr(data, "dataset", None), "__len__") else n
-    )
-
-
-def _batch(data):
-    "How many images stand in a batch; None where nobody knows before it comes"
-    if isinstance(data, list):
-        return len(data[0][0]) if data else None
-    return getattr(data, "batch_size", None)
-
-# %% ../../nbs/20_evaluate.ipynb #c49e5792
-@dataclass(eq=False)
-class _Run:
-    "An evaluation under way"
-
-    model: ModelFunction
-    net: Callable  # how the model runs while it is attacked
-    attacks: dict
-    classes: tuple  # names, if the data gives any
-    seed: int
-    tell: Callable  # the journal
-
-    def __post_init__(self):
-        self.stages = stages_of(self.attacks)
-        self.y: list = []
-        self.answers: dict[str, list] = {k: [] for k in self.stages}
-        self.size = None
-        self.notes: list = []
-        self.marks: list = []
-        # images whose gradient was not finite
-        self.broken = dict.fromkeys(self.stages, 0)
-
-    def feed(self, x, y):
-        answers_as_classes(y, len(check_images(x)), None)
-        for a in () if self.y else self.attacks.values():
-            misfits(a, x)
-        self.size = self.size or len(x)
-        self.stages["clean"].held.append((torch.arange(len(self.y), len(self.y) + len(x)), x, y))
-        self.y += y.tolist()
-        self.marks += marks_of(x)
-        for a in self.answers.values():
-            a += [-1] * len(x)  # -1: not asked (yet)
-
-    def work(self, least):
-        "Run all stages in which `least` images wait; yields after each batch"
-        for s in self.stages.values():
-            while s.waiting >= least:
-                yield self.step(s)
-
-    def step(self, s):
-        rows, x, y = s.take(self.size)
-
-        def make():
-            start = time.perf_counter()
-            with (
-                stream_for(x.device, self.seed, s.runs, s.name),
-                fitting_threads(self.model, x),
-                watched(tell=False) as seen,
-            ):
-                p = (
-                    attacked(s.name, s.attack, s.ball, self.model, self.net, x, y)
-                    if s.attack
-                    else self.clean(x, y)
-                )
-            return [p.tolist(), time.perf_counter() - start, list(self.classes), int(seen.images)]
-
-        p, seconds, classes, broken = self.tell(f"{s.name} {s.runs}", (x, y), make)
-        self.broken[s.name] += broken
-        self.classes = tuple(classes)
-        ok = torch.tensor(p) == y.cpu()
-        for r, a in zip(rows.tolist(), p):
-            self.answers[s.name][r] = a
-        s.runs, s.n, s.stood, s.seconds = (
-            s.runs + 1,
-            s.n + len(p),
-            s.stood + int(ok.sum()),
-            s.seconds + seconds,
-        )
-        if not ok.any():
-            return
-        go = ok.to(x.device)
-        if s.before is None and s.runs == 1:
-            self.doubt(x[go], y[go])
-        for t in self.stages.values():
-            if t.before == s.name:
-                t.held.append((rows[ok], x[go], y[go]))
-
-    def clean(self, x, y):
-        z = logits_of(self.model, x, self.classes)
-        answers_as_classes(y, len(x), z.shape[1])
-        self.classes = self.classes or tuple(map(str, range(z.shape[1])))
-        return z.argmax(1)
-
-    def doubt(self, x, y):
-        "What the cascades have to say about the model"
-        for k, a in self.attacks.items():
-            if not getattr(a, "check", None):
-                continue
-            with stream_for(x.device, self.seed, k, "doubts"):
-                self.notes += [
-                    t
-                    for t in self.tell(f"{k} doubts", (x, y), lambda: a.check(self.model, x, y))
-                    if t not in self.notes
-                ]
-
-    def record(self, identity, **info):
-        y = torch.tensor(self.y)
-        marks = torch.tensor(self.marks)
-        preds: dict[str, Tensor] = {}
-        # who was not asked had fallen before: its answer stays
-        for s in self.stages.values():
-            p = torch.tensor(self.answers[s.name])
-            preds[s.name] = torch.where(p < 0, preds[s.before], p) if s.before else p
-            k = s.name.split("/")[0]
-            if k != s.name and s.name.endswith(f"/{list(self.attacks[k].members)[-1]}"):
-                preds[k] = preds[s.name]
-        info |= dict(
-            seconds={k: s.seconds for k, s in self.stages.items()},
-            notes=self.notes,
-            identity=dict(identity, images=digest(marks)),
-        )
-        r = Record(y, preds, self.classes, info, marks)
-        r.notes.extend(
-            f"{k}: the gradient was NaN or infinite at some pixels of {n} images, where 0 or the"
-            " largest finite entry took its place; ask an attack without gradients too."
-            for k, n in self.broken.items()
-            if n
-        )
-        for k, a in self.attacks.items():
-            if getattr(a, "review", None):
-                r.notes.extend(a.review({m: r.accuracy(f"{k}/{m}") for m in a.members}))
-        return r
 
 # %% ../../nbs/20_evaluate.ipynb #1ca43ab0
 def evaluate(
@@ -270,9 +89,9 @@ def evaluate(
     True
     """
     precision = (precision or settings().precision) if isinstance(model, nn.Module) else "float32"
-    batches, device = _batches(data), device_of(model)
+    batches, device = batches_of(data), device_of(model)
     classes = tuple(getattr(data, "classes", getattr(batches, "classes", ())))
-    slots = {k: describe(a) for k, a in _checked(attacks).items()}
+    slots = {k: describe(a) for k, a in checked_attacks(attacks).items()}
     with eval_mode(model):
         made = dict(model=made_of(model), attacks={k: made_of(a) for k, a in attacks.items()})
     streams = [g for p in made["attacks"].values() for g in p.streams]
@@ -281,9 +100,9 @@ def evaluate(
         seed=seed,
         precision=precision,
         classes=[*map(str, classes)] or None,
-        batch=_batch(batches),
+        batch=batch_size_of(batches),
     )
-    tell, n = Journal(resume, key, streams), _size(batches)
+    tell, n = Journal(resume, key, streams), image_count(batches)
     with (
         kept_layout(model),
         eval_mode(model),
@@ -296,7 +115,7 @@ def evaluate(
         ) as b,
     ):
         net = fast(cast(nn.Module, model), precision)  # in float32 a function stays as it is
-        run = _Run(model, net, attacks, classes, seed, tell)
+        run = Line(model, net, attacks, classes, seed, tell)
 
         def show():
             if b.disable or not n:

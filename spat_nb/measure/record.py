@@ -6,19 +6,16 @@
 # A record: which image survived which attack
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..core.checks import check_labels
-from ..core.files import write_aside
-from ..core.identity import difference
-from ..core.paths import instead, what_is
-from .intervals import paired, wilson
+from .intervals import wilson
+from .record_file import read_record, write_record
+from .versus import compare
 
 # %% auto #0
 __all__ = ['answers_as_classes', 'Record']
@@ -235,58 +232,6 @@ class Record:
 
         return pd.DataFrame({k: self.per_class(k).accuracy for k in self.names})
 
-    def _same(self, other, names):
-        """Notes on what could not be compared.
-
-        ValueError where images or one of these attacks were not the same in both
-        """
-        if not torch.equal(self.y, other.y):
-            raise ValueError(
-                f"the labels of the records differ ({len(self.y)} and {len(other.y)} images);"
-                " evaluate both on the same images in the same order."
-            )
-        mine, its = (r.info.get("identity", {}) for r in (self, other))
-        if mine and its and mine["images"] != its["images"]:
-            raise ValueError(
-                "the images of the records differ, though their labels do not; evaluate both on the"
-                " same images in the same order."
-            )
-        notes = (
-            set()
-            if mine and its
-            else {
-                "a record was made before code and images were kept with it: only labels, and the"
-                " settings of attacks, were compared"
-            }
-        )
-        for k in names:
-            notes |= self._same_attack(other, k.split("/")[0])
-        return sorted(notes)
-
-    def _same_attack(self, other, k):
-        mine, its = (r.info.get("attacks", {}).get(k) for r in (self, other))
-        if mine and its and mine != its:
-            raise ValueError(
-                f"{k} was {mine} in one record and {its} in the other; evaluate both with the same"
-                " attack."
-            )
-        mine, its = (
-            r.info.get("identity", {}).get("attacks", {}).get(k, {}) for r in (self, other)
-        )
-        if not (mine and its):
-            return set()
-
-        def lib(p, yes):
-            return {key: v for key, v in p.items() if key.startswith("library ") == yes}
-
-        told = difference(lib(mine, False), lib(its, False), two=True)
-        if told:
-            raise ValueError(
-                f"{k} was another attack in each of the records: {told}; evaluate both with the"
-                " same attack."
-            )
-        return {told} if (told := difference(lib(mine, True), lib(its, True), two=True)) else set()
-
     def versus(
         self,
         other: Record,  # on the same images, in the same order
@@ -321,31 +266,7 @@ class Record:
         KeyError
             for an unknown name
         """
-        import pandas as pd
-
-        if name is None:
-            parts: dict = {
-                k: (k, slice(None)) for k in ("clean", *self.attacks) if k in other.preds
-            }
-        else:
-            parts = {
-                c: (name, self.y == i) for i, c in enumerate(self.classes) if (self.y == i).any()
-            }
-            level = 1 - (1 - level) / len(parts)
-        asked = {k for k, _ in parts.values()}
-        notes = self._same(other, {*self.attacks} if "worst" in asked else asked)
-        rows = [(self.correct(k)[of], other.correct(k)[of]) for k, of in parts.values()]
-        rows = [
-            (len(a), a.double().mean().item(), b.double().mean().item(), *paired(a, b, level))
-            for a, b in rows
-        ]
-        table = pd.DataFrame(
-            rows,
-            index=pd.Index(parts, name="attack" if name is None else "class"),
-            columns=["n", "accuracy", "other", "diff", "lo", "hi"],
-        )
-        table.attrs["notes"] = notes
-        return table
+        return compare(self, other, name, level)
 
     def __repr__(self):
         return "\n".join([self.table().to_string(float_format="{:.3f}".format), *self.notes])
@@ -359,14 +280,7 @@ class Record:
 
     def save(self, path):
         "Write to a JSON file"
-        d = dict(
-            y=self.y.tolist(),
-            preds={k: v.tolist() for k, v in self.preds.items()},
-            classes=list(self.classes),
-            info=self.info,
-        )
-        with write_aside(path) as part:
-            part.write_text(json.dumps(d), encoding="utf-8")
+        write_record(self, path)
 
     @classmethod
     def load(cls, path) -> Record:
@@ -379,27 +293,4 @@ class Record:
         FileNotFoundError, or ValueError
             where the file is damaged or no record
         """
-        if Path(path).is_dir():
-            raise FileNotFoundError(
-                f"{path} is a folder; check the path: {instead(path, 'record.json')}."
-            )
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no record {path}; check the path, or evaluate first.")
-        try:
-            d = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(
-                torch.tensor(d["y"]),
-                {k: torch.tensor(v) for k, v in d["preds"].items()},
-                tuple(d["classes"]),
-                d["info"],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
-            if (kind := what_is(path)) not in (
-                "a record of answers",
-                "a text file",
-                "an empty file",
-            ):
-                raise ValueError(
-                    f"{path} is {kind} and holds no whole record; {instead(path, 'record.json')}."
-                ) from None
-            raise ValueError(f"{path} holds no whole record ({e}); evaluate again.") from None
+        return read_record(cls, path)

@@ -24,7 +24,7 @@ KIND = "report"
 # first words of the notes that say: this number may be too high
 DOUBTS = {
     "masked": "Square, which needs no gradient, found more than the attacks with gradients",
-    "no slope": "the gradient is zero on some images",
+    "no gradient": "the gradient is zero on some images",
     "random": "the network answers at random",
     "dynamic": "the network runs a search before it answers",
 }

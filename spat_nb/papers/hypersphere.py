@@ -1,4 +1,4 @@
-"""A head that looks at directions only, a margin in the loss, and the scale that decides what the attack sees
+"""A head that looks at directions only, a scale, and a margin in the loss
 
 Docs: https://spat-nb.github.io/spat_nb/hypersphere.html.md"""
 
@@ -7,29 +7,41 @@ Docs: https://spat-nb.github.io/spat_nb/hypersphere.html.md"""
 # %% ../../nbs/50_hypersphere.ipynb #ec02ac57
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..attacks.attack import pgd
-from ..attacks.balls import Ball
-from ..attacks.losses import ce, dlr, margin
-from ..attacks.wrapped import tempered
+from ..attacks.losses import ce
 from ..core.evalmode import eval_mode
 from ..core.protocols import AttackFunction, LossFunction
 from ..core.tensors import logits
 
 # %% auto #0
-__all__ = ['Hypersphere', 'margin_ce', 'at_taus', 'rescaled', 'gradient_ratio']
+__all__ = ['check_scale', 'Hypersphere', 'margin_ce', 'gradient_ratio']
 
 # %% ../../nbs/50_hypersphere.ipynb #0b5b7eac
-def _positive(scale):
+def check_scale(
+    scale: float,
+) -> float:  # the same
+    """ValueError where the scale is no finite number > 0
+
+    Parameters
+    ----------
+    scale : float
+
+    Returns
+    -------
+    float
+        the same
+
+    Raises
+    ------
+    ValueError
+        where the scale is no finite number > 0
+    """
     if 0 < scale < math.inf:
         return scale
     raise ValueError(
@@ -83,7 +95,7 @@ class Hypersphere(nn.Module):
     ):
         super().__init__()
         self.weight = nn.Linear(d, classes, bias=False).weight
-        self.scale, self.fn, self.wn, self.project = _positive(scale), fn, wn, project
+        self.scale, self.fn, self.wn, self.project = check_scale(scale), fn, wn, project
 
     def rows(self) -> Tensor:  # (c,d)
         """The class directions
@@ -152,7 +164,7 @@ def margin_ce(
     """
     if not 0 <= m < math.inf:
         raise ValueError(f"m is {m}; a margin is a finite number >= 0, at most K/(K-1) can be met.")
-    scale = _positive(scale)
+    scale = check_scale(scale)
 
     def loss(z, y):
         if y.ndim != 1:
@@ -164,71 +176,6 @@ def margin_ce(
 
     loss.__name__ = loss.__qualname__ = f"margin_ce({m}, {scale})"
     return loss
-
-# %% ../../nbs/50_hypersphere.ipynb #dd637c2c
-def at_taus(
-    ball: Ball,  # threat model
-    taus=(0.1, 0.5, 1.0, 2.0),  # factors of the logits; on a head of scale s they give scale tau s
-    steps: int = 20,  # steps of each attack, a quarter of eps long
-) -> dict:  # name -> attack
-    """PGD on cross-entropy at several sharpnesses, and on two losses that no scale changes
-
-    Parameters
-    ----------
-    ball : Ball
-        threat model
-    taus
-        factors of the logits; on a head of scale s they give scale tau s (default: (0.1, 0.5, 1.0,
-        2.0))
-    steps : int
-        steps of each attack, a quarter of eps long (default: 20)
-
-    Returns
-    -------
-    dict
-        name -> attack
-    """
-    climb = partial(pgd, ball, steps, ball.eps / 4)
-    return {f"ce x{t:g}": climb(loss=tempered(ce, t)) for t in taus} | {
-        "margin": climb(loss=margin),
-        "dlr": climb(loss=dlr),
-    }
-
-
-def rescaled(
-    model: nn.Module,  # a network with a Hypersphere head
-    scale: float,  # of the new head, > 0
-) -> nn.Module:  # a copy
-    """The same answers, other logits: `rescaled(model, 1.)` returns raw cosines.
-
-    Parameters
-    ----------
-    model : nn.Module
-        a network with a Hypersphere head
-    scale : float
-        of the new head, > 0
-
-    Returns
-    -------
-    nn.Module
-        a copy
-
-    Raises
-    ------
-    TypeError
-        where the head is another
-    ValueError
-        where the scale is no number > 0
-    """
-    if not hasattr(getattr(model, "head", None), "cosines"):
-        raise TypeError(
-            f"the head is {getattr(model, 'head', None)}; only a Hypersphere has a scale to change."
-        )
-    twin = copy.deepcopy(model)
-    parts: Any = twin
-    parts.head.scale = _positive(scale)
-    parts.config = {**parts.config, "head": partial(parts.config["head"], scale=scale)}
-    return twin
 
 # %% ../../nbs/50_hypersphere.ipynb #c441b7aa
 def gradient_ratio(

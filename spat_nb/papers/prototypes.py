@@ -1,4 +1,4 @@
-"""Fixed class targets far apart, a head that decides by them, and a lab that finds out what they are worth
+"""Fixed class targets far apart, and a head that decides by them
 
 Docs: https://spat-nb.github.io/spat_nb/prototypes.html.md"""
 
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .points import POINTS, RULES
+from .points import POINTS
+from .prototype_rules import RULES
 
 # %% auto #0
-__all__ = ['Prototypes', 'own_head', 'pull', 'pull_cos', 'ruled']
+__all__ = ['Prototypes', 'ruled', 'own_head', 'pull', 'pull_cos']
 
 # %% ../../nbs/60_prototypes.ipynb #ec027d10
 @functools.cache
@@ -111,6 +112,50 @@ class Prototypes(nn.Module):
             f" {tuple(self.P.shape)}"
         )
 
+# %% ../../nbs/60_prototypes.ipynb #08a7c6a9
+def _head(model):
+    head = (
+        next((m for m in model.modules() if isinstance(m, Prototypes)), None)
+        if isinstance(model, nn.Module)
+        else None
+    )
+    if head is None:
+        raise TypeError(
+            f"a {type(model).__name__} has no Prototypes head; only there can the rule be changed."
+        )
+    return head
+
+
+@contextmanager
+def ruled(
+    model: nn.Module,  # with a Prototypes head somewhere
+    rule=None,  # a name in `RULES` or a function; default: leave it as it is
+):
+    """Let `model` decide by another rule for a while.
+
+    Parameters
+    ----------
+    model : nn.Module
+        with a Prototypes head somewhere
+    rule
+        a name in `RULES` or a function; default: leave it as it is
+
+    Raises
+    ------
+    TypeError
+        where it has no Prototypes head
+    """
+    if rule is None:
+        yield model
+        return
+    head = _head(model)
+    was = head.rule
+    head.rule = _named(RULES, rule, "rule")
+    try:
+        yield model
+    finally:
+        head.rule = was
+
 # %% ../../nbs/60_prototypes.ipynb #9c6d4e19
 def own_head(
     z: Tensor,  # (b,c) scores
@@ -197,47 +242,3 @@ def pull_cos(
         for soft targets
     """
     return (1 - own_head(z, y, "pull_cos")).square()
-
-# %% ../../nbs/60_prototypes.ipynb #08a7c6a9
-def _head(model):
-    head = (
-        next((m for m in model.modules() if isinstance(m, Prototypes)), None)
-        if isinstance(model, nn.Module)
-        else None
-    )
-    if head is None:
-        raise TypeError(
-            f"a {type(model).__name__} has no Prototypes head; only there can the rule be changed."
-        )
-    return head
-
-
-@contextmanager
-def ruled(
-    model: nn.Module,  # with a Prototypes head somewhere
-    rule=None,  # a name in `RULES` or a function; default: leave it as it is
-):
-    """Let `model` decide by another rule for a while.
-
-    Parameters
-    ----------
-    model : nn.Module
-        with a Prototypes head somewhere
-    rule
-        a name in `RULES` or a function; default: leave it as it is
-
-    Raises
-    ------
-    TypeError
-        where it has no Prototypes head
-    """
-    if rule is None:
-        yield model
-        return
-    head = _head(model)
-    was = head.rule
-    head.rule = _named(RULES, rule, "rule")
-    try:
-        yield model
-    finally:
-        head.rule = was

@@ -12,153 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from .activations import DYReLU, FReLU, Gate, PSSiLU, SmoothReLU, local_view
+
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'Gate', 'SmoothReLU', 'PSSiLU', 'FReLU', 'DYReLU', 'elsewhere', 'Sparta', 'PooledSparta']
-
-# %% ../../nbs/70_sparta.ipynb #c7eec019
-class Gate(nn.Module):
-    """An activation with weights.
-
-    What it has seen of its surroundings passes `wire`; a frozen one stays in eval mode
-    """
-
-    frozen, wire = False, None
-
-    def train(self, mode: bool = True):
-        return super().train(mode and not self.frozen)
-
-    def seen(self, v):
-        return v if self.wire is None else self.wire(v)
-
-
-class SmoothReLU(Gate):
-    """x - log(1 + beta x)/beta for x > 0, else 0; beta = root^2 is learned (Xie et al. 2020,
-    `cihangxie/SmoothAdversarialTraining`).
-
-    Parameters
-    ----------
-    root : float
-        beta is its square, > 0; the larger, the nearer to ReLU (default: 20.0)
-
-    Raises
-    ------
-    ValueError
-        where root is 0
-    """
-
-    def __init__(
-        self,
-        root: float = 20.0,  # beta is its square, > 0; the larger, the nearer to ReLU
-    ):
-        super().__init__()
-        if not root:
-            raise ValueError(
-                "root is 0; beta = root^2 divides, so give another number: 20 is near ReLU."
-            )
-        self.root = nn.Parameter(torch.tensor(float(root)))
-
-    def forward(self, x):
-        beta = self.root**2
-        return (x - (beta * x.abs()).log1p() / beta).relu()
-
-
-class PSSiLU(Gate):
-    """x (sigmoid(c x) - b)/(1 - b), b and c learned (Dai et al. 2021, 2110.05626, from memory).
-
-    Parameters
-    ----------
-    b : float
-        < 1; 0 is Swish (default: 0.0)
-    c : float
-        steepness; with b = 0 and c = 1 it is SiLU (default: 1.0)
-
-    Raises
-    ------
-    ValueError
-        where b is 1 or more
-    """
-
-    def __init__(
-        self,
-        b: float = 0.0,  # < 1; 0 is Swish
-        c: float = 1.0,  # steepness; with b = 0 and c = 1 it is SiLU
-    ):
-        super().__init__()
-        if not b < 1:
-            raise ValueError(f"b is {b}; it must be below 1, where the activation has a pole.")
-        self.b, self.c = nn.Parameter(torch.tensor(float(b))), nn.Parameter(torch.tensor(float(c)))
-
-    def forward(self, x):
-        return x * (torch.sigmoid(self.c * x) - self.b) / (1 - self.b)
-
-
-def _around(channels, k, groups):
-    "Convolution of k x k and batch norm that begin as the identity"
-    if not (k > 0 and k % 2):
-        raise ValueError(f"k is {k}; a kernel with a centre has an odd side: 1, 3, 5, 7.")
-    conv = nn.Conv2d(channels, channels, k, padding=k // 2, groups=groups, bias=False)
-    nn.init.dirac_(conv.weight, groups)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels))
-
-
-class FReLU(Gate):
-    """max(x, T(x)), T a depthwise convolution and batch norm (Ma et al. 2020). Begins as ReLU;
-    also candidate V3 of our reconstruction of Sparta.
-
-    Parameters
-    ----------
-    channels : int
-        of the map
-    k : int
-        side of the kernel, odd (default: 3)
-
-    Raises
-    ------
-    ValueError
-        for an even k
-    """
-
-    def __init__(
-        self,
-        channels: int,  # of the map
-        k: int = 3,  # side of the kernel, odd
-    ):
-        super().__init__()
-        self.around = _around(channels, k, channels)
-        nn.init.zeros_(self.around[1].weight)
-
-    def forward(self, x):
-        return torch.maximum(x, self.seen(self.around(x)))
-
-
-class DYReLU(Gate):
-    """max_j a_j x + b_j, two lines for each channel, drawn from the mean of the whole map (Chen et
-    al. 2020, variant B). Begins as ReLU
-
-    Parameters
-    ----------
-    channels : int
-        of the map
-    reduction : int
-        the hidden layer has channels/reduction units, at least 1 (default: 4)
-    """
-
-    def __init__(
-        self,
-        channels: int,  # of the map
-        reduction: int = 4,  # the hidden layer has channels/reduction units, at least 1
-    ):
-        super().__init__()
-        hidden = max(1, channels // reduction)
-        first = nn.Linear(channels, hidden)
-        last = nn.Linear(hidden, 4 * channels)
-        self.coef = nn.Sequential(first, nn.ReLU(), last)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    def forward(self, x):
-        t = self.seen(2 * torch.sigmoid(self.coef(x.mean((2, 3)))) - 1).view(*x.shape[:2], 4, 1, 1)
-        return torch.maximum((1 + t[:, :, 0]) * x + t[:, :, 2] / 2, t[:, :, 1] * x + t[:, :, 3] / 2)
+__all__ = ['ACTIVATIONS', 'elsewhere', 'Sparta', 'PooledSparta']
 
 # %% ../../nbs/70_sparta.ipynb #cf7ef0d4
 def elsewhere(
@@ -211,14 +68,9 @@ class Sparta(Gate):
         shuffle: bool = False,  # the control: gates at the wrong places
     ):
         super().__init__()
-        self.around, self.rectify, self.shuffle = (
-            _around(channels, k, 1 if full else channels),
-            rectify,
-            shuffle,
-        )
         # gate 1/2 everywhere; without `rectify` that would be a linear network
-        if rectify:
-            nn.init.zeros_(self.around[1].weight)
+        self.around = local_view(channels, k, 1 if full else channels, silent=rectify)
+        self.rectify, self.shuffle = rectify, shuffle
 
     def gate(
         self,

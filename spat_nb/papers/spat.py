@@ -1,4 +1,4 @@
-"""Semantics-preserving adversarial training: label smoothing where the examples are made (our reading of the abstract)
+"""Smooth the label where the adversarial examples are made: when does such an attack help the model?
 
 Docs: https://spat-nb.github.io/spat_nb/spat.html.md"""
 
@@ -60,22 +60,22 @@ def blurred(
 
 # %% ../../nbs/40_spat.ipynb #dc86018b
 def preserving(
-    attack: Attack,  # climbs `ce`
+    attack: Attack,  # maximises `ce`
     a: float,  # in [0,1]
-) -> Attack:  # climbs `smoothed(ce, a)`; for a = 0 it is `attack` itself
+) -> Attack:  # maximises `smoothed(ce, a)`; for a = 0 it is `attack` itself
     """The one slot that SPAT changes.
 
     Parameters
     ----------
     attack : Attack
-        climbs `ce`
+        maximises `ce`
     a : float
         in [0,1]
 
     Returns
     -------
     Attack
-        climbs `smoothed(ce, a)`; for a = 0 it is `attack` itself
+        maximises `smoothed(ce, a)`; for a = 0 it is `attack` itself
 
     Raises
     ------

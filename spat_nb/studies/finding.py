@@ -44,8 +44,10 @@ def find_study(
         return _of_a_file(str(name))
     if name in NAMES:
         return importlib.import_module(f"spat_nb.studies.{name}").study
-    end = nearest(name, NAMES) or "; one of your own is given by its file, mine.py say."
-    raise ValueError(f"there is no study {name!r}; there are {', '.join(NAMES)}{end}")
+    raise ValueError(
+        f"there is no study {name!r}; there are {', '.join(NAMES)}"
+        f"{nearest(name, NAMES, 0.7) or '.'} One of your own is given by its file, mine.py say."
+    )
 
 
 def _of_a_file(name):

@@ -11,11 +11,12 @@ from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.losses import ce
 from spat_nb.attacks.steps import apgd
 from spat_nb.attacks.wrapped import tempered
-from spat_nb.papers.hypersphere import at_taus, gradient_ratio
+from spat_nb.papers.hypersphere import gradient_ratio
+from spat_nb.papers.hypersphere_scale import at_taus
 from spat_nb.studies.claims import Claim, accuracy_of, gain
 from spat_nb.studies.study import Arm, Study
 
-# chosen on validation digits, see 50_hypersphere; all arms are attacked at the same factors
+# chosen on validation digits, see 51_scale; all arms are attacked at the same factors
 S, M = 10.0, 0.1
 HEAD = f"Hypersphere(scale={S})"
 AM = f"margin_ce(m={M}, scale={S})"

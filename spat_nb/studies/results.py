@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.paths import what_is
-from ..measure.intervals import paired, wilson
+from ..measure.intervals import wilson
+from ..measure.versus import paired
 from .answers import solved
 
 __all__ = [

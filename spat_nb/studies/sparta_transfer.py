@@ -13,7 +13,7 @@ from spat_nb.data.sources import Data
 from spat_nb.models.layers import conv
 from spat_nb.models.net import Net
 from spat_nb.models.networks import PreActResNet34
-from spat_nb.papers.gates import by_width, freeze, gates, move
+from spat_nb.papers.gate_moves import by_width, freeze, gates, move
 from spat_nb.papers.sparta import Sparta
 from spat_nb.studies.claims import gain
 from spat_nb.studies.study import Arm, Study

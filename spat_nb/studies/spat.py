@@ -16,7 +16,7 @@ from spat_nb.core.files import load_tree, save_tree
 from spat_nb.core.rng import generator
 from spat_nb.core.tensors import logits
 from spat_nb.papers.spat import flip_rates, preserving
-from spat_nb.papers.spat_shared import (
+from spat_nb.papers.spat_meaning import (
     ambiguity,
     class_directed,
     matched,

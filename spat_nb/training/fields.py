@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from pathlib import Path
 
+from ..attacks.filling import open_names
 from ..core import spec
 from ..core.grammar import Named
 from ..core.slots import normal
+from ..data.arrays import image_height
 
-__all__ = ["BEST", "PRESETS", "SLOTS", "field_number", "field_spec", "typed_value"]
+__all__ = [
+    "BEST",
+    "PRESETS",
+    "SLOTS",
+    "field_number",
+    "field_spec",
+    "refuse_attack",
+    "typed_value",
+    "usual",
+]
 
 # what a data set is usually trained with; augmentation is the data's own
 PRESETS = {
@@ -29,10 +42,23 @@ PRESETS = {
         "batch": 128,
     },
 }
+SMALL = 16  # pixels: images up to this height are trained as the digits are
 # fields that hold specs, as text; what they name is made when a run begins
 SLOTS = ("model", "ball", "objective", "attack", "optimiser", "schedule")
 # whose weights are kept: best under PGD-10, best on clean validation images, or the last ones
 BEST = ("robust", "clean", "last")
+
+
+def usual(
+    data: str,  # data set, as in `get_data`
+) -> dict:  # field -> value
+    "What a data set is usually trained with; of an .npz file the size of its images decides"
+    known = PRESETS.get(data, PRESETS["default"])
+    if isinstance(data, str) and data.lower().endswith(".npz"):
+        height = image_height(Path(data).expanduser())
+        if height is not None and height <= SMALL:
+            return PRESETS["digits"]
+    return known
 
 
 def field_spec(name, value):
@@ -56,6 +82,19 @@ def field_number(name, value, least=-math.inf, whole=False, above=False):
             f"{name} is {value!r}; give a number {'above' if above else 'of at least'} {least:g}."
         )
     return int(value) if whole else float(value)
+
+
+def refuse_attack(
+    written: str,  # spec of an objective
+    objective,  # what it names
+) -> None:
+    "ValueError where an objective is an attack: a function that asks for a ball first"
+    maker = objective.func if isinstance(objective, partial) else objective
+    if not isinstance(maker, type) and list(open_names(objective))[:1] == ["ball"]:
+        raise ValueError(
+            f"objective is {written}, an attack; give it as attack={written!r}, and an objective "
+            "such as pgd_at, trades or spat."
+        )
 
 
 def typed_value(node):

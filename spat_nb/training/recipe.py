@@ -15,7 +15,7 @@ from ..core import spec
 from ..core.grammar import Call, parse
 from ..core.settings import PRECISIONS
 from ..core.slots import normal, split_specs
-from .fields import BEST, PRESETS, SLOTS, field_number, field_spec, typed_value
+from .fields import BEST, SLOTS, field_number, field_spec, refuse_attack, typed_value, usual
 
 __all__ = ["Recipe"]
 
@@ -110,8 +110,7 @@ class Recipe:
     precision: str = "float32"  # of the network in training; see `PRECISIONS`
 
     def __post_init__(self):
-        preset = PRESETS.get(self.data, PRESETS["default"])
-        for name, value in preset.items():
+        for name, value in usual(self.data).items():
             if getattr(self, name) is None:
                 self._set(name, value)
         self._specs()
@@ -186,6 +185,7 @@ class Recipe:
             raise ValueError(
                 f"ball is {self.ball}; give a threat model with its radius, such as Linf(8/255)."
             )
+        refuse_attack(self.objective, self.made("objective"))
         for name in ("objective", "attack", "optimiser", "schedule", "model"):
             if not callable(self.made(name)):
                 raise ValueError(

@@ -21,10 +21,9 @@ from ..core.evalmode import attack_mode, eval_mode
 from ..core.modes import as_it_is
 from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.tensors import logits
-from .learner import Callback
 
 # %% auto #0
-__all__ = ['awp_direction', 'Moved', 'kept_buffers', 'awp', 'swapped', 'EMA', 'in_train', 'flatness']
+__all__ = ['awp_direction', 'Moved', 'kept_buffers', 'awp', 'in_train', 'flatness']
 
 # %% ../../nbs/80_tricks.ipynb #e416e222
 def awp_direction(
@@ -32,8 +31,8 @@ def awp_direction(
     loss: Tensor,  # () from a pass through `net`
     # name -> ||W_l|| g_l/||g_l||, for tensors of more than one dimension whose name holds 'weight'
 ) -> dict:
-    """v_l of adversarial weight perturbation: each layer's steepest way up, as long as the layer
-    itself (`csdongxian/AWP`)
+    """v_l of adversarial weight perturbation: each layer's gradient, as long as the layer itself
+    (`csdongxian/AWP`)
 
     Parameters
     ----------
@@ -147,95 +146,6 @@ class awp:
         return self.objective(
             Moved(model, {k: self.gamma * d for k, d in v.items()}), x, y, lambda *_: next(again)
         )
-
-# %% ../../nbs/80_tricks.ipynb #7500b3f3
-@contextmanager
-def swapped(
-    net: nn.Module,  # any module
-    weights: dict,  # a `state_dict` that stands in `net` for a while
-):
-    """`net` with other weights and buffers; afterwards its own are back, bit for bit
-
-    Parameters
-    ----------
-    net : nn.Module
-        any module
-    weights : dict
-        a `state_dict` that stands in `net` for a while
-    """
-    own = {k: t.clone() for k, t in net.state_dict().items()}
-    net.load_state_dict(weights)
-    try:
-        yield net
-    finally:
-        net.load_state_dict(own)
-
-
-class EMA(Callback):
-    """Exponential moving average of weights and of batch norm's statistics; whole numbers (the
-    batch counter) are copied.
-
-    Parameters
-    ----------
-    decay : float
-        d, share of the old average; the n-th step takes min(d, (1+n)/(10+n)) (default: 0.999)
-    look : Callback | None
-        a `Validate`, to be asked while the average stands in the network; leave it out of the
-        Learner's list (default: None)
-
-    Raises
-    ------
-    ValueError
-        where decay is outside [0,1)
-    """
-
-    def __init__(
-        self,
-        # d, share of the old average; the n-th step takes min(d, (1+n)/(10+n))
-        decay: float = 0.999,
-        # a `Validate`, to be asked while the average stands in the network; leave it out of the
-        # Learner's list
-        look: Callback | None = None,
-    ):
-        if not 0 <= decay < 1:
-            raise ValueError(
-                f"decay is {decay}; it is the share of the old average, in [0,1), .999 say."
-            )
-        self.decay = decay
-        self.look = look
-        self.n = 0
-        self.weights: dict | None = None
-        self.attack = getattr(look, "attack", None)
-
-    def after_step(self, learner):
-        self.n += 1
-        d, new = min(self.decay, (1 + self.n) / (10 + self.n)), learner.model.state_dict()
-
-        def mix(a, b):
-            return a.to(b.device).lerp(b, 1 - d) if b.is_floating_point() else b.clone()
-
-        old = self.weights
-        self.weights = {k: mix(old[k], t) if old else t.clone() for k, t in new.items()}
-        if self.look:
-            with swapped(learner.model, self.weights):
-                self.look.after_step(learner)
-
-    def restore(self, model):
-        """Put the average into `model`.
-
-        Raises
-        ------
-        ValueError
-            before the first step
-        """
-        if self.weights is None:
-            raise ValueError(
-                "EMA has seen no step; put it into the list of callbacks and train first."
-            )
-        model.load_state_dict(self.weights)
-
-    def state(self):
-        return dict(n=self.n, weights=self.weights)
 
 # %% ../../nbs/80_tricks.ipynb #33afed68
 @dataclass(frozen=True)

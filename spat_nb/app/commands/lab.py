@@ -24,6 +24,11 @@ def add(parser):
         "--copy-only", action="store_true", help="Lay the notebooks there and stop."
     )
     parser.add_argument(
+        "--teacher",
+        action="store_true",
+        help="Lay out the notebooks without their solutions, and an answer key beside them.",
+    )
+    parser.add_argument(
         "--playground",
         action="store_true",
         help="Open the playground as a page of its own (Voila) instead of JupyterLab.",
@@ -40,9 +45,11 @@ def run(a):
     from spat_nb.core.paths import check_writable, shell
 
     from .. import lab
+    from ..teacher import without_solutions
 
     check_writable(Path(a.folder).expanduser(), folder=True)
-    done = lab.copy(a.folder)
+    what = without_solutions(lab.files()) if a.teacher else None
+    done = lab.copy(a.folder, what)
     print(lab.told(done, a.folder))
     if a.copy_only:
         return print(f"Open them: {shell('spat_nb', 'lab', a.folder)}")

@@ -84,7 +84,7 @@ def _list(a):
 
     found = [find_study(a.name)] if a.name else studies().values()
     for study in found:
-        rows = f"{len(study.arms)} rows: {', '.join(study.arms)}"
+        rows = f"{len(study.arms)} rows: {' | '.join(study.arms)}"
         print(f"{study.name:12} {study.question}  ({rows})")
 
 

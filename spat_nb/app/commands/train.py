@@ -161,6 +161,12 @@ def _add_running(parser):
         help="Write a checkpoint after so many seconds. The default is 60.",
     )
     parser.add_argument(
+        "--track",
+        choices=("tensorboard", "mlflow"),
+        help="Hand the history to this tracker, which must be installed: TensorBoard's files lie "
+        "in the run's folder, MLflow writes where its own settings say.",
+    )
+    parser.add_argument(
         "--workers",
         type=whole(0),
         default=0,

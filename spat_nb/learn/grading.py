@@ -1,0 +1,184 @@
+"""Grade what readers hand in: every exercise in a process of its own, with a time limit"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib
+import io
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.files import write_aside
+from .handins import Attempt, attempts_in, hand_ins
+
+__all__ = ["Mark", "grade", "summary", "write_csv"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    "What became of one exercise"
+
+    reader: str
+    notebook: str
+    exercise: str
+    # 'right', 'wrong', 'error', 'not attempted', 'guessed', 'too slow' or 'unreadable'
+    verdict: str
+    said: str  # what the judge says, or the guess
+
+
+def _namespace(attempt: Attempt) -> dict:
+    "The names that an attempt may use: those of the lesson's own modules, imports, definitions"
+    names: dict = {"__name__": "hand_in"}
+    for module in attempt.modules:
+        with contextlib.suppress(ImportError):
+            names |= vars(importlib.import_module(f"spat_nb.{module}"))
+    # one after the other: a definition that does not run takes nothing from the others
+    for definition in attempt.definitions:
+        with contextlib.suppress(Exception):
+            exec(definition, names)
+    return names
+
+
+def _judged(attempt: Attempt) -> tuple[str, str]:
+    "The verdict on an attempt, and what is said"
+    from .exercise import judged_by
+    from .packed import look_up
+
+    exercise = look_up(attempt.name)
+    seen: list[Callable] = []
+
+    def judge(fn, reference, *cases, **more):
+        if reference == attempt.name:
+            seen.append(fn)
+
+    names = _namespace(attempt) | {"judge": judge}
+    try:
+        exec(attempt.source, names)
+    except Exception as e:
+        return "error", f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
+    if not seen:
+        return "not attempted", "no call of judge was reached."
+    return judged_by(exercise, seen[-1])
+
+
+def _work(attempt: Attempt, pipe) -> None:
+    "What the process of an attempt does; it prints nothing"
+    import torch
+
+    torch.set_num_threads(1)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            told = _judged(attempt)
+        except BaseException as e:  # also of sys.exit in an answer
+            told = "error", f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
+    pipe.send(told)
+
+
+def _in_a_process(attempt: Attempt, seconds: float) -> tuple[str, str]:
+    "The verdict of a process that is killed when its time is up"
+    kinds = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("fork" if "fork" in kinds else "spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(attempt, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if mine.poll(seconds):
+            return mine.recv()
+        return "too slow", f"no answer within {seconds:g} seconds."
+    except EOFError:
+        return "error", "its process ended without an answer."
+    finally:
+        process.kill()
+        process.join()
+
+
+def _mark(reader: str, path: Path, attempt: Attempt, seconds: float) -> Mark:
+    if attempt.is_guess:
+        verdict, said = ("guessed", attempt.guess) if attempt.guess else ("not attempted", "")
+    else:
+        verdict, said = _in_a_process(attempt, seconds)
+    return Mark(reader, path.stem, attempt.name, verdict, said)
+
+
+def _all_attempts(folder: Path) -> Iterator[tuple[str, Path, Attempt | str]]:
+    "(reader, notebook, attempt) of all hand-ins; a sentence where a notebook cannot be read"
+    for reader, path in hand_ins(folder):
+        try:
+            attempts = attempts_in(path)
+        except ValueError as e:
+            yield reader, path, str(e)
+            continue
+        for attempt in attempts:
+            yield reader, path, attempt
+
+
+def _import_for_all(attempts: Iterable[Attempt]) -> None:
+    "Import once what each process would import by itself"
+    import torch
+
+    torch.set_num_threads(1)
+    modules = dict.fromkeys(m for attempt in attempts for m in attempt.modules)
+    for module in ["learn.exercise", *modules]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"spat_nb.{module}")
+
+
+def grade(
+    folder: Path,  # with a folder for each reader, or with notebooks that are named by them
+    seconds: float = 30.0,  # for each exercise
+    workers: int = 2,  # processes side by side
+    progress: bool = True,  # show a bar
+) -> list[Mark]:
+    """Judge all exercises of all hand-ins. Their code is run on this machine, as this user: it is
+    kept apart from other answers and from the judge's memory, not from your files.
+    FileNotFoundError where there are no notebooks
+    """
+    from ..core.progress import bar
+
+    todo = list(_all_attempts(folder))
+    _import_for_all(attempt for *_, attempt in todo if isinstance(attempt, Attempt))
+
+    def one(item) -> Mark:
+        reader, path, attempt = item
+        if isinstance(attempt, str):
+            return Mark(reader, path.stem, "", "unreadable", attempt)
+        return _mark(reader, path, attempt, seconds)
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        marks = pool.map(one, todo)
+        shown = bar(marks, total=len(todo), desc="exercises") if progress else marks
+        return list(shown)
+
+
+def write_csv(
+    marks: Iterable[Mark],
+    path: Path,  # of the file
+) -> None:
+    "A row for each exercise of each reader"
+    with write_aside(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["reader", "notebook", "exercise", "verdict", "said"])
+        rows.writerows([m.reader, m.notebook, m.exercise, m.verdict, m.said] for m in marks)
+
+
+def summary(
+    marks: list[Mark],
+) -> str:
+    "A line for each reader: how many exercises are right, and how many were attempted"
+    lines = []
+    for reader in dict.fromkeys(m.reader for m in marks):
+        own = [m.verdict for m in marks if m.reader == reader]
+        judged = [v for v in own if v not in ("guessed", "unreadable")]
+        attempted = [v for v in judged if v != "not attempted"]
+        line = f"{reader}: {own.count('right')} right of {len(attempted)} attempted"
+        line += f" and {len(judged)} set, {own.count('guessed')} guesses"
+        if broken := own.count("unreadable"):
+            line += f", {broken} notebooks cannot be read"
+        lines.append(line)
+    return "\n".join(lines)

@@ -1,0 +1,288 @@
+"""Leaderboard, pairs and claims on results made by hand, so that all is known"""
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+from fastcore.test import test_close as close
+from fastcore.test import test_eq as equal
+
+from spat_nb.measure import intervals
+from spat_nb.measure.versus import paired
+from spat_nb.studies import results as results_room
+from spat_nb.studies.advice import advice
+from spat_nb.studies.against import against, plot_against, show_against
+from spat_nb.studies.answers import bits
+from spat_nb.studies.boards import front, plot, show
+from spat_nb.studies.claims import all_claims, card, gain, judged
+from spat_nb.studies.finding import studies
+from spat_nb.studies.htmltable import Table
+from spat_nb.studies.leaderboard import gather, leaderboard
+from spat_nb.studies.rows import runs_of
+from spat_nb.studies.spat import follow_up
+
+
+def toy(name, arm, seed, clean, aa, objective="f", flags=(), n=180, **size):
+    """A result with given counts of right answers"""
+
+    def k(c):
+        return dict(n=n, correct=c, class_n=[n // 2] * 2, class_correct=[c // 2, c - c // 2])
+
+    recipe = dict(data="digits", ball="Linf(0.15)", objective=objective, **size)
+    return dict(
+        schema=2,
+        study=name,
+        arm=arm,
+        size="laptop",
+        seed=seed,
+        precision="float32",
+        classes=["0", "1"],
+        trust=dict(flags=list(flags), n=64, cost=0.2),
+        extra={},
+        parameters=7,
+        device="cpu",
+        history=[],
+        config=dict(recipe=recipe, judge=dict(strong="autoattack", attacks=name)),
+        seconds=dict(train=60.0 * (seed + 1), judge=5.0),
+        attacks={
+            "clean": k(clean),
+            "pgd20": k(aa + 2),
+            "cw20": k(aa + 1),
+            "aa/apgd_ce": k(aa + 4),
+            "aa": k(aa),
+        },
+    )
+
+
+def house(results):
+    """A results folder with just these"""
+    folder = Path(tempfile.mkdtemp())
+    for d in results:
+        p = folder / d["study"] / d["size"] / f"{d['arm']}-s{d['seed']}.json"
+        p.parent.mkdir(parents=True, exist_ok=True)
+        p.write_text(json.dumps(d))
+    return mock.patch.dict(os.environ, SPAT_NB_RESULTS=str(folder))
+
+
+TOYS = [
+    *(toy("one", "A", s, 170 + s, 140 + s) for s in (0, 1, 2)),
+    *(toy("two", "A", s, 170 + s, 140 + s) for s in (0, 1)),
+    *(toy("two", "B", s, 160, 143 + s, "g") for s in (0, 1)),
+    toy("two", "C", 0, 150, 100, "h", ["G5 zero"]),
+    toy("two", "A", 9, 99, 99, batch=7),
+]
+
+
+NAMES = ("one", "two")
+
+
+def answered(d, n):
+    return (d["attacks"]["aa"].update(right=bits(torch.arange(d["attacks"]["aa"]["n"]) < n)), d)[1]
+
+
+def test_student_by_hand():
+    right, n = ([141, 138, 143, 139, 144], 180)
+    mean = sum(right) / 5 / n
+    s = (sum((k / n - mean) ** 2 for k in right) / 4) ** 0.5
+    half = 2.776 * s / 5**0.5
+    close(results_room.mean_interval([k / n for k in right])[1], half, eps=1e-05)
+
+
+def test_rows_are_gathered_once():
+    far = toy("one", "far", 0, 99, 99)
+    far["config"]["recipe"]["ball"] = "Linf(0.3)"
+    alien = toy("one", "alien", 0, 99, 99)
+    alien["config"]["train"] = "mine.py:target(data=mine.py:mnist)"
+    with house([*TOYS, far, alien]):
+        got = gather(names=NAMES)
+    equal(
+        {k[1]: sorted(v) for k, v in got.items()},
+        {"A": [0, 1, 2], "A (two)": [9], "B": [0, 1], "C": [0]},
+    )
+    equal([d["studies"] for d in got["laptop", "A"].values()], [["one", "two"]] * 3)
+    equal(
+        [(d["study"], [*d["twins"]]) for d in got["laptop", "A"].values()],
+        [("one", ["one", "two"])] * 2 + [("one", ["one"])],
+    )
+    with pytest.raises(Exception, match=re.escape("on 'mars'")):
+        gather("mars")
+
+
+def test_leaderboard_of_toys():
+    with house(TOYS):
+        t = leaderboard(names=NAMES).set_index("arm")
+    equal(list(t.index), ["B", "A", "C", "A (two)"])
+    m, half = results_room.mean_interval([140 / 180, 141 / 180, 142 / 180])
+    close(t.loc["A", ["aa", "aa_lo", "aa_hi"]].tolist(), [m, m - half, m + half], eps=1e-09)
+    close(
+        t.loc["C", ["aa", "aa_lo", "aa_hi"]].tolist(),
+        [100 / 180, *intervals.wilson(100, 180)],
+        eps=1e-09,
+    )
+    equal(
+        t.loc["A", ["seeds", "over", "aa_n", "studies", "flagged"]].tolist(),
+        [3, "seeds", 180, "one, two", 0],
+    )
+    equal(t.over["B"], "images")
+    close(t.loc["B", "aa_lo"], intervals.wilson(144, 180)[0], eps=1e-09)
+    equal(
+        (t.over["C"], t.flagged["C"], t["flags"]["C"], t.weakest_class["C"]),
+        ("images", 1, "G5 zero", "0"),
+    )
+    close(t.minutes["A"], 2.0, eps=1e-09)
+    close(t.weakest["A"], sum(k // 2 / 90 for k in (141, 142, 143)) / 3, eps=1e-09)
+    with house(TOYS):
+        with pytest.raises(Exception, match=re.escape("sort is 'luck'")):
+            leaderboard(names=NAMES, sort="luck")
+    with house([]):
+        equal(len(leaderboard(names=NAMES)), 0)
+
+
+def test_board_as_a_page():
+    with house(TOYS):
+        shown = show(leaderboard(names=NAMES))
+    page = shown._repr_html_()
+    equal(page.count("<tr>"), 1 + 4)
+    equal(page.count("<th "), len(shown.shown.columns))
+    assert "C ⚑" in page and 'data-v="0.5555555555555556"' in page and ("http" not in page)
+    assert "78.3 ± " in str(shown) and "55.6 [48, 63]" in str(shown), shown
+    equal(len(show(leaderboard(names=())).shown), 0)
+    equal("&lt;b&gt;" in Table(pd.DataFrame({"x": ["<b>"]}))._repr_html_(), True)
+
+
+def test_front_by_hand():
+    equal(
+        front([0.99, 0.97, 0.96, 0.9, 0.9], [0.1, 0.75, 0.74, 0.8, 0.7]),
+        [True, True, False, True, False],
+    )
+    equal(front([1, 1], [2, 2]), [True, True])
+    x_, y_ = ([0.1 * (k * 7 % 11) for k in range(11)], [0.1 * (k * 5 % 11) for k in range(11)])
+    on = front(x_, y_)
+    assert on[x_.index(max(x_))] and on[y_.index(max(y_))]
+    with house(TOYS):
+        ax = plot(leaderboard(names=NAMES))
+        equal(len(ax.texts), 4)
+        plt.close()
+
+
+def test_paired_differences_of_toys():
+    more = [toy("two", "A", 2, 9, 100), toy("two", "B", 2, 9, 144, "g")]
+    with house([*TOYS, *more]):
+        t = against("A", names=NAMES)
+    equal(list(t.arm), ["B"])
+    close(t["diff"][0], (3 + 3 + 44) / 3 / 180, eps=1e-09)
+    with house([*TOYS[3:7], *more]):
+        close(
+            against("A", names=["two"]).loc[0, ["diff", "lo", "hi"]].tolist(),
+            results_room.Results(runs_of("two")).compare("B", "A")[:3],
+            eps=1e-09,
+        )
+    many = [
+        toy("one", a, s, 9, 140 + (3 * s + k) % 5, a)
+        for k, a in enumerate("ABCDE")
+        for s in range(3)
+    ]
+    with house(many):
+        wide, thin = (against("A", names=NAMES), against("A", names=NAMES, level=1 - 0.05 * 4))
+    close(
+        thin.hi - thin.lo,
+        [
+            2
+            * results_room.mean_interval([((3 * s + k) % 5 - 3 * s % 5) / 180 for s in range(3)])[1]
+            for k in ["ABCDE".index(a) for a in thin.arm]
+        ],
+        eps=1e-09,
+    )
+    assert (wide.hi - wide.lo > thin.hi - thin.lo).all()
+    with house(TOYS):
+        equal(len(against("nobody", names=NAMES)), 0)
+    single = [
+        answered(toy("one", "A", 0, 9, 140), 140),
+        answered(toy("one", "E", 0, 9, 90, "j", n=100), 90),
+        answered(toy("one", "B", 0, 9, 152, "g"), 152),
+        answered(toy("one", "C", 0, 9, 141, "h"), 141),
+        toy("one", "D", 0, 9, 151, "i"),
+    ]
+    with house(single):
+        one = against("A", names=NAMES).set_index("arm")
+    equal(one.verdict.to_dict(), {"B": "better", "C": "not told apart"})
+    assert set(one.over) == {"images"}
+    close(
+        one.loc["B", ["diff", "lo", "hi"]].tolist(),
+        paired(torch.arange(180) < 152, torch.arange(180) < 140, 0.975),
+        eps=1e-12,
+    )
+    assert intervals.wilson(152, 180)[0] < intervals.wilson(140, 180)[1]
+    equal(show_against(one.reset_index()).shown.over.tolist(), ["images of one seed"] * 2)
+    assert show_against(wide).shown.over[0] == "3 seeds"
+    ax = plot_against(one.reset_index(), "A")
+    equal([v.get_text() for v in ax.get_yticklabels()], ["B", "C"])
+    plt.close(ax.figure)
+
+
+def test_claims_and_cards_of_toys():
+    made = [toy("one", a, s, 170, k + s, a) for a, k in (("A", 140), ("B", 120)) for s in range(3)]
+    A_B, B_A = (gain("p", "c", "one", "A", "B"), gain("p", "c", "one", "B", "A"))
+    with house(made):
+        r = judged(A_B)
+        close((r["mean"], r["lo"]), (100 * 20 / 180, 100 * 20 / 180), eps=1e-09)
+        equal(
+            [
+                judged(c)["verdict"]
+                for c in (
+                    A_B,
+                    B_A,
+                    gain("p", "c", "one", "A", "B", least=15.0),
+                    gain("p", "c", "one", "A", "none"),
+                )
+            ],
+            ["supported", "refuted", "refuted", "open"],
+        )
+    noisy = [
+        toy("one", a, s, 170, k, a)
+        for a, ks in (("A", (140, 120, 130)), ("B", (130, 131, 125)))
+        for s, k in enumerate(ks)
+    ]
+    both = replace(B_A, either=True)
+    with house(made):
+        equal(judged(both)["verdict"], "supported")
+    with house(noisy):
+        equal(judged(both)["verdict"], "unproven")
+        equal(judged(A_B)["verdict"], "unproven")
+        close(judged(A_B)["mean"], 100 * 4 / 3 / 180, eps=1e-09)
+    toys = [
+        dict(
+            classes="abc",
+            attacks=dict(aa=dict(class_correct=c, class_n=(10, 10, 10))),
+            extra=dict(flips={"0.1": {k: {"p_y rose": v} for k, v in zip("abc", (0.1, 0.2, 0.4))}}),
+        )
+        for c in ((5, 6, 8), (4, 4, 4), (8, 6, 2))
+    ]
+    close(follow_up(*toys[:2]), 1.0, eps=1e-12)
+    close(follow_up(toys[2], toys[1]), -1.0, eps=1e-12)
+    equal(follow_up(toys[1], toys[1]), 0.0)
+    CLAIMS = all_claims()
+    assert {c.study for c in CLAIMS} <= {*studies()} and all(
+        {*c.arms} <= {*studies()[c.study].arms} for c in CLAIMS
+    )
+    cards = card()
+    equal(len(cards), len(CLAIMS))
+    equal({*card("SPAT").paper}, {"SPAT (our reading)"})
+    with pytest.raises(Exception, match=re.escape("Sparta (our reconstruction)")):
+        card("Nothing")
+    with house(made):
+        equal({*card("SPAT").verdict}, {"open"})
+        assert card("SPAT").seen.str.startswith("not run").all()
+
+
+def test_advice_without_results_says_so():
+    with house([]):
+        assert "Nothing can be said yet" in advice()[0]
