@@ -1,7 +1,5 @@
 """Exercises of the lesson that compares all results"""
 
-import math
-
 import torch
 
 from spat_nb.learn.exercise import Exercise
@@ -61,27 +59,7 @@ def added(m):
     return 0.025 * m
 
 
-# ---- 4: how many seeds
-def seeds_for(g, s):
-    from scipy.stats import t
-
-    k = 2
-    while t.ppf(0.975, k - 1) * s / k**0.5 >= g:
-        k += 1
-    return k
-
-
-def by_search(g, s):
-    from scipy.stats import t
-
-    return next(k for k in range(2, 10_000) if t.ppf(0.975, k - 1) * s / math.sqrt(k) < g)
-
-
-def normal(g, s):
-    return max(2, math.ceil((1.96 * s / g) ** 2))
-
-
-# ---- 5: the seed that is published
+# ---- 4: the seed that is published
 def choose(scores):
     return int((scores[0] - scores[1:].amax(0)).argmax())
 
@@ -134,16 +112,6 @@ EXERCISES = {
         ),
     ),
     "compare 4": Exercise(
-        reference=seeds_for,
-        cases=lambda: [(1.0, 1.0), (2.0, 1.0), (0.5, 1.5), (10.0, 1.0), (0.8, 2.0)],
-        right=[by_search],
-        wrong=[normal],
-        hints=(
-            "scipy.stats.t.ppf(.975, k-1) is Student's factor; it falls with k, as does 1/sqrt(k).",
-            "Begin with k = 2 and go up while the half width is not smaller than the gain.",
-        ),
-    ),
-    "compare 5": Exercise(
         check=wins_often,
         solution=choose,
         right=[of_the_mean],

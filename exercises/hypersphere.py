@@ -54,20 +54,7 @@ def slope_cases():
     ]
 
 
-# ---- 4: the pair term
-def beta_for(beta, s):
-    return beta / s**2
-
-
-def beta_twice(beta, s):
-    return beta / s / s
-
-
-def once(beta, s):
-    return beta / s
-
-
-# ---- 5: break the invariance
+# ---- 4: break the invariance
 def short(w):
     return w * 1e-18
 
@@ -124,16 +111,6 @@ EXERCISES = {
         ),
     ),
     "hypersphere 4": Exercise(
-        reference=beta_for,
-        cases=lambda: [(0.5, 10.0), (0.5, 20.0), (6.0, 1.0), (2.0, 3.0)],
-        right=[beta_twice],
-        wrong=[once],
-        hints=(
-            "Logits are s times the cosines.",
-            "A squared difference of logits is s^2 times that of the cosines.",
-        ),
-    ),
-    "hypersphere 5": Exercise(
         check=breaks_the_sentence,
         solution=short,
         wrong=[zero, unchanged],

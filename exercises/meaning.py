@@ -95,54 +95,6 @@ def keeps_what_it_should(fn):
     return ""
 
 
-# ---- 4: bisection
-def radius(strength_at, want, top, halvings):
-    low, high = 0.0, top
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        if strength_at(middle) > want:
-            high = middle
-        else:
-            low = middle
-    return (low + high) / 2
-
-
-def radius_by_steps(strength_at, want, top, halvings):
-    low, width = 0.0, top
-    for _ in range(halvings):
-        width = width / 2
-        if not strength_at(low + width) > want:
-            low = low + width
-    return low + width / 2
-
-
-def the_lower_end(strength_at, want, top, halvings):
-    return radius(strength_at, want, top, halvings) - top / 2 ** (halvings + 1)
-
-
-def upside_down(strength_at, want, top, halvings):
-    return radius(lambda e: -strength_at(e), -want, top, halvings)
-
-
-def square(eps):
-    return eps**2
-
-
-def late(eps):
-    return max(0.0, eps - 0.4)
-
-
-def radius_cases():
-    return [
-        (square, 0.04, 1.0, 6),
-        (square, 0.5, 0.8, 3),
-        (late, 0.1, 0.9, 5),
-        (late, 9.0, 0.9, 4),
-        (square, 0.0, 0.3, 1),
-        (square, 0.25, 1.0, 2),
-    ]
-
-
 EXERCISES = {
     "meaning 2": Exercise(
         reference=shared_mask,
@@ -161,17 +113,6 @@ EXERCISES = {
         hints=(
             "The engine attacks whatever returns logits. What if it returned those of both?",
             "Loss: cross-entropy of the model minus that of the witness; torch.cat and chunk.",
-        ),
-    ),
-    "meaning 4": Exercise(
-        reference=radius,
-        cases=radius_cases,
-        tol=1e-9,
-        right=[radius_by_steps],
-        wrong=[the_lower_end, upside_down],
-        hints=(
-            "Keep two ends, low = 0 and high = top. Which end moves when the middle is too strong?",
-            "Too strong: high = middle. Else: low = middle. In the end return their middle.",
         ),
     ),
 }

@@ -51,37 +51,7 @@ def never_shared(widths, k, shared):
 RESNET = [64] * 5 + [128] * 4 + [256] * 4 + [512] * 4
 
 
-# ---- 4: the gradient with its two halves
-def gate_slope(x, w):
-    A = torch.sigmoid(F.conv1d(x[None, None], w[None, None], padding=1)[0, 0])
-    through = x * A * (1 - A)
-    return A + F.conv1d(through[None, None], w.flip(0)[None, None], padding=1)[0, 0]
-
-
-def by_autograd(x, w):
-    x = x.clone().requires_grad_()
-    v = F.conv1d(x[None, None], w[None, None], padding=1)[0, 0]
-    return torch.autograd.grad((x * torch.sigmoid(v)).sum(), x)[0]
-
-
-def first_half(x, w):
-    return torch.sigmoid(F.conv1d(x[None, None], w[None, None], padding=1)[0, 0])
-
-
-def not_mirrored(x, w):
-    A = first_half(x, w)
-    return A + F.conv1d((x * A * (1 - A))[None, None], w[None, None], padding=1)[0, 0]
-
-
-def slope_cases():
-    g = torch.Generator().manual_seed(3)
-    return [
-        (torch.randn(n, generator=g).double(), torch.randn(3, generator=g).double())
-        for n in (6, 1, 9)
-    ]
-
-
-# ---- 5: a map that the gate lets pass
+# ---- 4: a map that the gate lets pass
 def sneak():
     v = torch.zeros(5, 5)
     v[1:4, 1:4] = 0.225
@@ -143,17 +113,6 @@ EXERCISES = {
         ),
     ),
     "sparta 4": Exercise(
-        reference=gate_slope,
-        cases=slope_cases,
-        right=[by_autograd],
-        wrong=[first_half, not_mirrored],
-        hints=(
-            "The first half: y_i = x_i A_i with the gates held still has the gradient A.",
-            "The second half: x_j moves the gates of its neighbours. x*A*(1-A) is what each output"
-            " gains, and it goes back through the mirrored kernel.",
-        ),
-    ),
-    "sparta 5": Exercise(
         check=passes,
         solution=sneak,
         wrong=[speck, too_much],

@@ -98,39 +98,6 @@ def is_a_fake(fn):
     return ""
 
 
-# ---- 5: a target of your own
-def classwise(y, a, C):
-    others = C * (1 - torch.eye(len(C)))
-    shares = others / others.sum(1, keepdim=True)
-    return (1 - a) * torch.eye(len(C))[y] + a * shares[y]
-
-
-def classwise_by_loops(y, a, C):
-    q = torch.zeros(len(y), len(C))
-    for i, k in enumerate(y.tolist()):
-        total = sum(C[k, j].item() for j in range(len(C)) if j != k)
-        for j in range(len(C)):
-            q[i, j] = 1 - a if j == k else a * C[k, j].item() / total
-    return q
-
-
-def with_the_diagonal(y, a, C):
-    shares = C / C.sum(1, keepdim=True)
-    return (1 - a) * torch.eye(len(C))[y] + a * shares[y]
-
-
-def by_columns(y, a, C):
-    return classwise(y, a, C.T)
-
-
-def classwise_cases():
-    g = torch.Generator().manual_seed(0)
-    return [
-        (torch.randint(0, k, (6,), generator=g), a, torch.randint(1, 30, (k, k), generator=g))
-        for k, a in ((3, 0.2), (10, 0.5), (4, 0.0), (2, 1.0))
-    ]
-
-
 EXERCISES = {
     "spat 2": Exercise(
         reference=target,
@@ -159,16 +126,6 @@ EXERCISES = {
         hints=(
             "Where does the smoothed loss rise, seen from a very sure answer? On both sides.",
             "An attack whose loss is the negative cross-entropy makes the network surer still.",
-        ),
-    ),
-    "spat 5": Exercise(
-        reference=classwise,
-        cases=classwise_cases,
-        right=[classwise_by_loops],
-        wrong=[with_the_diagonal, by_columns],
-        hints=(
-            "Multiply C by 1-torch.eye(K), then divide each row by its sum.",
-            "Row y of that table, for every sample: index it with y.",
         ),
     ),
 }

@@ -671,3 +671,16 @@ def test_matched_on_a_linear_model_has_a_formula():
         pgd_at(line, one, zero, full),
         rtol=0.001,
     )
+
+
+def test_the_engine_takes_a_class_wise_target():
+    torch.manual_seed(0)
+    line, ball, x, y = (
+        Linear(torch.randn(10, 64)),
+        Linf(0.15),
+        torch.rand(9, 1, 8, 8),
+        torch.arange(9),
+    )
+    confused = torch.randint(1, 30, (10, 10)) * (1 - torch.eye(10))
+    target = 0.8 * F.one_hot(y, 10) + 0.2 * (confused / confused.sum(1, keepdim=True))[y]
+    assert ball.inside(pgd(ball, 2)(line, x, target), x).all()

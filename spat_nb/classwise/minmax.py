@@ -6,7 +6,7 @@ import torch
 
 from ..attacks.losses import ce, hard_labels
 from ..core.tensors import logits
-from ..data.draws import rng
+from ..data.batches import rng
 from ..training.events import Callback
 from .accounts import class_errors, class_means, pooled, tally
 from .fairness import trades_parts

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from spat_nb.attacks.attack import pgd
 from spat_nb.data.sources import Data
 from spat_nb.models.layers import conv
-from spat_nb.models.net import Net
-from spat_nb.models.networks import PreActResNet34
+from spat_nb.models.networks import Net, PreActResNet34
 from spat_nb.papers.gate_moves import by_width, freeze, gates, move
 from spat_nb.papers.sparta import Sparta
 from spat_nb.studies.claims import gain
