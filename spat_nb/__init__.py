@@ -1,4 +1,8 @@
-"""Adversarial robustness: learn it, use it, judge it, in literate notebooks"""
+"""Adversarial robustness: learn it, use it, judge it, in literate notebooks
+
+Modules:
+
+- `spat_nb.attacks.targets`: Any attack, towards one wrong class after another"""
 
 from . import public as _public
 

@@ -284,7 +284,7 @@ def test_parts_of_a_folder(folder, tmp_path_factory):
     # the classes stand in the folder itself
     assert [p.n for p in folder_parts(folder / "train", size=16)] == [20]
     (folder / "test" / "cat").mkdir(parents=True)
-    with pytest.raises(ValueError, match="a class without images"):
+    with pytest.raises(FileNotFoundError, match="a class without images"):
         folder_parts(folder)
     (folder / "test" / "cat" / "0.png").write_bytes((folder / "val/cat/00.png").read_bytes())
     with pytest.raises(ValueError, match="each part needs a folder for every class"):

@@ -10,7 +10,7 @@ from ..core.checks import check_images, check_labels
 from ..core.evalmode import eval_mode
 from ..core.modes import networks
 from ..core.tensors import own
-from ..data.batches import pick
+from ..data.draws import pick
 from ..data.pairs import pair
 from .stages import stream_for
 
