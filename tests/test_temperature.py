@@ -18,10 +18,10 @@ from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.wrapped import tempered
 from spat_nb.classwise.budgets import best_tau, equal_budget
 from spat_nb.classwise.temperature import (
+    gradient_lost,
     log_odds,
     m_tau,
     safe_ce,
-    slopeless,
     temperature_pgd,
     zero_gradients,
 )
@@ -84,8 +84,8 @@ def test_the_safe_loss_always_has_its_gradient(c, lead, seed):
     z[:, 0] = z.amax(1) + lead
     y = torch.zeros(5, dtype=torch.long)
     assert (
-        not torch.stack(slopeless(safe_ce, z, y)).any()
-        and not torch.stack(slopeless(m_tau(50.0), z, y)).any()
+        not torch.stack(gradient_lost(safe_ce, z, y)).any()
+        and not torch.stack(gradient_lost(m_tau(50.0), z, y)).any()
     )
     u = log_odds(z, y)
     assert torch.equal(safe_ce(z, y)[u > -11], ce(z, y)[u > -11])
@@ -102,7 +102,7 @@ def test_numbers_of_the_specification():
     )
 
     def two(lead):
-        return slopeless(ce, torch.tensor([[lead, 0.0]]), y)
+        return gradient_lost(ce, torch.tensor([[lead, 0.0]]), y)
 
     assert (
         not two(16.5)[0]
@@ -212,9 +212,9 @@ def test_where_float32_loses_the_gradient():
     lead = torch.arange(10, 120, 0.1)
     z = F.pad(lead[:, None], (0, 1))
     y = torch.zeros(len(lead), dtype=torch.long)
-    label, everything = slopeless(ce, z, y)
+    label, everything = gradient_lost(ce, z, y)
     assert 16 < lead[label].min() < 17.5 and 103 < lead[everything].min() < 105
-    assert not torch.stack(slopeless(m_tau(1.0), z, y)).any()
+    assert not torch.stack(gradient_lost(m_tau(1.0), z, y)).any()
     z = torch.tensor([[120.0, 0.0, -3.0]])
     assert torch.equal(gradient(m_tau(100.0), z, y[:1]), torch.tensor([[-1.0, 1.0, 0.0]]))
     assert not gradient(tempered(ce, 100.0), z, y[:1]).any()

@@ -23,7 +23,7 @@ from ..attacks.wrapped import tempered
 from ..core.protocols import LossFunction, ModelFunction
 
 # %% auto #0
-__all__ = ['log_odds', 'm_tau', 'slopeless', 'safe_ce', 'temperature_pgd', 'zero_gradients']
+__all__ = ['log_odds', 'm_tau', 'gradient_lost', 'safe_ce', 'temperature_pgd', 'zero_gradients']
 
 # %% ../../nbs/31_temperature.ipynb #c2fbe6bb
 def log_odds(
@@ -87,7 +87,7 @@ def m_tau(
     return m_tau
 
 # %% ../../nbs/31_temperature.ipynb #4a6304c0
-def slopeless(
+def gradient_lost(
     loss: LossFunction,  # (z, y) -> (b,)
     z: Tensor,  # (b,c) logits, in the precision that is to be looked at
     y: Tensor,  # (b,) labels
