@@ -49,8 +49,8 @@ FLOORS = {
         "spat_nb.attacks.square": "square()",
         "spat_nb.attacks.spsa": "spsa()",
         "spat_nb.attacks.rays": "rays()",
-        "spat_nb.attacks.cascade": "Cascade()",
         "spat_nb.attacks.autoattack": "autoattack()",
+        "spat_nb.attacks.cascade": "Cascade()",
     },
     "measure": {
         "spat_nb.measure.evaluate": "evaluate!",
@@ -64,8 +64,11 @@ FLOORS = {
         "spat_nb.measure.card": "Card!",
     },
     "training": {
-        "spat_nb.training.learner": "Learner! Callback! sgd one_cycle",
-        "spat_nb.training.callbacks": "Validate Best() EarlyStop() Progress()",
+        "spat_nb.training.learner": "Learner!",
+        "spat_nb.training.events": "Callback!",
+        "spat_nb.training.schedule": "sgd one_cycle",
+        "spat_nb.training.callbacks": "Validate Best() EarlyStop()",
+        "spat_nb.training.progress_bar": "Progress()",
         "spat_nb.training.checkpoint": "Checkpoint!",
         "spat_nb.training.trackers": "Tracker!",
         "spat_nb.training.objectives": "standard pgd_at trades alp mart boosted",
@@ -82,8 +85,9 @@ FLOORS = {
     "classwise": {
         "spat_nb.classwise.diagnosis": "diagnose! Diagnosis!",
         "spat_nb.classwise.temperature": "temperature_pgd() safe_ce",
-        "spat_nb.classwise.fairness": "FAWA CFA() CFATrades() WAT DAFA()",
-        "spat_nb.classwise.minmax": "FRL CFOL",
+        "spat_nb.classwise.fairness": "CFA() CFATrades() DAFA()",
+        "spat_nb.classwise.minmax": "WAT FRL CFOL",
+        "spat_nb.classwise.averages": "FAWA",
         "spat_nb.classwise.radii": "T1",
     },
     "papers": {
@@ -107,7 +111,7 @@ FLOORS = {
     },
     "learn": {
         "spat_nb.learn.exercise": "predict!",
-        "spat_nb.learn.lineup": "check_attack!",
+        "spat_nb.learn.attack_judge": "check_attack!",
     },
 }
 

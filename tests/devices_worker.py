@@ -14,19 +14,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spat_nb.attacks.ascent import gaussian
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import Linf
-from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades
-from spat_nb.classwise.minmax import CFOL, FRL
+from spat_nb.classwise.fairness import CFA, DAFA, CFATrades
+from spat_nb.classwise.minmax import CFOL, FRL, WAT
 from spat_nb.classwise.radii import T1
 from spat_nb.core.files import save_tree
 from spat_nb.data.batches import crop_flip
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN
-from spat_nb.training.callbacks import Best, EarlyStop, Progress, Validate
+from spat_nb.training.callbacks import Best, EarlyStop, Validate
 from spat_nb.training.checkpoint import Checkpoint
 from spat_nb.training.devices import many
+from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import mart, pgd_at, trades
+from spat_nb.training.progress_bar import Progress
 
 ball = Linf(0.15)
 

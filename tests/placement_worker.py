@@ -34,19 +34,15 @@ from spat_nb.attacks.spsa import spsa
 from spat_nb.attacks.square import square
 from spat_nb.attacks.steps import apgd, mim, rim
 from spat_nb.attacks.targets import apgd_t
+from spat_nb.classwise.budgets import best_tau, equal_budget, tau_sweep
 from spat_nb.classwise.diagnosis import diagnose
-from spat_nb.classwise.disparity import PerClass
-from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades
-from spat_nb.classwise.homing import norm_agreement
-from spat_nb.classwise.minmax import CFOL, FRL
-from spat_nb.classwise.radii import T1, biased, fit_bias, fit_power, normalised, resized
-from spat_nb.classwise.temperature import (
-    best_tau,
-    equal_budget,
-    tau_sweep,
-    temperature_pgd,
-    zero_gradients,
-)
+from spat_nb.classwise.epochs import PerClass
+from spat_nb.classwise.fairness import CFA, DAFA, CFATrades
+from spat_nb.classwise.heads import biased, fit_bias, fit_power, normalised
+from spat_nb.classwise.minmax import CFOL, FRL, WAT
+from spat_nb.classwise.norms import norm_agreement
+from spat_nb.classwise.radii import T1, resized
+from spat_nb.classwise.temperature import temperature_pgd, zero_gradients
 from spat_nb.classwise.viewer import view
 from spat_nb.data import sources
 from spat_nb.data.pairs import in_memory

@@ -10,8 +10,8 @@ from torch import nn
 from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.losses import ce, dlr, margin
-from spat_nb.classwise.fairness import CFA, DAFA, WAT, CFATrades
-from spat_nb.classwise.minmax import CFOL, FRL
+from spat_nb.classwise.fairness import CFA, DAFA, CFATrades
+from spat_nb.classwise.minmax import CFOL, FRL, WAT
 from spat_nb.classwise.radii import T1
 from spat_nb.classwise.temperature import log_odds
 from spat_nb.core.files import load_tree

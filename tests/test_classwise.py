@@ -15,7 +15,19 @@ from torch import nn
 
 from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.balls import L2, Linf
-from spat_nb.classwise import confusion, diagnosis, disparity, families, homing, viewer
+from spat_nb.classwise import (
+    agreement,
+    bootstrap,
+    confusion,
+    confusion_plot,
+    diagnosis,
+    disparity,
+    epochs,
+    families,
+    homing,
+    norms,
+    viewer,
+)
 from spat_nb.core.settings import settings as reader
 from spat_nb.data.batches import Batches
 from spat_nb.data.sources import get_data
@@ -135,21 +147,21 @@ def test_bootstrap_against_a_loop():
     y = torch.tensor([4] * 7 + [1] * 30)
     ok = torch.rand(3, 37, generator=gen(1)) < 0.6
     ok[2] = ~ok[0]
-    d = disparity.redraw(y, ok, 3000, seed=5)
+    d = bootstrap.redraw(y, ok, 3000, seed=5)
     # one draw for all rows
     assert d.shape == (3000, 3, 2) and torch.allclose(
         d[:, 0] + d[:, 2], torch.ones(3000, 2).double()
     )
     assert torch.allclose(
-        disparity.rates(y, ok), torch.stack([ok[:, y == k].double().mean(1) for k in (1, 4)], 1)
+        bootstrap.rates(y, ok), torch.stack([ok[:, y == k].double().mean(1) for k in (1, 4)], 1)
     )
-    assert (d.mean(0) - disparity.rates(y, ok)).abs().max() < 0.015
-    lo, hi = disparity.basic(disparity.rates(y, ok)[0, 0], d[:, 0, 0], lo=0, hi=1)
+    assert (d.mean(0) - bootstrap.rates(y, ok)).abs().max() < 0.015
+    lo, hi = bootstrap.basic(bootstrap.rates(y, ok)[0, 0], d[:, 0, 0], lo=0, hi=1)
     a, b = wilson(int(ok[0, y == 1].sum()), 30)
     # for one share: about Wilson's
     assert abs(lo - a) < 0.08 and abs(hi - b) < 0.08
     assert torch.equal(
-        disparity.basic(torch.tensor(0.0), torch.tensor([math.nan, 1.0, 1.0, 1.0]))[0],
+        bootstrap.basic(torch.tensor(0.0), torch.tensor([math.nan, 1.0, 1.0, 1.0]))[0],
         torch.tensor(-1.0).double(),
     )
 
@@ -169,11 +181,11 @@ def test_spearman_against_scipy_on_batches():
 
     a, b = torch.randint(0, 5, (2, 6, 11), generator=gen(0))
     assert torch.allclose(
-        families.spearman(a, b), torch.tensor([spearmanr(p, q).statistic for p, q in zip(a, b)])
+        agreement.spearman(a, b), torch.tensor([spearmanr(p, q).statistic for p, q in zip(a, b)])
     )
     assert (
-        families.ranks(a).numpy() == rankdata(a.numpy(), axis=1) - 1
-    ).all() and families.spearman(torch.ones(3), torch.arange(3)).isnan()
+        agreement.ranks(a).numpy() == rankdata(a.numpy(), axis=1) - 1
+    ).all() and agreement.spearman(torch.ones(3), torch.arange(3)).isnan()
 
 
 def test_superclasses():
@@ -251,13 +263,13 @@ def test_gain_slope_finds_the_sign():
         return Record(y, {"clean": y, "a": fall(Rw), "b": fall(Rs)}, tuple("vwxyz"[: len(Rw)]))
 
     down, up = two([0.9, 0.7, 0.5], [0.88, 0.62, 0.35]), two([0.9, 0.7, 0.5], [0.75, 0.62, 0.48])
-    assert families.gain_slope(down, "a", "b")[2] < 0 < families.gain_slope(up, "a", "b")[1]
+    assert agreement.gain_slope(down, "a", "b")[2] < 0 < agreement.gain_slope(up, "a", "b")[1]
     assert (
-        families.gain_slope(down, "a", "b", scale=torch.log)[2] < 0
-        and families.gains(down, "a", "b").index[0] == "x"
+        agreement.gain_slope(down, "a", "b", scale=torch.log)[2] < 0
+        and agreement.gains(down, "a", "b").index[0] == "x"
     )
     assert math.isnan(
-        families.gain_slope(two([0.9, 0.5], [0.5, 0.0]), "a", "b", times=5, scale=torch.log)[0]
+        agreement.gain_slope(two([0.9, 0.5], [0.5, 0.0]), "a", "b", times=5, scale=torch.log)[0]
     )
 
 
@@ -338,9 +350,9 @@ def test_real_sets_where_present(tmp_path):
 def test_pictures_name_every_class(K):
     C = torch.randint(0, 30, (K, K), generator=gen(K))
     names = [f"class {k}" for k in range(K)]
-    ax = confusion.heat(C, names)
+    ax = confusion_plot.heat(C, names)
     assert sorted(t.get_text() for t in ax.get_yticklabels()) == sorted(names)
-    ax = confusion.graph(C, names)
+    ax = confusion_plot.graph(C, names)
     texts = [t.get_text() for t in ax.texts]
     assert set(names) <= set(texts) and 0 < len(ax.patches) <= min(2 * K, 60)
     assert len(confusion.attackers(C, names, 10**6)) == ((C > 0).sum() - (C.diag() > 0).sum())
@@ -395,12 +407,12 @@ def test_without_and_cut_agree_on_labels():
 
 def test_weight_norms():
     net = SmallCNN()
-    assert torch.allclose(homing.head_norms(net), net.head.weight.double().norm(dim=1))
+    assert torch.allclose(norms.head_norms(net), net.head.weight.double().norm(dim=1))
     net.head.weight.data = torch.arange(1, 11.0)[:, None].expand(10, 64).clone()
     C = torch.diag(torch.arange(10) * 3 + 2) + torch.roll(
         torch.diag(40 - torch.arange(10) * 3), 1, 1
     )
-    rho, lo, hi = homing.norm_agreement(net, record(C), "pgd20")
+    rho, lo, hi = norms.norm_agreement(net, record(C), "pgd20")
     assert rho == pytest.approx(1) and lo > 0.9
 
 
@@ -461,7 +473,7 @@ def test_viewer_without_ipywidgets(monkeypatch):
             "'b' is in no family",
         ),
         (
-            lambda: families.agreement(torch.tensor([0, 1]), {"a": torch.ones(2).bool()}),
+            lambda: agreement.agreement(torch.tensor([0, 1]), {"a": torch.ones(2).bool()}),
             ValueError,
             "two attacks or networks",
         ),
@@ -476,9 +488,9 @@ def test_viewer_without_ipywidgets(monkeypatch):
             "no image of class 0 is taken for 2",
         ),
         (lambda: homing.without(line(), 3), ValueError, "class 3 is not among the 3"),
-        (lambda: homing.head_norms(Line()), TypeError, "no linear layer"),
-        (lambda: disparity.PerClass(line(), 1.5), ValueError, "every is 1.5"),
-        (lambda: disparity.plot_epochs({}, "x"), ValueError, "no records"),
+        (lambda: norms.head_norms(Line()), TypeError, "no linear layer"),
+        (lambda: epochs.PerClass(line(), 1.5), ValueError, "every is 1.5"),
+        (lambda: epochs.plot_epochs({}, "x"), ValueError, "no records"),
         (
             lambda: viewer.view(Line(), line().take(torch.arange(50)), fgsm(Linf(0.1)), 2),
             ValueError,

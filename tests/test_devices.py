@@ -27,7 +27,8 @@ from spat_nb.core.files import load_tree
 from spat_nb.data.batches import Batches
 from spat_nb.data.sources import get_data
 from spat_nb.measure.report import Report
-from spat_nb.training.devices import Share, Whole, many, spread
+from spat_nb.training.devices import many
+from spat_nb.training.shares import Share, Whole, spread
 from spat_nb.training.tricks import in_train
 
 

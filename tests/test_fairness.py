@@ -16,14 +16,17 @@ from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import L2, Linf
 from spat_nb.attacks.losses import margin
 from spat_nb.classwise.accounts import class_errors, rho
-from spat_nb.classwise.fairness import CFA, DAFA, FAWA, WAT, CFATrades, dafa_weights
-from spat_nb.classwise.minmax import CFOL, FRL
-from spat_nb.classwise.radii import T1, biased, fit_bias, normalised, resized
+from spat_nb.classwise.averages import FAWA
+from spat_nb.classwise.fairness import CFA, DAFA, CFATrades, dafa_weights
+from spat_nb.classwise.heads import biased, fit_bias, normalised
+from spat_nb.classwise.minmax import CFOL, FRL, WAT
+from spat_nb.classwise.radii import T1, resized
 from spat_nb.data.batches import Batches
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.checkpoint import Checkpoint
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.events import Callback
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import pgd_at
 
 

@@ -2,6 +2,7 @@
 rule
 """
 
+from dataclasses import replace
 from functools import cache, partial
 
 import pytest
@@ -15,11 +16,13 @@ from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.square import square
 from spat_nb.core.evalmode import eval_mode
 from spat_nb.data.sources import get_data
-from spat_nb.learn.lineup import ATTACKS, MODELS, check_attack, planted
-from spat_nb.measure.faults import Fault, Rounded, Straight
+from spat_nb.learn.attack_judge import check_attack
+from spat_nb.learn.lineup import ATTACKS, MODELS, planted
+from spat_nb.measure.faults import Fault
+from spat_nb.measure.faulty_gradients import Rounded, Straight
 from spat_nb.measure.rules import RULES
 from spat_nb.measure.trial import Trial
-from spat_nb.measure.trust import GATES
+from spat_nb.measure.trust import GATES, trust
 
 BALL = Linf(0.15)
 
@@ -65,7 +68,7 @@ def test_planted_leaves_the_model_alone():
         "straight through",
         "logits x 256",
         "logits x 0.05",
-        "dice",
+        "random answers",
         "calls train()",
         "search inside",
         *ATTACKS,
@@ -74,7 +77,7 @@ def test_planted_leaves_the_model_alone():
 def test_the_gate_that_is_meant_is_enough(name):
     "On another network than the notebook's"
     model, attack, meant = planted(zoo.load("digits/pgd_at/w16", "cpu"), BALL)[name]
-    gate = next(g for g in GATES if g.__name__.upper() == meant.split()[0])
+    gate = GATES[meant.split()[0]]
     with eval_mode(model):
         checks = {
             c.name: c.verdict
@@ -187,3 +190,74 @@ def test_only_the_stream_of_the_cpu_is_forked(monkeypatch):
     monkeypatch.setattr(torch.random, "fork_rng", spy)
     # None would be all GPUs of the machine
     assert check_attack(own) == "right" and forked and all(d == [] for d in forked)
+
+
+def test_the_planted_faults_leave_the_network_alone():
+    net = zoo.load("digits/standard/w16", "cpu")
+    faults = planted(net, BALL)
+    assert len(faults) == 19 and {meant for *_, meant in faults.values()} <= {*RULES}
+    assert all(m is not net for m, *_ in faults.values())
+    assert not any(p.grad is not None for p in net.parameters())
+
+
+def test_many_faults_change_no_answer():
+    net = zoo.load("digits/standard/w16", "cpu")
+    x = get_data("digits", device="cpu").test.subset(64).tensors()[0]
+    same = {
+        k
+        for k, (m, attack, _) in planted(net, BALL).items()
+        if attack is None and torch.equal(m.eval()(x).argmax(1), net(x).argmax(1))
+    }
+    assert same >= {
+        "logits x 256",
+        "softmax at the end",
+        "decoy class",
+        "reversed gradient",
+        "lottery",
+        "gradient on the grid",
+    }
+
+
+def _grabs(model, x, y, ball):
+    if isinstance(model, nn.Module):
+        model.train()
+    return fgsm(ball)(model, x, y)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda model, x, y, ball: pgd(replace(ball, eps=2 * ball.eps), 20)(model, x, y),
+        lambda model, x, y, ball: x + 3.0,
+        lambda model, x, y: x[:1],
+        _grabs,
+        lambda model, x, y, ball: x,
+        lambda model, x, y, ball, generator: pgd(ball, 20)(model, x, y),
+        lambda model, x, y, ball: x.mul_(0.99),
+        lambda model, x, y, ball: fgsm(ball)(model, x, y),
+        lambda model, x, y, ball, generator: pgd(ball, 20, ball.eps / 40, generator=generator)(
+            model, x, y
+        ),
+    ],
+)
+def test_each_rule_of_the_judge_has_an_attack_that_breaks_it(fn):
+    assert check_attack(fn) == "wrong"
+
+
+@pytest.mark.parametrize("fn", [pgd(Linf(0.1), 20), pgd(L2(0.8), 20)])
+def test_the_judge_accepts_pgd(fn):
+    assert check_attack(fn) == "right"
+
+
+def test_what_is_not_attempted_or_raises():
+    assert check_attack(...) == "not attempted"
+    assert check_attack(lambda model, x, y: None) == "not attempted"
+    assert check_attack(lambda model, x, y: 1 / 0) == "error"
+
+
+def test_prototypes_are_flagged_by_their_own_fault():
+    test = get_data("digits", device="cpu").test.subset(64)
+    proto = zoo.load("digits/prototypes/w16", "cpu")
+    other = zoo.load("digits/standard/w16", "cpu")
+    card = trust(proto, test, BALL, cost=0.1, surrogate=other, progress=False)
+    assert card.flags and card.accuracy[card.claim] - card.accuracy["everything"] > 0.3

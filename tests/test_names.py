@@ -110,7 +110,7 @@ def test_plain():
 )
 def test_plots(kind, tmp_path):  # noqa: C901
     from spat_nb.app import training
-    from spat_nb.classwise import confusion, diagnosis, disparity, viewer
+    from spat_nb.classwise import confusion_plot, diagnosis, epochs, viewer
     from spat_nb.data.batches import Batches
 
     r = records()
@@ -127,11 +127,11 @@ def test_plots(kind, tmp_path):  # noqa: C901
     if kind == "curves":
         ax = plot.curves({k: [0, 1] for k in NAMES}, "x", "y")
     if kind == "heat":
-        ax = confusion.heat(r.confusion("$x^$"), NAMES)
+        ax = confusion_plot.heat(r.confusion("$x^$"), NAMES)
     if kind == "graph":
-        ax = confusion.graph(r.confusion("$x^$"), NAMES)
+        ax = confusion_plot.graph(r.confusion("$x^$"), NAMES)
     if kind == "plot_epochs":
-        disparity.plot_epochs({1: r, 2: r}, "a$b$c", mark=C)
+        epochs.plot_epochs({1: r, 2: r}, "a$b$c", mark=C)
         ax = plt.gcf().axes[0]
     if kind == "view":
         ax = viewer.view(

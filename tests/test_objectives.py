@@ -21,8 +21,9 @@ from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.callbacks import Validate
 from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay, Sentry, fgsm_rs
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import alp, boosted, mart, pgd_at, probs, standard, trades
 
 ATTACKED = dict(pgd_at=pgd_at, trades=trades, alp=alp, mart=mart)

@@ -16,9 +16,10 @@ from spat_nb.measure.evaluate import evaluate
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.building import build_model, open_data
 from spat_nb.training.callbacks import Best, Validate
+from spat_nb.training.events import Callback
 from spat_nb.training.fields import PRESETS
 from spat_nb.training.fit import fit
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.methods import METHODS, changed, method, method_table
 from spat_nb.training.objectives import pgd_at, trades
 from spat_nb.training.recipe import Recipe

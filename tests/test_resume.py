@@ -23,7 +23,8 @@ from spat_nb.attacks.balls import Linf
 from spat_nb.data.batches import crop_flip
 from spat_nb.data.sources import get_data
 from spat_nb.core.files import save_tree
-from spat_nb.training.callbacks import Best, EarlyStop, Progress, Validate
+from spat_nb.training.callbacks import Best, EarlyStop, Validate
+from spat_nb.training.progress_bar import Progress
 from spat_nb.training.checkpoint import Checkpoint
 from spat_nb.training.learner import Learner
 from spat_nb.models.networks import SmallCNN

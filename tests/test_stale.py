@@ -19,18 +19,22 @@ from spat_nb.attacks.attack import Attack, pgd
 from spat_nb.attacks.balls import Linf
 from spat_nb.attacks.losses import ce
 from spat_nb.attacks.wrapped import smoothed
+from spat_nb.classwise.budgets import tau_sweep
 from spat_nb.classwise.diagnosis import diagnose
-from spat_nb.classwise.temperature import tau_sweep, temperature_pgd
+from spat_nb.classwise.temperature import temperature_pgd
 from spat_nb.core.rng import generator
 from spat_nb.data.batches import Batches, crop_flip
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.record import Record
 from spat_nb.measure.sweep import sweep
 from spat_nb.models.networks import SmallCNN
-from spat_nb.training.callbacks import Best, EarlyStop, Progress, Validate
+from spat_nb.training.callbacks import Best, EarlyStop, Validate
 from spat_nb.training.checkpoint import Checkpoint
-from spat_nb.training.learner import Callback, Learner, sgd
+from spat_nb.training.events import Callback
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import pgd_at
+from spat_nb.training.progress_bar import Progress
+from spat_nb.training.schedule import sgd
 
 
 def module(folder, text):
@@ -731,7 +735,7 @@ def test_listeners_that_decide_are_the_same(tmp_path):
 def test_edited_listeners_without_a_state_are_seen_and_newcomers_are_welcome(tmp_path):
     path = tmp_path / "c.safetensors"
     text = (
-        "from spat_nb.training.learner import Callback\nclass Clip(Callback):\n def after_step(self, l):"  # noqa: E501
+        "from spat_nb.training.events import Callback\nclass Clip(Callback):\n def after_step(self, l):"  # noqa: E501
         " l.model.head.weight.data.clamp_(-1, 1)"
     )
     killed(path, typed(text).Clip())

@@ -589,7 +589,8 @@ def test_a_budget_stops_whatever_runs(what, folder, monkeypatch):
     from spat_nb.measure.trust import trust
     from spat_nb.training.callbacks import Validate
     from spat_nb.training.checkpoint import Checkpoint
-    from spat_nb.training.learner import EVERYWHERE, Learner
+    from spat_nb.training.events import EVERYWHERE
+    from spat_nb.training.learner import Learner
 
     data, net, attack, path = (
         get_data("digits", device="cpu", batch_size=8),
@@ -626,7 +627,7 @@ def test_a_budget_stops_whatever_runs(what, folder, monkeypatch):
 
 
 def test_no_budget_is_no_clock():
-    from spat_nb.training.learner import EVERYWHERE
+    from spat_nb.training.events import EVERYWHERE
 
     with budget.time_limit(None):
         assert not EVERYWHERE and not torch.nn.modules.module._global_forward_pre_hooks

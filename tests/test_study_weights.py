@@ -28,8 +28,9 @@ from spat_nb.studies.job import Job
 from spat_nb.training import building
 from spat_nb.training.averages import EMA
 from spat_nb.training.callbacks import Best, Validate
+from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import pgd_at, standard, trades
 from spat_nb.training.staged import Staged
 from spat_nb.training.tricks import awp

@@ -16,9 +16,8 @@ from spat_nb.attacks.balls import L2, Linf
 from spat_nb.attacks.gradients import value_and_grad
 from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.wrapped import tempered
+from spat_nb.classwise.budgets import best_tau, equal_budget
 from spat_nb.classwise.temperature import (
-    best_tau,
-    equal_budget,
     log_odds,
     m_tau,
     safe_ce,

@@ -20,8 +20,9 @@ from spat_nb.models.networks import SmallCNN
 from spat_nb.training.averages import EMA, swapped
 from spat_nb.training.callbacks import Best, Validate
 from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay
-from spat_nb.training.learner import Callback, Learner
+from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import alp, mart, pgd_at, standard, trades
 from spat_nb.training.tricks import Moved, awp, awp_direction, flatness, in_train, kept_buffers
 

@@ -36,7 +36,7 @@ from spat_nb import (
 from spat_nb.attacks.wrapped import smooth
 from spat_nb.core.rng import generator
 from spat_nb.training.averages import EMA, swapped
-from spat_nb.training.learner import Callback
+from spat_nb.training.events import Callback
 from spat_nb.training.tricks import Moved, awp, awp_direction, flatness, in_train, kept_buffers
 
 data = get_data("digits", device="cpu", batch_size=64)

@@ -21,27 +21,25 @@ from spat_nb.data.sources import get_data
 from spat_nb.measure.card import Card
 from spat_nb.measure.checks import check, gap
 from spat_nb.measure.evaluate import evaluate
-from spat_nb.measure.faults import (
-    Awake,
-    Decoy,
-    Dice,
+from spat_nb.measure.faults import Awake, Decoy, Dice, Searcher, Softmax, Times
+from spat_nb.measure.faulty_attacks import around_start, as_the_net_sees, rescaled
+from spat_nb.measure.faulty_gradients import (
     Gate,
     Grid,
     Lottery,
     Pitted,
     Reversed,
     Rounded,
-    Searcher,
-    Softmax,
     Straight,
-    Times,
-    around_start,
-    as_the_net_sees,
     detached,
-    rescaled,
 )
-from spat_nb.measure.gates import g5
-from spat_nb.measure.gates_more import _unsaid, distil, g6, g7, g8
+from spat_nb.measure.gate_effort import falls_to_chance
+from spat_nb.measure.gate_gradients import (
+    gradients_are_true,
+    knowledge_over_confidence,
+    losses_agree,
+)
+from spat_nb.measure.gate_strength import distil, without_gradients
 from spat_nb.measure.rules import RULES
 from spat_nb.measure.trial import Trial
 from spat_nb.measure.trust import trust
@@ -187,9 +185,9 @@ FAULTS = {
     "train mode": (Awake, "G1 mode", "G1 alone"),
     "search inside": (Searcher, "G1 search"),
     "decoy class": (Decoy, "G9 stronger"),
-    "reversed slope": (Reversed, "G3 loss"),
+    "reversed gradient": (Reversed, "G3 loss"),
     "lottery": (Lottery, "G4 starts"),
-    "slope on the grid": (Grid, "G2 order"),
+    "gradient on the grid": (Grid, "G2 order"),
     "rippled glass": (Pitted, "G9 stronger"),
 }
 
@@ -234,7 +232,7 @@ def test_accuracy_that_rises_with_eps():
     t = trial(honest("standard"))
     # as if nothing were found at twice the eps
     t.stands["eps 0.3"] = t.stands["clean"]
-    assert flagged(g5(t)) == {"G5 falls"}
+    assert flagged(falls_to_chance(t)) == {"G5 falls"}
 
 
 def test_a_detached_gate_and_its_honest_twin():
@@ -246,7 +244,7 @@ def test_a_detached_gate_and_its_honest_twin():
 
 def test_other_losses_notice_the_scale():
     for s in (256.0, 0.05):
-        assert "G8 losses" in flagged(g8(trial(Times(honest("standard"), s), 256)))
+        assert "G8 losses" in flagged(losses_agree(trial(Times(honest("standard"), s), 256)))
 
 
 @pytest.mark.parametrize("kind", ["standard", "pgd_at", "trades"])
@@ -254,26 +252,26 @@ def test_small_logits_are_judged_by_what_is_known(kind):
     net, (x, y) = honest(kind), digits().test.subset(48).tensors()
     with torch.no_grad():
         z = net(x)
-    figure, lo, hi = _unsaid(z, y)
+    figure, lo, hi = knowledge_over_confidence(z, y)
     limit = RULES["G8 scale"].limit
     # an honest network is far from the limit
     assert figure < limit / 1.5 and lo < figure <= hi
-    tiny = _unsaid(0.05 * z, y)
+    tiny = knowledge_over_confidence(0.05 * z, y)
     # a factor of .05 is far beyond it
     assert tiny[1] > 2 * limit and tiny[0] > 8 * figure
     # no answer depends on a shift, nor does this
-    assert _unsaid(z + 3, y) == pytest.approx((figure, lo, hi), rel=1e-4)
+    assert knowledge_over_confidence(z + 3, y) == pytest.approx((figure, lo, hi), rel=1e-4)
 
 
 def test_a_network_that_knows_nothing_may_say_so():
     z, y = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 10
     # at chance no confidence is due, however small the logits
     for s in (1.0, 0.1, 1e-3, 0.0):
-        assert _unsaid(s * z, y)[1] <= 0
+        assert knowledge_over_confidence(s * z, y)[1] <= 0
     # three answers of four are right, each with confidence p
     told = F.one_hot((torch.arange(400) >= 300).long(), 4).double()
     for p in (0.3, 0.75, 0.9):
-        assert _unsaid(told * math.log(3 * p / (1 - p)), torch.zeros(400).long())[
+        assert knowledge_over_confidence(told * math.log(3 * p / (1 - p)), torch.zeros(400).long())[
             0
         ] == pytest.approx(0.5 / (p - 0.25))
 
@@ -283,7 +281,7 @@ def test_a_little_luck_of_square_is_no_flag():
         t = trial(honest("standard"), 96, cost=0.01)
         t.run("idle", lambda m, x, y: x)
         t.stands["+ Square"] = t.stands["clean"] & (torch.arange(len(t.x)) >= found)
-        got = {c.name: c for c in g6(t)}["G6 square"]
+        got = {c.name: c for c in without_gradients(t)}["G6 square"]
         assert got.verdict == verdict and got.figure == pytest.approx(100 * found / 96), got
 
 
@@ -304,7 +302,7 @@ def test_half_precision_is_named():
 
 def test_a_training_loss_without_slope():
     for loss, want in ((lambda z, y: z[:, 0] * 0, {"G7 zero"}), (ce, set())):
-        assert flagged(g7(trial(honest("standard"), 32, loss=loss))) == want
+        assert flagged(gradients_are_true(trial(honest("standard"), 32, loss=loss))) == want
 
 
 # ---- planted faults of an attack
@@ -427,7 +425,7 @@ def test_several_batches_are_as_good_as_one():
         t.run("fgsm", fgsm(BALL))
         t.run("pgd", pgd(BALL, 8, start=at_x))
         t.run("margin", pgd(BALL, 8, loss=margin, start=at_x), on=t.stands["pgd"])
-        ends.append((t, {c.name: c.figure for c in g7(t)}))
+        ends.append((t, {c.name: c.figure for c in gradients_are_true(t)}))
     (a, fa), (b, fb) = ends
     assert (
         len(a.x) > 256
@@ -608,6 +606,6 @@ def test_cifar10_networks_raise_no_flag(kind, width, n):
     with torch.no_grad():
         z = net.eval()(x)
     # no lucky pass: far from the limit with more images too
-    assert _unsaid(z, y)[0] < RULES["G8 scale"].limit / 1.5
+    assert knowledge_over_confidence(z, y)[0] < RULES["G8 scale"].limit / 1.5
     if kind != "resnet":
-        assert check("G8 scale", *_unsaid(0.05 * z, y)).verdict == "flag"
+        assert check("G8 scale", *knowledge_over_confidence(0.05 * z, y)).verdict == "flag"

@@ -85,7 +85,8 @@ def placement_cases(device):  # noqa: C901
     from spat_nb.models.networks import SmallCNN
     from spat_nb.training.callbacks import Validate
     from spat_nb.training.checkpoint import Checkpoint
-    from spat_nb.training.learner import Callback, Learner
+    from spat_nb.training.events import Callback
+    from spat_nb.training.learner import Learner
     from spat_nb.training.objectives import pgd_at, trades
 
     ball, round_ = Linf(0.15), L2(1.5)

@@ -1,4 +1,4 @@
-"""One number for ten classes hides who is weak, who attacks whom, and whether the difference is more than luck
+"""One number for ten classes hides the weakest, and luck makes a weakest class where there is none
 
 Docs: https://spat-nb.github.io/spat_nb/classwise.html.md"""
 
@@ -7,20 +7,15 @@ Docs: https://spat-nb.github.io/spat_nb/classwise.html.md"""
 # %% ../../nbs/30_classwise.ipynb #59291b83
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..core.protocols import AttackFunction
+from .bootstrap import basic, rates, redraw
 from ..core.rng import generator
-from ..measure.evaluate import evaluate
 from ..measure.record import Record
-from ..training.learner import Callback
 
 # %% auto #0
-__all__ = ['disparity', 'if_equal', 'redraw', 'rates', 'basic', 'measures', 'PerClass', 'plot_epochs']
+__all__ = ['disparity', 'if_equal', 'measures']
 
 # %% ../../nbs/30_classwise.ipynb #996b8005
 def disparity(
@@ -92,97 +87,6 @@ def if_equal(
     n = torch.as_tensor(n, dtype=torch.float64).expand(times, -1)
     return torch.binomial(n, torch.full_like(n, p), generator=generator(seed)) / n
 
-# %% ../../nbs/30_classwise.ipynb #44702d07
-def redraw(
-    y: Tensor,  # (n,) labels
-    ok: Tensor,  # (a,n) bool: which images are right, for each of `a` attacks (or networks)
-    times: int = 1000,  # number of draws
-    seed: int = 0,  # of the draws
-) -> Tensor:  # (times,a,K) accuracies; classes without images are left out
-    """The bootstrap: class accuracies on `times` test sets, drawn class by class with replacement;
-    all rows of `ok` get the same images
-
-    Parameters
-    ----------
-    y : Tensor
-        (n,) labels
-    ok : Tensor
-        (a,n) bool: which images are right, for each of `a` attacks (or networks)
-    times : int
-        number of draws (default: 1000)
-    seed : int
-        of the draws (default: 0)
-
-    Returns
-    -------
-    Tensor
-        (times,a,K) accuracies; classes without images are left out
-    """
-    g = generator(seed)
-
-    def of(k):
-        o = ok[:, y == k].double()
-        n = o.shape[1]
-        w = torch.zeros(times, n).scatter_add_(
-            1, torch.randint(n, (times, n), generator=g), torch.ones(times, n)
-        )
-        return w.double() @ o.T / n
-
-    return torch.stack([of(k) for k in y.unique()], 2)
-
-
-def rates(
-    y: Tensor,  # (n,) labels
-    ok: Tensor,  # (...,n) bool
-) -> Tensor:  # (...,K) accuracies; classes without images are left out
-    """Accuracy of each class
-
-    Parameters
-    ----------
-    y : Tensor
-        (n,) labels
-    ok : Tensor
-        (...,n) bool
-
-    Returns
-    -------
-    Tensor
-        (...,K) accuracies; classes without images are left out
-    """
-    return torch.stack([ok[..., y == k].double().mean(-1) for k in y.unique()], -1)
-
-# %% ../../nbs/30_classwise.ipynb #c0c701e5
-def basic(
-    value: Tensor,  # (...) what was measured
-    draws: Tensor,  # (times,...) the same on drawn test sets
-    level: float = 0.95,  # confidence, in (0,1)
-    lo: float = -math.inf,  # least and
-    hi: float = math.inf,  # largest possible value
-) -> tuple:  # ends (...) of the interval; a biased measure may lie outside its own interval
-    """Basic bootstrap interval [2v-q_hi, 2v-q_lo], cut at [`lo`,`hi`]: it moves against the bias of
-    minima, maxima and variances. NaN draws do not count
-
-    Parameters
-    ----------
-    value : Tensor
-        (...) what was measured
-    draws : Tensor
-        (times,...) the same on drawn test sets
-    level : float
-        confidence, in (0,1) (default: 0.95)
-    lo : float
-        least and (default: -math.inf)
-    hi : float
-        largest possible value (default: math.inf)
-
-    Returns
-    -------
-    tuple
-        ends (...) of the interval; a biased measure may lie outside its own interval
-    """
-    q = torch.tensor([(1 + level) / 2, (1 - level) / 2], dtype=torch.float64)
-    return tuple((2 * value - draws.double().nanquantile(p, dim=0)).clamp(lo, hi) for p in q)
-
 # %% ../../nbs/30_classwise.ipynb #ae4db14e
 def measures(
     r: Record,  # what a model answered
@@ -230,109 +134,3 @@ def measures(
         index=pd.Index(list(v), name="measure"),
         columns=["value", "lo", "hi", "equal_lo", "equal_hi"],
     )
-
-# %% ../../nbs/30_classwise.ipynb #e0840095
-class PerClass(Callback):
-    """Measures every class during training: `records` holds epoch -> Record.
-
-    Parameters
-    ----------
-    data
-        held-out `Batches`
-    every : int
-        epochs between two looks; the last epoch is always looked at (default: 1)
-    **attacks : AttackFunction
-        name=attack, as in `evaluate`
-
-    Raises
-    ------
-    ValueError
-        where `every` is no whole number above 0
-    """
-
-    def __init__(
-        self,
-        data,  # held-out `Batches`
-        every: int = 1,  # epochs between two looks; the last epoch is always looked at
-        **attacks: AttackFunction,  # name=attack, as in `evaluate`
-    ):
-        if every < 1 or every != int(every):
-            raise ValueError(f"every is {every}; it counts epochs between two looks: 1, 2, ...")
-        self.data = data
-        self.every = every
-        self.attacks: dict[str, Any] = attacks
-        self.records: dict = {}
-
-    def after_epoch(self, learner):
-        if learner.epoch % self.every and learner.epoch < learner.epochs:
-            return
-        self.records[learner.epoch] = evaluate(
-            learner.model, self.data, learner.precision, progress=False, **self.attacks
-        )
-
-    def state(self):
-        return {
-            str(e): dict(y=r.y, preds=r.preds, classes=list(r.classes), info=r.info)
-            for e, r in self.records.items()
-        }
-
-    def load(self, state):
-        self.records = {
-            int(e): Record(s["y"], s["preds"], tuple(s["classes"]), s["info"])
-            for e, s in state.items()
-        }
-
-# %% ../../nbs/30_classwise.ipynb #41bac8d2
-def plot_epochs(
-    records: dict,  # epoch -> Record, from `PerClass`
-    name: str,  # 'clean' or an attack
-    mark: int = 3,  # classes that are named: the weakest at the end
-):  # two axes
-    """Accuracy of each class over training, its weakest named; and the mean, the worst class and
-    the gap.
-
-    Parameters
-    ----------
-    records : dict
-        epoch -> Record, from `PerClass`
-    name : str
-        'clean' or an attack
-    mark : int
-        classes that are named: the weakest at the end (default: 3)
-
-    Returns
-    -------
-    two axes
-
-    Raises
-    ------
-    ValueError
-        without records
-    """
-    import matplotlib.pyplot as plt
-
-    from spat_nb.core.plot import curves, plain, style
-
-    if not records:
-        raise ValueError(
-            "there are no records; train with PerClass(data, pgd10=...) among the callbacks."
-        )
-    t, last = list(records), records[max(records)]
-    R = torch.stack([rates(r.y, r.correct(name)) for r in records.values()])
-    names = [last.classes[k] for k in last.y.unique()]
-    axes = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")[1]
-    axes[0].plot(t, R.numpy(), color="#bbbbbb", lw=0.8)
-    for i, k in enumerate(R[-1].argsort()[:mark].tolist()):
-        axes[0].plot(t, R[:, k].tolist(), label=plain(names[k]), **style(i))
-    axes[0].set(xlabel="epoch", ylabel=f"accuracy of a class, {plain(name)}", ylim=(-0.02, 1.02))
-    axes[0].grid(alpha=0.3)
-    axes[0].legend(fontsize=8, title="weakest", title_fontsize=8)
-    d = disparity(R)
-    curves(
-        {k: (t, d[k]) for k in ("mean", "worst", "MCD")},
-        "epoch",
-        f"accuracy or gap, {plain(name)}",
-        axes[1],
-        ylim=(-0.02, 1.02),
-    )
-    return axes

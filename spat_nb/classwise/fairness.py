@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from ..attacks.losses import ce, kl
-from .accounts import class_errors, class_means, pooled, tally
+from .accounts import pooled, tally
 from .radii import at, resized
 from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
-from ..training.learner import Callback
+from ..training.events import Callback
 from ..training.objectives import probs
 
 # %% auto #0
-__all__ = ['trades_parts', 'FAWA', 'CFA', 'CFATrades', 'WAT', 'dafa_weights', 'DAFA']
+__all__ = ['trades_parts', 'CFA', 'CFATrades', 'dafa_weights', 'DAFA']
 
 # %% ../../nbs/32_fairness.ipynb #940b9251
 def trades_parts(
@@ -49,68 +49,6 @@ def trades_parts(
     x_adv = attack(model, x, probs(model, x))
     z, z_adv = logits(model, x), logits(model, x_adv)
     return ce(z, y), kl(z_adv, z.softmax(1)), z_adv
-
-# %% ../../nbs/32_fairness.ipynb #22635d35
-class FAWA(Callback):
-    """Average of the weights at the ends of epochs, only where the worst validation class reaches
-    `least` (Wei et al. 2023, CFA; that the gate looks at the raw weights is ours). `least` = 0
-    is the plain average. `restore` puts it into a model
-
-    Parameters
-    ----------
-    decay : float
-        share of the old average (default: 0.85)
-    start : int
-        epochs before the first (default: 50)
-    valid
-        validation `Batches`; not needed for the plain average (default: None)
-    least : float
-        the gate: robust accuracy of the worst validation class, in [0,1] (default: 0.0)
-    """
-
-    def __init__(
-        self,
-        decay: float = 0.85,  # share of the old average
-        start: int = 50,  # epochs before the first
-        valid=None,  # validation `Batches`; not needed for the plain average
-        least: float = 0.0,  # the gate: robust accuracy of the worst validation class, in [0,1]
-    ):
-        self.decay = decay
-        self.start = start
-        self.valid = valid
-        self.least = least
-        self.weights: dict | None = None
-
-    def after_epoch(self, learner):
-        if (
-            learner.epoch <= self.start
-            or self.least
-            and (
-                1
-                - pooled(learner, class_errors(learner.net, self.valid, learner.attack), True).sum(
-                    0
-                )
-            ).min()
-            < self.least
-        ):
-            return
-        new = {k: t.detach().clone() for k, t in learner.model.state_dict().items()}
-        self.weights = {
-            k: w.to(new[k]).lerp(new[k], 1 - self.decay) if w.is_floating_point() else new[k]
-            for k, w in (self.weights or new).items()
-        }
-
-    def restore(self, model):
-        if self.weights is None:
-            raise ValueError(
-                f"nothing was averaged: no epoch after {self.start} passed the gate {self.least};"
-                " lower start or least."
-            )
-        model.load_state_dict(self.weights)
-        return model
-
-    def state(self):
-        return dict(weights=self.weights)
 
 # %% ../../nbs/32_fairness.ipynb #185ff721
 class CFA(Callback):
@@ -182,56 +120,6 @@ class CFATrades(CFA):
         clean, far, z_adv = trades_parts(model, x, y, resized(attack, self.l1 + t))
         self.note(z_adv, y)
         return ((clean + (self.l2 + t) * self.beta * far) / (1 + (self.l2 + t) * self.beta)).mean()
-
-# %% ../../nbs/32_fairness.ipynb #e20c42f1
-class WAT(Callback):
-    """TRADES weighted by class and by the average, w = K softmax(eta * sum of validation losses)
-    (Li & Liu 2023). The sum never forgets. Objective and callback in one
-
-    Parameters
-    ----------
-    valid
-        `Batches` that are not trained on
-    eta : float
-        rate of the hedge (default: 0.1)
-    beta : float
-        of TRADES (default: 6.0)
-    """
-
-    def __init__(
-        self,
-        valid,  # `Batches` that are not trained on
-        eta: float = 0.1,  # rate of the hedge
-        beta: float = 6.0,  # of TRADES
-    ):
-        self.valid, self.eta, self.beta, self.total = valid, eta, beta, torch.zeros(valid.c + 1)
-
-    def loss(self, model, x, y, attack):
-        clean, far, _ = trades_parts(model, x, y, attack)
-        return clean + self.beta * far
-
-    @property
-    # (c+1,), the last one is the average's
-    def w(self):
-        "(c,) the weight of each class, 1 on average"
-        return self.valid.c * (self.eta * self.total).softmax(0)
-
-    def __call__(self, model, x, y, attack):
-        v = self.loss(model, x, y, attack)
-        return (at(self.w[:-1], y) * v).mean() + self.w[-1].to(v.device) * v.mean()
-
-    def after_epoch(self, learner):
-        v = pooled(
-            learner,
-            class_means(
-                lambda m, x, y: self.loss(m, x, y, learner.attack)[:, None], learner.net, self.valid
-            )[0],
-            True,
-        ).cpu()
-        self.total = self.total + torch.cat([v, v.mean()[None]])
-
-    def state(self):
-        return dict(total=self.total)
 
 # %% ../../nbs/32_fairness.ipynb #206e5d1f
 def dafa_weights(

@@ -1,4 +1,4 @@
-"""One number inside PGD that decides whom the attacker listens to
+"""One number inside PGD that decides which wrong classes the attack follows
 
 Docs: https://spat-nb.github.io/spat_nb/temperature.html.md"""
 
@@ -10,26 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..attacks.attack import Attack, pgd
-from ..attacks.autoattack import autoattack
-from ..attacks.balls import Ball
 from ..attacks.gradients import value_and_grad
-from ..attacks.losses import ce, dlr, margin
+from ..attacks.losses import ce
 from ..attacks.recorder import Recorder
-from ..attacks.steps import apgd
+from ..attacks.threat import Ball
 from ..attacks.wrapped import tempered
 from ..core.protocols import LossFunction, ModelFunction
-from ..measure.evaluate import evaluate
-from ..measure.record import Record
 
 # %% auto #0
-__all__ = ['TAUS', 'log_odds', 'm_tau', 'slopeless', 'safe_ce', 'temperature_pgd', 'zero_gradients', 'tau_sweep', 'best_tau',
-           'equal_budget']
+__all__ = ['log_odds', 'm_tau', 'slopeless', 'safe_ce', 'temperature_pgd', 'zero_gradients']
 
 # %% ../../nbs/31_temperature.ipynb #c2fbe6bb
 def log_odds(
@@ -67,8 +61,8 @@ def log_odds(
 def m_tau(
     tau: float,  # > 0; it multiplies the logits
 ) -> Callable:  # loss(z, y) -> (b,)
-    """M_tau = logsumexp_{j!=y}(tau z_j)/tau - z_y (our algebra): climbs as CE(tau z, y) does, and
-    its slope never fades.
+    """M_tau = logsumexp_{j!=y}(tau z_j)/tau - z_y (our algebra): rises as CE(tau z, y) does, and
+    its gradient never vanishes.
 
     Parameters
     ----------
@@ -97,7 +91,7 @@ def slopeless(
     loss: LossFunction,  # (z, y) -> (b,)
     z: Tensor,  # (b,c) logits, in the precision that is to be looked at
     y: Tensor,  # (b,) labels
-) -> tuple:  # (b,) bool: is the slope along z_y exactly 0? (b,) bool: is the whole slope 0?
+) -> tuple:  # (b,) bool: is the gradient along z_y exactly 0? (b,) bool: all of it?
     """What a loss has lost along the logits
 
     Parameters
@@ -112,7 +106,7 @@ def slopeless(
     Returns
     -------
     tuple
-        (b,) bool: is the slope along z_y exactly 0? (b,) bool: is the whole slope 0?
+        (b,) bool: is the gradient along z_y exactly 0? (b,) bool: all of it?
     """
     g = value_and_grad(lambda z: (loss(z, y),), z)[1]
     return g.gather(1, y[:, None])[:, 0] == 0, (g == 0).all(1)
@@ -122,8 +116,8 @@ def safe_ce(
     z: Tensor,  # (b,c) logits
     y: Tensor,  # (b,) labels
 ) -> Tensor:  # (b,) below 0 where the network is very sure
-    """Cross-entropy where float arithmetic keeps its slope; where 1-p_y has lost 3/4 of its digits,
-    `log_odds`, shifted to meet it. Rises with CE, and has a slope everywhere
+    """Cross-entropy where float arithmetic keeps its gradient; where 1-p_y has lost 3/4 of its
+    digits, `log_odds`, shifted to meet it. Rises with CE, and has a gradient everywhere
 
     Parameters
     ----------
@@ -149,7 +143,7 @@ def temperature_pgd(
     **kw,  # other slots of `Attack`
 ) -> Attack:
     """PGD on CE(softmax(tau z), y) (our reading of Tian et al. 2021), in the form that keeps
-    its slope.
+    its gradient.
 
     Parameters
     ----------
@@ -182,7 +176,7 @@ def zero_gradients(
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
 ) -> float:  # in [0,1]; NaN where every image was fooled from the start
-    """Share of the steps, of images not yet fooled, at which the slope along all pixels is exactly 0
+    """Share of the steps, of images not yet fooled, at which the gradient of all pixels is exactly 0
 
     Parameters
     ----------
@@ -204,101 +198,3 @@ def zero_gradients(
     replace(attack, recorder=rec).run(model, x, y)
     zero, won = (torch.stack([r[k] for r in rec.rows[:-1]]) for k in ("zero", "won"))
     return zero[~won].double().mean().item()
-
-# %% ../../nbs/31_temperature.ipynb #38fc31f2
-TAUS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-
-
-def tau_sweep(
-    model: ModelFunction,  # as in `evaluate`
-    data,  # as in `evaluate`: a validation split, where tau is to be chosen
-    make: Callable,  # tau -> attack; all with equally many steps
-    taus=TAUS,  # the grid
-    **kw,  # more for `evaluate`
-) -> Record:  # a row for each tau; `info['tau']` has the number of each
-    """Accuracy against the temperature of the attack
-
-    Parameters
-    ----------
-    model : ModelFunction
-        as in `evaluate`
-    data
-        as in `evaluate`: a validation split, where tau is to be chosen
-    make : Callable
-        tau -> attack; all with equally many steps
-    taus
-        the grid (default: TAUS)
-    **kw
-        more for `evaluate`
-
-    Returns
-    -------
-    Record
-        a row for each tau; `info['tau']` has the number of each
-    """
-    names = {f"tau {t:g}": float(t) for t in taus}
-    r = evaluate(model, data, **kw, **{k: make(t) for k, t in names.items()})
-    r.info["tau"] = names
-    return r
-
-
-def best_tau(
-    record: Record,  # of `tau_sweep`
-) -> float:
-    """The tau that leaves the lowest accuracy; of equals the one nearest to 1
-
-    Parameters
-    ----------
-    record : Record
-        of `tau_sweep`
-
-    Returns
-    -------
-    float
-    """
-    return min(
-        record.info["tau"].items(), key=lambda kt: (record.accuracy(kt[0]), abs(math.log(kt[1])))
-    )[1]
-
-# %% ../../nbs/31_temperature.ipynb #f0d86937
-def equal_budget(
-    ball: Ball,  # Linf or L2
-    tau: float,  # chosen on other images
-    grads: int = 100,  # gradients that an attack may ask for, per image
-    steps: int = 20,  # of one climb of PGD; it restarts until the budget is spent
-) -> dict:  # name -> attack, for `evaluate(model, data, **...)`
-    """PGD, CW, Temperature-PGD, APGD-CE, APGD-DLR and a short AutoAttack, each for `grads`
-    gradients.
-
-    Parameters
-    ----------
-    ball : Ball
-        Linf or L2
-    tau : float
-        chosen on other images
-    grads : int
-        gradients that an attack may ask for, per image (default: 100)
-    steps : int
-        of one climb of PGD; it restarts until the budget is spent (default: 20)
-
-    Returns
-    -------
-    dict
-        name -> attack, for `evaluate(model, data, **...)`
-
-    Raises
-    ------
-    ValueError
-        where the budget is below one climb
-    """
-    if grads < max(steps, 7):
-        raise ValueError(f"grads is {grads}; give at least {max(steps, 7)}, one climb.")
-    climb = partial(pgd, ball, steps, restarts=grads // steps)
-    return dict(
-        pgd=climb(),
-        cw=climb(loss=margin),
-        t_pgd=climb(loss=tempered(safe_ce, tau)),
-        apgd_ce=apgd(ball, grads),
-        apgd_dlr=apgd(ball, grads, dlr),
-        aa=autoattack(ball, steps=grads // 7, targets=3, queries=grads),
-    )

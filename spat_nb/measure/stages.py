@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..attacks.balls import Ball
+from spat_nb.attacks.threat import Ball
+
 from ..core.checks import check_images, check_logits
 from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits

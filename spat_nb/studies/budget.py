@@ -8,7 +8,7 @@ import time
 import torch
 
 from ..training.checkpoint import Checkpoint
-from ..training.learner import EVERYWHERE, Callback
+from ..training.events import EVERYWHERE, Callback
 
 # ---- running
 

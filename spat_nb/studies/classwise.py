@@ -5,9 +5,9 @@ from functools import partial
 
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.filling import attack_in
+from spat_nb.classwise.heads import biased, fit_bias, fit_power, normalised
 from spat_nb.classwise.homing import homing
 from spat_nb.classwise.minmax import FRL
-from spat_nb.classwise.radii import biased, fit_bias, fit_power, normalised
 from spat_nb.classwise.temperature import temperature_pgd
 from spat_nb.studies.study import Arm, Study
 from spat_nb.training.building import build_model

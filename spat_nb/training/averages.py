@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from .learner import Callback
+from .events import Callback
 
 # %% auto #0
 __all__ = ['swapped', 'EMA']

@@ -16,9 +16,12 @@ from torch.utils.hooks import RemovableHandle
 from spat_nb.core.protocols import AttackFunction, ObjectiveFunction
 
 from ..measure.metering import Meter
-from .callbacks import Best, Progress, Validate
+from .callbacks import Best, Validate
 from .checkpoint import Checkpoint
-from .learner import Callback, Learner, one_cycle, sgd
+from .events import Callback
+from .learner import Learner
+from .progress_bar import Progress
+from .schedule import one_cycle, sgd
 
 __all__ = ["Passes", "Fitted", "fit", "looks_by_itself"]
 

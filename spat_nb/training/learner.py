@@ -1,4 +1,4 @@
-"""A training loop in one screen, and a run that survives being killed
+"""A training loop on one screen, and a run that survives being killed
 
 Docs: https://spat-nb.github.io/spat_nb/learner.html.md"""
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 import torch
@@ -21,85 +20,11 @@ from ..core.protocols import AttackFunction, ObjectiveFunction
 from ..core.rng import seed_everything
 from ..core.settings import settings
 from ..core.threads import fitting_threads
+from .events import EVERYWHERE
+from .schedule import one_cycle, sgd
 
 # %% auto #0
-__all__ = ['sgd', 'EVERYWHERE', 'one_cycle', 'Callback', 'Learner']
-
-# %% ../../nbs/22_learner.ipynb #b1bcdace
-sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
-
-
-def one_cycle(
-    t: float,  # share of the run that is done, in [0,1]
-    up: float = 0.3,  # share of the run on which the rate rises, in [0,1)
-) -> float:  # factor of the learning rate, in [0,1]
-    """Half a cosine up from 1/25, half a cosine down to 0 (after Smith & Topin 2018)
-
-    Parameters
-    ----------
-    t : float
-        share of the run that is done, in [0,1]
-    up : float
-        share of the run on which the rate rises, in [0,1) (default: 0.3)
-
-    Returns
-    -------
-    float
-        factor of the learning rate, in [0,1]
-    """
-    return (
-        1 - 0.96 * (1 + math.cos(math.pi * t / up)) / 2
-        if t < up
-        else (1 + math.cos(math.pi * (t - up) / (1 - up))) / 2
-    )
-
-# %% ../../nbs/22_learner.ipynb #2020c096
-# listeners of every Learner of this process, called before its own: the clock of a study's budget
-EVERYWHERE: list[Callback] = []
-
-
-class Callback:
-    """Something that listens to a Learner `l`.
-
-    It defines the events it wants, and `state` where it remembers what must survive a kill
-    """
-
-    # listeners are called in the order of the list; those of higher `order` after the others
-    order = 0
-    # does it look on, and change nothing? Then a checkpoint does not ask whether it is still the
-    # same
-    onlooker = False
-    # do its settings decide what the run gives, though it keeps no state? Then a checkpoint asks
-    # for them
-    decides = False
-
-    def resume(self, learner):
-        pass  # first of all: take the run back to where it stood
-
-    def before_fit(self, learner):
-        pass
-
-    def before_step(self, learner):
-        pass  # the last step is done and remembered
-
-    # the optimiser has moved; `learner.x`, `learner.y` and `learner.losses[-1]` are there
-    def after_step(self, learner):
-        pass
-
-    def after_validate(self, learner):
-        pass  # `learner.history[-1]` is new
-
-    def after_epoch(self, learner):
-        pass
-
-    def after_fit(self, learner):
-        pass
-
-    def state(self):
-        return {}  # tensors, numbers, texts, and lists and dicts of them
-
-    def load(self, state):
-        vars(self).update(state)
+__all__ = ['Learner']
 
 # %% ../../nbs/22_learner.ipynb #ba72ef30
 class Learner:

@@ -1,4 +1,4 @@
-"""What one optimiser step minimises: standard training, PGD-AT, TRADES, ALP, MART; Free-AT and Fast-AT
+"""What one optimiser step minimises, when the images it sees were attacked first
 
 Docs: https://spat-nb.github.io/spat_nb/objectives.html.md"""
 
@@ -108,11 +108,11 @@ def trades(
     model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    # climbs cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
+    # raises cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
     attack: AttackFunction,
     beta: float = 6.0,  # >= 0, weight of steadiness
     loss: LossFunction = ce,  # outer loss on the clean image, (z, y) -> (b,)
-    target: Callable = probs,  # (model, x) -> (b,c) what the attack climbs away from
+    target: Callable = probs,  # (model, x) -> (b,c) what the attack moves away from
 ) -> Tensor:  # ()
     """CE(x) + beta KL(p(x) || p(x_adv)) (Zhang et al. 2019)
 
@@ -125,13 +125,13 @@ def trades(
     y : Tensor
         (b,) labels
     attack : AttackFunction
-        climbs cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
+        raises cross-entropy to p(x); start it off `x`: `pgd(ball, start=gaussian(.001))`
     beta : float
         >= 0, weight of steadiness (default: 6.0)
     loss : LossFunction
         outer loss on the clean image, (z, y) -> (b,) (default: ce)
     target : Callable
-        (model, x) -> (b,c) what the attack climbs away from (default: probs)
+        (model, x) -> (b,c) what the attack moves away from (default: probs)
 
     Returns
     -------
@@ -216,7 +216,7 @@ def mart(
     model: ModelFunction,  # pixels to logits, in train mode
     x: Tensor,  # (b,ch,h,w) pixels in [0,1]
     y: Tensor,  # (b,) labels
-    attack: AttackFunction,  # climbs plain cross-entropy: `pgd(ball, start=gaussian(.001))`
+    attack: AttackFunction,  # raises plain cross-entropy: `pgd(ball, start=gaussian(.001))`
     beta: float = 5.0,  # >= 0, weight of steadiness
     loss: LossFunction = boosted,  # outer loss on the attacked image, (z, y) -> (b,)
 ) -> Tensor:  # ()
@@ -232,7 +232,7 @@ def mart(
     y : Tensor
         (b,) labels
     attack : AttackFunction
-        climbs plain cross-entropy: `pgd(ball, start=gaussian(.001))`
+        raises plain cross-entropy: `pgd(ball, start=gaussian(.001))`
     beta : float
         >= 0, weight of steadiness (default: 5.0)
     loss : LossFunction

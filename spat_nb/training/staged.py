@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from spat_nb.attacks.threat import Ball
+
 from ..attacks.attack import Attack
-from ..attacks.balls import Ball
 from ..attacks.losses import ce
 from ..core.rng import rand_like
-from .learner import Callback
+from .events import Callback
 from .objectives import pgd_at
 
 __all__ = ["noisy", "n_fgsm", "Staged"]

@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from .learner import Callback, Learner
+from spat_nb.training.events import Callback
+from spat_nb.training.learner import Learner
 
 __all__ = ["TRACKERS", "Tracker"]
 

@@ -71,7 +71,8 @@ def _check_places(a):
 
 def _temperature(a, it, attacks):
     "Choose it on validation images, and add attacks of one budget to `attacks`"
-    from spat_nb.classwise.temperature import best_tau, equal_budget, tau_sweep, temperature_pgd
+    from spat_nb.classwise.budgets import best_tau, equal_budget, tau_sweep
+    from spat_nb.classwise.temperature import temperature_pgd
 
     held = it.data.valid.subset(min(a.taus, it.data.valid.n))
     sweep = tau_sweep(
