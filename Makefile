@@ -23,7 +23,7 @@ lab: setup      ## open JupyterLab on the index
 	cd nbs && ../$(V)/bin/jupyter lab $(ROOT_FLAG) $(LAB_FLAGS) index.ipynb
 tour: setup     ## one minute: train, attack, compare; writes tour.html
 	$(PY) -m spat_nb tour
-test: setup     ## lint, types, spelling, notebooks and tests
+test: setup     ## lint, types, spelling, the form of the lessons, notebooks and tests
 	@echo "== lint"
 	$(V)/bin/ruff check
 	$(V)/bin/ruff format --check -q
@@ -31,6 +31,9 @@ test: setup     ## lint, types, spelling, notebooks and tests
 	$(V)/bin/mypy
 	@echo "== spelling"
 	$(V)/bin/codespell *.md *.cff Makefile settings.ini pyproject.toml nbs docs spat_nb tests tools bench
+	@echo "== lessons: their form, and the order in which names are taught"
+	$(PY) tools/lessons.py
+	$(PY) tools/order.py
 	@echo "== notebooks, each from top to bottom"
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"

@@ -23,7 +23,8 @@ FLOORS = {
     },
     "data": {
         "spat_nb.data.sources": "get_data! Data!",
-        "spat_nb.data.batches": "Batches! crop_flip()",
+        "spat_nb.data.draws": "crop_flip()",
+        "spat_nb.data.batches": "Batches!",
         "spat_nb.data.pairs": "in_memory!",
         "spat_nb.data.streams": "resized_crop()",
     },

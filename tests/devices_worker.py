@@ -18,7 +18,7 @@ from spat_nb.classwise.fairness import CFA, DAFA, CFATrades
 from spat_nb.classwise.minmax import CFOL, FRL, WAT
 from spat_nb.classwise.radii import T1
 from spat_nb.core.files import save_tree
-from spat_nb.data.batches import crop_flip
+from spat_nb.data.draws import crop_flip
 from spat_nb.data.sources import get_data
 from spat_nb.models.networks import SmallCNN
 from spat_nb.training.callbacks import Best, EarlyStop, Validate

@@ -16,7 +16,8 @@ from PIL import Image
 
 from spat_nb.core.settings import settings
 from spat_nb.data import streams
-from spat_nb.data.batches import Batches, crop_flip, pick, rng
+from spat_nb.data.batches import Batches
+from spat_nb.data.draws import crop_flip, pick, rng
 from spat_nb.data.sources import Data, get_data
 from spat_nb.data.streams import resized_crop
 from spat_nb.data.vision import torchvision
@@ -267,13 +268,18 @@ def test_seed_epoch_and_batch_matter():
 
 def test_the_same_in_another_process():
     "Nothing depends on the process, such as Python's salted hash"
-    code = (
-        "import torch, hashlib; from spat_nb.data.batches import *; b ="
-        " Batches(torch.arange(3000).view(100,1,5,6).byte(), torch.arange(100)%3, tuple('abc'), 16,"
-        " True, crop_flip(1),"
-        " 9);print(hashlib.sha1(b''.join(bytes((x*255).round().byte().flatten().tolist())+bytes(y.tolist())"  # noqa: E501
-        " for x,y in b.epoch(2))).hexdigest())"
-    )
+    code = """
+import hashlib, torch
+from spat_nb.data.batches import *
+from spat_nb.data.draws import *
+
+x = torch.arange(3000).view(100, 1, 5, 6).byte()
+batches = Batches(x, torch.arange(100) % 3, tuple("abc"), 16, True, crop_flip(1), 9)
+told = b""
+for x, y in batches.epoch(2):
+    told += bytes((x * 255).round().byte().flatten().tolist()) + bytes(y.tolist())
+print(hashlib.sha1(told).hexdigest())
+"""
     outs = [
         subprocess.run(
             [sys.executable, "-c", code],

@@ -925,7 +925,7 @@ from functools import partial
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import Linf
-from spat_nb.data.batches import crop_flip
+from spat_nb.data.draws import crop_flip
 from spat_nb.data.sources import get_data
 from spat_nb.core.identity import fingerprint, made_of
 from spat_nb.attacks.losses import ce

@@ -20,7 +20,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.balls import Linf
-from spat_nb.data.batches import crop_flip
+from spat_nb.data.draws import crop_flip
 from spat_nb.data.sources import get_data
 from spat_nb.core.files import save_tree
 from spat_nb.training.callbacks import Best, EarlyStop, Validate

@@ -28,7 +28,8 @@ from spat_nb.core.rng import generator
 from spat_nb.data.sources import Data, get_data
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.models.layers import activation
-from spat_nb.models.networks import PreActResNet18, PreActResNet34, SmallCNN, WideResNet, count
+from spat_nb.models.net import count
+from spat_nb.models.networks import PreActResNet18, PreActResNet34, SmallCNN, WideResNet
 from spat_nb.models.saving import load, model_info, save
 from spat_nb.papers.activations import DYReLU, FReLU, Gate, PSSiLU, SmoothReLU
 from spat_nb.papers.gate_costs import context, overhead

@@ -23,7 +23,8 @@ from spat_nb.classwise.budgets import tau_sweep
 from spat_nb.classwise.diagnosis import diagnose
 from spat_nb.classwise.temperature import temperature_pgd
 from spat_nb.core.rng import generator
-from spat_nb.data.batches import Batches, crop_flip
+from spat_nb.data.batches import Batches
+from spat_nb.data.draws import crop_flip
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.record import Record
 from spat_nb.measure.sweep import sweep

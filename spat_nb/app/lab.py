@@ -33,7 +33,7 @@ def clean_environment(key, value):
 
 
 SETTINGS = """# Your settings for the notebooks of this folder; remove the "# " in front of a key to change its default.
-# Relative folders are taken from the folder of this file. The notebook 00_core explains all of them.
+# Relative folders are taken from the folder of this file. The notebook 00_settings explains all of them.
 [spat_nb]
 """  # noqa: E501
 

@@ -126,7 +126,7 @@ def tour(
     from spat_nb.core.pages import write_page
     from spat_nb.core.settings import default_device
     from spat_nb.measure.told import network_told
-    from spat_nb.models.networks import count
+    from spat_nb.models.net import count
     from spat_nb.training.building import build_model, open_data
 
     from .opening import facts_of, lines_above, settle

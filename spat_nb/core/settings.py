@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
+from platformdirs import user_config_path
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'TIERS', 'Settings', 'valid_setting', 'settings', 'default_device']
@@ -163,8 +164,8 @@ def _ini(path):
 
 
 def _user_file():
-    home = os.environ.get("APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME")
-    return Path(os.path.expanduser(home or "~/.config")) / "spat_nb" / "settings.ini"
+    "settings.ini in the folder where this system keeps a user's settings"
+    return user_config_path("spat_nb", appauthor=False, roaming=True) / "settings.ini"
 
 
 def settings(

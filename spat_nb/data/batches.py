@@ -7,126 +7,18 @@ Docs: https://spat-nb.github.io/spat_nb/data.html.md"""
 # %% ../../nbs/02_data.ipynb #8b00e3ea
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_labels
+from .draws import pick, rng
 
 # %% auto #0
-__all__ = ['rng', 'pick', 'crop_flip', 'ImageSet', 'Batches']
-
-# %% ../../nbs/02_data.ipynb #43972acb
-def rng(
-    *keys,  # a seed, and what else tells this stream from others: rng(seed, epoch, batch)
-) -> torch.Generator:  # on the CPU, so that the numbers are the same for every device
-    """A random stream that is a function of `keys` alone
-
-    Parameters
-    ----------
-    *keys
-        a seed, and what else tells this stream from others: rng(seed, epoch, batch)
-
-    Returns
-    -------
-    torch.Generator
-        on the CPU, so that the numbers are the same for every device
-    """
-    key = "/".join(map(str, keys)).encode()
-    return torch.Generator().manual_seed(
-        int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
-    )
-
-# %% ../../nbs/02_data.ipynb #bb3217a1
-def _rank(y):
-    "How many earlier entries of `y` have the same label"
-    order = y.argsort(stable=True)
-    first = torch.searchsorted(y[order], y[order])
-    return torch.empty_like(y).scatter(0, order, torch.arange(len(y)) - first)
-
-
-def pick(
-    y: Tensor,  # (n,) labels
-    n: int,  # how many, 0 <= n <= len(y)
-    seed: int = 0,  # of the choice
-    # as equal a number from each class as there are images for; else regardless of class
-    balanced: bool = True,
-) -> Tensor:  # (n,) positions in `y`, ascending
-    """Choose `n` images by seed; a smaller choice is always part of a larger one.
-
-    Parameters
-    ----------
-    y : Tensor
-        (n,) labels
-    n : int
-        how many, 0 <= n <= len(y)
-    seed : int
-        of the choice (default: 0)
-    balanced : bool
-        as equal a number from each class as there are images for; else regardless of class
-        (default: True)
-
-    Returns
-    -------
-    Tensor
-        (n,) positions in `y`, ascending
-
-    Raises
-    ------
-    ValueError
-        where there are not that many
-    """
-    if not 0 <= n <= len(y):
-        raise ValueError(f"{n} images are asked for; choose between 0 and {len(y)}.")
-    y = y.cpu()
-    order = torch.randperm(len(y), generator=rng(seed, "pick"))
-    # one of each class, then the second of each, ...
-    if balanced:
-        order = order[_rank(y[order]).argsort(stable=True)]
-    return order[:n].sort().values
-
-# %% ../../nbs/02_data.ipynb #827b274f
-@dataclass(frozen=True)
-class crop_flip:
-    """Per image: a shift by up to `pad` pixels (black comes in), and a mirror image half the time
-    (He et al. 2016)
-
-    Parameters
-    ----------
-    pad : int
-        largest shift, in pixels; 0 for none (default: 4)
-    flip : bool
-        mirror left and right with probability 1/2 (default: True)
-    """
-
-    pad: int = 4  # largest shift, in pixels; 0 for none
-    flip: bool = True  # mirror left and right with probability 1/2
-
-    def __call__(
-        self,
-        x: Tensor,  # (b,ch,h,w) pixels in [0,1]
-        # random stream, on any device; default: torch's own
-        generator: torch.Generator | None = None,
-    ) -> Tensor:  # (b,ch,h,w) pixels in [0,1]
-        (b, _, h, w), p, dev = x.shape, self.pad, generator.device if generator else x.device
-        i, j = torch.randint(2 * p + 1, (2, b), generator=generator, device=dev).to(x.device)
-        # (b,ch,2p+1,2p+1,h,w), a view: nothing is copied
-        windows = F.pad(x, [p] * 4).unfold(2, h, 1).unfold(3, w, 1)
-        x = windows[torch.arange(b, device=x.device), :, i, j]
-        if not self.flip:
-            return x
-        return torch.where(
-            (torch.rand(b, generator=generator, device=dev) < 0.5).to(x.device)[
-                :, None, None, None
-            ],
-            x.flip(3),
-            x,
-        )
+__all__ = ['ImageSet', 'Batches']
 
 # %% ../../nbs/02_data.ipynb #9fbc92b3
 class ImageSet:

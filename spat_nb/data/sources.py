@@ -6,27 +6,29 @@
 # Data sets by name
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from ..core.checks import check_count
-from ..core.paths import shell
 from ..core.settings import default_device, settings
-from .arrays import read_arrays
-from .batches import Batches, ImageSet, crop_flip
-from .images import read_parts
-from .streams import Stream, resized_crop
-from .vision import torchvision
+from .batches import Batches, ImageSet
+from .draws import crop_flip
+from spat_nb.data.opening import (
+    SOURCES,
+    Source,
+    array_parts,
+    bundled_digits,
+    file_of,
+    folder_parts,
+    open_part,
+    unknown_set,
+    usual_augment,
+)
 
 # %% auto #0
-__all__ = ['SOURCES', 'Data', 'Source', 'get_data']
+__all__ = ['Data', 'get_data']
 
-# %% ../../nbs/02_data.ipynb #a4c4ed62
+# %% ../../nbs/02_data.ipynb #6948cbc3
 class Data(NamedTuple):
     """The three parts of a data set
 
@@ -43,158 +45,6 @@ class Data(NamedTuple):
     train: ImageSet  # images to train on, shuffled
     valid: ImageSet  # held-out images of the training set, to choose by
     test: ImageSet  # images to judge on
-
-
-@dataclass(frozen=True)
-class Source:
-    """What we must know of a data set: how to open it and what is usual with it
-
-    Parameters
-    ----------
-    valid : int
-        images held out of the training images for validation
-    augment : Callable | None
-        usual augmentation of the training images (default: None)
-    kind : str
-        its class in torchvision.datasets (default: "")
-    place : str
-        what that class looks for in the data folder; {} is the part (default: "")
-    arg : str
-        that class's argument for the part (default: "train")
-    """
-
-    valid: int  # images held out of the training images for validation
-    augment: Callable | None = None  # usual augmentation of the training images
-    kind: str = ""  # its class in torchvision.datasets
-    place: str = ""  # what that class looks for in the data folder; {} is the part
-    arg: str = "train"  # that class's argument for the part
-
-
-SOURCES = dict(
-    digits=Source(180),
-    mnist=Source(1000, None, "MNIST", "MNIST/raw"),
-    cifar10=Source(1000, crop_flip(4), "CIFAR10", "cifar-10-batches-py"),
-    cifar100=Source(1000, crop_flip(4), "CIFAR100", "cifar-100-python"),
-    svhn=Source(1000, crop_flip(4, False), "SVHN", "{}_32x32.mat", "split"),
-    stl10=Source(500, crop_flip(12), "STL10", "stl10_binary", "split"),
-    imagefolder=Source(10000, resized_crop()),
-)
-
-# %% ../../nbs/02_data.ipynb #bd34a38a
-def _file(name, root):
-    """The .npz file that `name` means: a path, or NAME.npz in the folder of the data, unless
-    torchvision's files of that name are there. None where it means another set
-    """
-    if str(name).lower().endswith(".npz"):
-        path = Path(name).expanduser()
-        return root / path if not path.exists() and (root / path).exists() else path
-    s, path = SOURCES.get(str(name)), root / f"{name}.npz"
-    if s and not any(
-        (root / s.place.format(part)).exists() for part in ("train", "test") if s.place
-    ):
-        return path if s.place and path.is_file() else None
-    return path if not s and path.is_file() else None
-
-
-def _unknown(name, root):
-    "The sentence for a name that is no data set"
-    if Path(str(name)).is_dir():
-        return (
-            f"{name} is a folder; write get_data('imagefolder', root={str(name)!r}), or on the"
-            f" command line {shell('--data', 'imagefolder', '--root', name)}."
-        )
-    have = [*SOURCES, *sorted(p.stem for p in root.glob("*.npz") if p.stem not in SOURCES)]
-    near = difflib.get_close_matches(str(name).lower(), have, 1, 0.5)
-    return (
-        f"unknown data set {name!r}; {f'did you mean {near[0]!r}? Known' if near else 'known'} are"
-        f" {', '.join(have)}, and .npz files."
-    )
-
-
-def _usual(shape):
-    """Augmentation of images (ch,h,w) that we know nothing of: photographs, in colour, are shifted
-    by up to an eighth and mirrored; grey images, which may be digits, are left alone
-    """
-    return crop_flip(min(shape[1:]) // 8) if shape[0] == 3 else None
-
-
-def _digits():
-    "Scikit-learn's bundled 1797 images of 8x8 pixels with values 0 to 16"
-    from sklearn.datasets import load_digits
-
-    d = load_digits()
-    return (
-        torch.tensor(d.images * 255 / 16).round().byte()[:, None],
-        torch.tensor(d.target).long(),
-        tuple("0123456789"),
-    )
-
-
-def _make(s, root, part):
-    "Bytes (n,ch,h,w), labels and class names of one part, from torchvision's data set"
-    d = getattr(torchvision("datasets"), s.kind)(
-        str(root), download=False, **{s.arg: part if s.arg == "split" else part == "train"}
-    )
-    x, y = (
-        torch.as_tensor(d.data),
-        torch.as_tensor(d.labels if s.arg == "split" else d.targets).long(),
-    )
-    x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2) if x.shape[3] == 3 else x
-    return (
-        x.contiguous(),
-        y,
-        tuple("0123456789") if s.kind in ("MNIST", "SVHN") else tuple(d.classes),
-    )
-
-
-def _open(name, root, part, download):
-    """`_make`, or one sentence: FileNotFoundError where nothing is there, ValueError for damaged
-    files, ConnectionError for a failed download
-    """
-    s, mend = (
-        SOURCES[name],
-        f"`spat_nb data {name}` in a shell, or get_data({name!r}, download=True)",
-    )
-    place = root / s.place.format(part)
-    try:
-        return _make(s, root, part)
-    except Exception as e:
-        why = str(e).splitlines()[0] if str(e) else type(e).__name__
-    if download:
-        # brings much of Python's network code
-        from spat_nb.data.fetch import fetch
-
-        try:
-            fetch(name, root)
-        except ConnectionError as e:
-            raise ConnectionError(
-                f"could not download {name} to {root} ({e}); check the connection and run {mend}"
-                " again: what has arrived is kept."
-            ) from None
-        return _make(s, root, part)
-    if place.exists():
-        raise ValueError(f"{name} in {place} is incomplete or damaged ({why}); run {mend}.")
-    raise FileNotFoundError(
-        f"no {name} in {root} ({place.relative_to(root)} is missing); run {mend}, or set"
-        " SPAT_NB_DATA to the folder that holds it."
-    )
-
-# %% ../../nbs/02_data.ipynb #8d952fc4
-def _folders(root, **kw):
-    """A stream for each part under `root` that holds folders (see `images.PARTS`), or one for
-    `root` itself
-    """
-    return [
-        Stream(files, torch.tensor(labels), tuple(classes), **kw)
-        for files, labels, classes in read_parts(root).values()
-    ]
-
-
-def _arrays(path, dev, **kw):
-    "`Batches` for each part of an .npz file, in the order train, valid, test"
-    a = read_arrays(path)
-    more = dict(superclasses=a.superclasses, superclass_of_class=a.superclass_of_class, **kw)
-    return [Batches(x.to(dev), y.to(dev), a.classes, **more) for x, y in a.parts.values()]
 
 # %% ../../nbs/02_data.ipynb #1383e72f
 def _three(parts, usual, valid, split):
@@ -305,25 +155,25 @@ def get_data(
             check_count(key, v, least)
     folder = Path(root or settings().data).expanduser()
     known = SOURCES.get(str(name))
-    file = _file(name, folder)
+    file = file_of(name, folder)
     if not (known or file):
-        raise ValueError(_unknown(name, folder))
+        raise ValueError(unknown_set(name, folder))
     s, dev = known or Source(1000), default_device(device)
     usual = s.augment
     kw: dict[str, Any] = dict(batch_size=batch_size, seed=seed)
     if file:
-        parts = _arrays(file, dev, **kw)
+        parts = array_parts(file, dev, **kw)
         if not known:
-            usual = _usual(parts[0].shape)
+            usual = usual_augment(parts[0].shape)
     elif name == "imagefolder":
-        parts = _folders(folder, size=size, workers=workers, device=str(dev), **kw)
+        parts = folder_parts(folder, size=size, workers=workers, device=str(dev), **kw)
         if not stream:
             parts, usual = [p.loaded() for p in parts], crop_flip(size // 8)
     else:
         raw = (
-            [_digits()]
+            [bundled_digits()]
             if name == "digits"
-            else [_open(name, folder, p, download) for p in ("train", "test")]
+            else [open_part(name, folder, p, download) for p in ("train", "test")]
         )
         parts = [Batches(x.to(dev), y.to(dev), c, **kw) for x, y, c in raw]
     train, held, test = _three(parts, s.valid, valid, split)

@@ -15,7 +15,7 @@ from ..core import spec
 from ..core.evalmode import device_of
 from ..core.machine import device_name
 from ..core.settings import default_device
-from ..data.batches import pick
+from ..data.draws import pick
 from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
 from .metering import metered

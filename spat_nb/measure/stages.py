@@ -13,7 +13,7 @@ from spat_nb.attacks.threat import Ball
 from ..core.checks import check_images, check_logits
 from ..core.protocols import AttackFunction, ModelFunction
 from ..core.tensors import logits
-from ..data.batches import rng
+from ..data.draws import rng
 
 __all__ = ["stream_for", "logits_of", "attacked", "Stage", "stages_of", "passes_of", "outlook"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from ..models.networks import count
+from ..models.net import count
 
 __all__ = ["heading", "images_told", "network_told"]
 

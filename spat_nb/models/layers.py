@@ -1,4 +1,4 @@
-"""Small and large networks with a slot for the activation and a slot for the head, in files that cannot run code
+"""Small and large networks, with a slot for the activation and a slot for the head
 
 Docs: https://spat-nb.github.io/spat_nb/models.html.md"""
 

@@ -6,142 +6,18 @@
 # Networks: pixels in, logits out
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
-from ..core.checks import check_count
-from .layers import Normalize, PreActBlock, activation, conv, make_slot
+from .layers import PreActBlock, activation, conv
+from .net import Net, architecture
 
 # %% auto #0
-__all__ = ['ARCHITECTURES', 'count', 'Net', 'SmallCNN', 'PreActResNet18', 'PreActResNet34', 'PreActResNet10', 'WideResNet']
-
-# %% ../../nbs/03_models.ipynb #7f096415
-def count(
-    model: nn.Module,  # any module
-) -> int:  # numbers that training can change; a shared one counts once
-    """The number of parameters
-
-    Parameters
-    ----------
-    model : nn.Module
-        any module
-
-    Returns
-    -------
-    int
-        numbers that training can change; a shared one counts once
-    """
-    return sum(p.numel() for p in model.parameters())
-
-
-def _short(v):
-    return (
-        f"{_short(v.func)}({', '.join(f'{k}={w!r}' for k, w in v.keywords.items())})"
-        if isinstance(v, functools.partial)
-        else getattr(v, "__name__", repr(v))
-    )
-
-
-class Net(nn.Module):
-    """pixels -> normalise -> body -> mean over the map -> features -> head -> logits
-
-    Parameters
-    ----------
-    body : nn.Module
-        (b,channels,h,w) normalised pixels to (b,d,h',w')
-    d : int
-        channels that `body` returns: the length of a feature
-    classes : int
-        number of logits (default: 10)
-    head
-        factory `head(d, classes)` (default: nn.Linear)
-    channels : int
-        of the images (default: 3)
-    mean
-        of the pixels, see `Normalize` (default: None)
-    std
-        their deviation, likewise (default: None)
-    """
-
-    def __init__(
-        self,
-        body: nn.Module,  # (b,channels,h,w) normalised pixels to (b,d,h',w')
-        d: int,  # channels that `body` returns: the length of a feature
-        classes: int = 10,  # number of logits
-        head=nn.Linear,  # factory `head(d, classes)`
-        channels: int = 3,  # of the images
-        mean=None,  # of the pixels, see `Normalize`
-        std=None,  # their deviation, likewise
-    ):
-        super().__init__()
-        self.normalize, self.body, self.head = (
-            Normalize(channels, mean, std),
-            body,
-            make_slot("head", head, d, classes),
-        )
-
-    def features(
-        self,
-        x: Tensor,  # (b,channels,h,w) pixels in [0,1]
-    ) -> Tensor:  # (b,d) what the head sees
-        """The penultimate layer
-
-        Parameters
-        ----------
-        x : Tensor
-            (b,channels,h,w) pixels in [0,1]
-
-        Returns
-        -------
-        Tensor
-            (b,d) what the head sees
-        """
-        return self.body(self.normalize(x)).mean((2, 3))
-
-    def forward(self, x):
-        return self.head(self.features(x))
-
-    def __repr__(self):
-        config = {
-            k: v
-            for k, v in getattr(self, "config", {"name": "Net"}).items()
-            if k not in ("mean", "std")
-        }
-        return (
-            f"{config.pop('name')}({', '.join(f'{k}={_short(v)}' for k, v in config.items())}):"
-            f" {count(self):,} parameters"
-        )
-
-# %% ../../nbs/03_models.ipynb #79ec814d
-ARCHITECTURES: dict[str, Callable] = {}
-
-
-def _architecture(build):
-    """Let the network that `build` makes keep its arguments in `.config`.
-
-    `load` builds what is marked so, and nothing else
-    """
-
-    @functools.wraps(build)
-    def made(*args, **kw):
-        call = inspect.signature(build).bind(*args, **kw)
-        call.apply_defaults()
-        for name in ("classes", "width", "channels", "size", "depth", "widen"):
-            if name in call.arguments:
-                check_count(name, call.arguments[name])
-        net = build(*args, **kw)
-        net.config = {"name": build.__name__, **call.arguments}
-        return net
-
-    ARCHITECTURES[build.__name__] = made
-    return made
+__all__ = ['SmallCNN', 'PreActResNet18', 'PreActResNet34', 'PreActResNet10', 'WideResNet']
 
 # %% ../../nbs/03_models.ipynb #cea7c770
-@_architecture
+@architecture
 def SmallCNN(
     classes: int = 10,  # number of logits
     width: int = 16,  # channels of the first layer; features have 4 times as many
@@ -212,7 +88,7 @@ def _resnet(stem, widths, blocks, act, channels):
     return nn.Sequential(*layers, nn.BatchNorm2d(ni), activation(act, ni))
 
 
-@_architecture
+@architecture
 def PreActResNet18(
     classes: int = 10,  # number of logits
     width: int = 64,  # channels of the first stage; the last has 8 times as many
@@ -263,7 +139,7 @@ def PreActResNet18(
     )
 
 
-@_architecture
+@architecture
 def PreActResNet34(
     classes: int = 10,  # number of logits
     width: int = 64,  # channels of the first stage; the last has 8 times as many
@@ -307,7 +183,7 @@ def PreActResNet34(
     )
 
 
-@_architecture
+@architecture
 def PreActResNet10(
     classes: int = 10,  # number of logits
     width: int = 64,  # channels of the first stage; the last has 8 times as many
@@ -351,7 +227,7 @@ def PreActResNet10(
     )
 
 
-@_architecture
+@architecture
 def WideResNet(
     depth: int = 28,  # layers with weights, 6n+4
     widen: int = 10,  # channels of the three stages are 16, 32 and 64 times this

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.gradients import value_and_grad
-from ..models.networks import count
+from ..models.net import count
 from .sparta import ACTIVATIONS
 
 # %% auto #0
