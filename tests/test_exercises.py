@@ -20,7 +20,7 @@ import torch
 
 from spat_nb.learn import progress as progress_room
 from spat_nb.learn import verdict as verdict_room
-from spat_nb.learn.exercise import Exercise, Guess, is_unwritten, judge, judged_by, predict
+from spat_nb.learn.exercise import Exercise, Guess, attempt, is_unwritten, judged_by, predict
 from spat_nb.learn.kept import keep_attempt, read_kept, reader_at_work
 from spat_nb.learn.packed import FOLDER, exercise_names, look_up, pack
 from spat_nb.learn.progress import Progress, exercises_in, progress
@@ -90,9 +90,9 @@ def exercises(path):
             continue
         if 'code-summary: "Solution' in c["source"]:
             continue
-        for call in calls(ast.parse(c["source"]), {"judge", "predict"}):
+        for call in calls(ast.parse(c["source"]), {"attempt", "predict"}):
             name = keyword(call, "name")
-            if call.func.id == "judge" and isinstance(value(call.args[1]), str):
+            if call.func.id == "attempt" and isinstance(value(call.args[1]), str):
                 name = call.args[1]
             if name:
                 found.append(
@@ -158,7 +158,7 @@ def test_a_page_as_it_is_handed_out(path):
         if e.judged:
             stubs = [n.name for n in ast.parse(e.cell["source"]).body if is_stub(n)]
             assert stubs, f"{e.name}: no stub beside its judge"
-            assert ast.unparse(e.call) == f"judge({stubs[-1]}, {e.name!r})"
+            assert ast.unparse(e.call) == f"attempt({stubs[-1]}, {e.name!r})"
             said = re.findall(r"^(not attempted|wrong|error|right): ", printed(e.cell), flags=re.M)
             assert said == ["not attempted"], (
                 f"{e.name} is stored with {said}: run the notebook again"
@@ -179,7 +179,7 @@ def test_solutions(path):
         if not e.judged:
             continue
         folded = [c for c in e.after if 'code-summary: "Solution' in c["source"]]
-        right = f"test_eq(judge({{}}, '{e.name}', keep=False), 'right')"
+        right = f"test_eq(attempt({{}}, '{e.name}', keep=False), 'right')"
         lines = [ast.unparse(n) for c in folded for n in ast.parse(c["source"]).body]
         assert any(re.fullmatch(re.escape(right).replace(r"\{\}", r"[\w.]+"), n) for n in lines), (
             f"{e.name}: its folded solution does not end in {right.format('...')}"
@@ -345,18 +345,18 @@ def test_the_four_verdicts():
         raise NotImplementedError
 
     for f in (..., todo, later):
-        assert judge(f, torch.mean, *CASES) == "not attempted"
-    assert judge(lambda v: v.men(), torch.mean, *CASES) == "error"
+        assert attempt(f, torch.mean, *CASES) == "not attempted"
+    assert attempt(lambda v: v.men(), torch.mean, *CASES) == "error"
     # right on the first case, stops at the second
-    assert judge(lambda v: v[1], torch.mean, *CASES) == "error"
-    assert judge(lambda v: v.max(), torch.mean, *CASES) == "wrong"
-    assert judge(mean, torch.mean, *CASES) == "right"
+    assert attempt(lambda v: v[1], torch.mean, *CASES) == "error"
+    assert attempt(lambda v: v.max(), torch.mean, *CASES) == "wrong"
+    assert attempt(mean, torch.mean, *CASES) == "right"
 
 
 def test_what_a_judge_says(capsys):
-    judge(lambda v: v.max(), torch.mean, t([1.0, 2.0, 3.0]))
-    judge(mean, torch.mean, *CASES)
-    judge(torch.sum, torch.mean, t([1.0, 2.0, 3.0]), hints=("Divide.", "By how many?"))
+    attempt(lambda v: v.max(), torch.mean, t([1.0, 2.0, 3.0]))
+    attempt(mean, torch.mean, *CASES)
+    attempt(torch.sum, torch.mean, t([1.0, 2.0, 3.0]), hints=("Divide.", "By how many?"))
     assert capsys.readouterr().out.splitlines() == [
         "wrong: <lambda>([1, 2, 3]) is 3, expected 2; off by 1.",
         "right: mean agrees with the reference on 3 cases.",
@@ -368,14 +368,14 @@ def test_what_a_judge_says(capsys):
 def test_a_judge_is_fair():
     v = t([1.0, 2.0])
     # in place, and harmless
-    assert judge(lambda v: v.mul_(2), lambda v: 2 * v, v) == "right"
+    assert attempt(lambda v: v.mul_(2), lambda v: 2 * v, v) == "right"
     assert torch.equal(v, t([1.0, 2.0]))
     state = torch.get_rng_state()
     # the same noise
-    assert judge(lambda v: v + torch.randn(2), lambda v: torch.randn(2) + v, v) == "right"
+    assert attempt(lambda v: v + torch.randn(2), lambda v: torch.randn(2) + v, v) == "right"
     assert torch.equal(torch.get_rng_state(), state)
     assert (
-        judge(
+        attempt(
             lambda v, g: v + torch.rand(2, generator=g),
             lambda v, g: torch.rand(2, generator=g) + v,
             (v, torch.Generator().manual_seed(0)),
@@ -383,17 +383,17 @@ def test_a_judge_is_fair():
         == "right"
     )
     # another order of summation
-    assert judge(lambda v: v.flip(0).sum(), torch.sum, torch.linspace(0, 1000, 3001)) == "right"
-    assert judge(lambda a, b: a - b, lambda a, b: a - b, (3, 2), (2, 3)) == "right"
+    assert attempt(lambda v: v.flip(0).sum(), torch.sum, torch.linspace(0, 1000, 3001)) == "right"
+    assert attempt(lambda a, b: a - b, lambda a, b: a - b, (3, 2), (2, 3)) == "right"
     # tuples, and the second item of the second case
-    assert judge(lambda a: (a, a > 0), lambda a: (a, a >= 0), 1.0, 0.0) == "wrong"
+    assert attempt(lambda a: (a, a > 0), lambda a: (a, a >= 0), 1.0, 0.0) == "wrong"
 
 
 def test_a_fault_of_the_exercise_is_not_blamed_on_the_reader():
     with pytest.raises(ValueError, match="no cases"):
-        judge(mean, torch.mean)
+        attempt(mean, torch.mean)
     with pytest.raises(AttributeError):
-        judge(mean, lambda v: v.men(), *CASES)
+        attempt(mean, lambda v: v.men(), *CASES)
 
 
 def test_an_answer_that_is_judged_by_what_it_achieves():
@@ -408,9 +408,9 @@ def test_an_answer_that_is_judged_by_what_it_achieves():
 
 
 def test_a_solution_is_no_attempt(reader):
-    judge(look_up("exercise 2").answer, "exercise 2", keep=False)
+    attempt(look_up("exercise 2").answer, "exercise 2", keep=False)
     assert read_kept(reader) == {}
-    judge(look_up("exercise 2").answer, "exercise 2")
+    attempt(look_up("exercise 2").answer, "exercise 2")
     assert read_kept(reader) == {"exercise 2": "right"}
 
 
@@ -420,7 +420,7 @@ def double(x):
 
 
 def answer(f, **kw):
-    return judge(f, double, 1, 2, **kw)
+    return attempt(f, double, 1, 2, **kw)
 
 
 def test_hints_come_one_by_one(capsys, monkeypatch):
@@ -576,12 +576,12 @@ def test_in_a_live_notebook(tmp_path):
     """
     nbformat, client = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     code = [
-        "from spat_nb.learn.exercise import judge, predict; from spat_nb.learn.progress import progress\ndef f(x): return 2*x",  # noqa: E501
-        "judge(f, lambda x: 2*x, 1, 2, name='a 1')",
-        "judge(f, lambda x: 2*x, 1, 2)",
+        "from spat_nb.learn.exercise import attempt, predict; from spat_nb.learn.progress import progress\ndef f(x): return 2*x",  # noqa: E501
+        "attempt(f, lambda x: 2*x, 1, 2, name='a 1')",
+        "attempt(f, lambda x: 2*x, 1, 2)",
         "predict('1+1?', 3, name='a 2').check(2)",
         "import os; os.environ['TQDM_DISABLE'] = '1'",
-        "judge(f, lambda x: 2*x, 1, 2, name='a 3')",
+        "attempt(f, lambda x: 2*x, 1, 2, name='a 3')",
     ]
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in code])
     env = {k: v for k, v in os.environ.items() if k not in ("IN_TEST", "TQDM_DISABLE")} | {

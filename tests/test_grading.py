@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spat_nb.app import lab
 from spat_nb.app.cli import main
-from spat_nb.learn.exercise import judge
+from spat_nb.learn.exercise import attempt
 from spat_nb.learn.grading import grade, summary
 from spat_nb.learn.handins import attempts_in, hand_ins, is_solution
 from spat_nb.learn.packed import exercise_names
@@ -32,7 +32,7 @@ def handed_in(path: Path, answers: dict, guess="..."):
             continue
         text = "".join(cell["source"])
         for head, body in answers.items():
-            if f"def {head}" in text and "judge(" in text:
+            if f"def {head}" in text and "attempt(" in text:
                 text = text.replace("    ...", body)
         cell["source"] = text.replace(
             "guess1 = predict(\"'right' or 'wrong'?\", guess=...",
@@ -124,4 +124,4 @@ def test_the_teachers_copy(tmp_path):
 
 
 def test_a_judge_in_a_hand_in_judges_its_own_name():
-    assert judge(lambda v: v.index(min(v)), "exercise 2", keep=False) == "right"
+    assert attempt(lambda v: v.index(min(v)), "exercise 2", keep=False) == "right"

@@ -277,7 +277,7 @@ def answer(user):
     sources = ["".join(c["source"]) for c in cells]
     for name, (_, _, verdict, _) in ANSWERS.items():
         i = next(k for k, s in enumerate(sources) if f'"{name}"' in s)
-        said = printed(cells[i : i + 1] if "judge(" in sources[i] else cells[i : i + 2])
+        said = printed(cells[i : i + 1] if "attempt(" in sources[i] else cells[i : i + 2])
         sure(
             re.search(rf"^{verdict}: ", said, re.M)
             and ("hint 1 of" in said) == (verdict == "wrong"),

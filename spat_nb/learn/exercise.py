@@ -12,7 +12,7 @@ import torch
 from .packed import Exercise, closed, look_up
 from .verdict import Verdict, difference, in_words, show_verdict
 
-__all__ = ["Exercise", "Guess", "is_unwritten", "judge", "judged_by", "predict"]
+__all__ = ["Exercise", "Guess", "is_unwritten", "attempt", "judged_by", "predict"]
 
 
 class Guess:
@@ -89,7 +89,7 @@ def _shown_call(fn: Callable, case: tuple) -> str:
     return f"{name}({', '.join(map(in_words, case))})"
 
 
-def judge(
+def attempt(
     fn: Callable | EllipsisType,  # the reader's function, or `...`
     # name of an exercise of this book, 'balls 2', or a function that is right
     reference: str | Callable,
@@ -109,7 +109,7 @@ def judge(
     elif cases:
         exercise = Exercise(reference=reference, cases=lambda: cases, tol=tol, hints=hints)
     else:
-        raise ValueError("judge has no cases; give at least one tuple of arguments.")
+        raise ValueError("attempt has no cases; give at least one tuple of arguments.")
     verdict, text = judged_by(exercise, fn)
     return show_verdict(verdict, text, name, exercise.hints, keep=keep)
 

@@ -52,17 +52,17 @@ def _judged(attempt: Attempt) -> tuple[str, str]:
     exercise = look_up(attempt.name)
     seen: list[Callable] = []
 
-    def judge(fn, reference, *cases, **more):
+    def recorded(fn, reference, *cases, **more):
         if reference == attempt.name:
             seen.append(fn)
 
-    names = _namespace(attempt) | {"judge": judge}
+    names = _namespace(attempt) | {"attempt": recorded}
     try:
         exec(attempt.source, names)
     except Exception as e:
         return "error", f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
     if not seen:
-        return "not attempted", "no call of judge was reached."
+        return "not attempted", "no call of attempt was reached."
     return judged_by(exercise, seen[-1])
 
 

@@ -67,7 +67,7 @@ def _calls(source: str, name: str) -> list[ast.Call]:
 def _named(source: str) -> list[tuple[str, bool]]:
     "(name, is it a guess?) of the exercises in a cell"
     found = []
-    for call in _calls(source, "judge"):
+    for call in _calls(source, "attempt"):
         if len(call.args) == 2 and isinstance(call.args[1], ast.Constant):
             found.append((call.args[1].value, False))
     for call in _calls(source, "predict"):

@@ -25,7 +25,7 @@ def exercises_in(
     def own(path):
         word = re.escape(path.stem.partition("_")[2])
         return re.findall(
-            rf"""(?:\bname=|judge\(\s*[\w.]+,\s*)['\"]({word} \d+)['\"]""", code(path)
+            rf"""(?:\bname=|attempt\(\s*[\w.]+,\s*)['\"]({word} \d+)['\"]""", code(path)
         )
 
     return {path.stem: own(path) for path in sorted(Path(folder).glob("[0-9]*.ipynb"))}
