@@ -4,7 +4,6 @@ LAB_FLAGS ?=
 V         := .venv
 PY        := $(V)/bin/python
 PLAIN     := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
-ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .PHONY: help setup lab tour test test-plain quick docs bench data outputs export clean new-user
 help:           ## this list
@@ -18,9 +17,9 @@ $(V)/.ready: pyproject.toml constraints.txt
 	@touch $@
 setup: $(V)/.ready
 
-lab: setup      ## open JupyterLab on the index
-	@echo "== JupyterLab in nbs/ (stop it with Ctrl-C)"
-	cd nbs && ../$(V)/bin/jupyter lab $(ROOT_FLAG) $(LAB_FLAGS) index.ipynb
+lab: setup      ## open JupyterLab on the index, in a copy of the notebooks that is yours to change
+	@echo "== JupyterLab on a copy of the notebooks in spat_nb-notebooks/ (stop it with Ctrl-C)"
+	$(PY) -m spat_nb lab $(LAB_FLAGS)
 tour: setup     ## one minute: train, attack, compare; writes tour.html
 	$(PY) -m spat_nb tour
 test: setup     ## lint, types, spelling, the form of the lessons, notebooks and tests

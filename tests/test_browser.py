@@ -82,16 +82,13 @@ def playground(folder):
     )
 
 
-def make_lab(folder, *names):
-    """`make lab` in a copy of the checkout with the notebooks `names`; its environment is the one
-    of this test, and is not set up again (-o)
+def make_lab(folder):
+    """`make lab` beside a copy of the Makefile; its environment is the one of this test, and is not
+    set up again (-o)
     """
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(TOP / name, folder)
-    (folder / "nbs").mkdir()
     (folder / ".venv").symlink_to(sys.prefix)
-    for name in names:
-        shutil.copy(TOP / "nbs" / name, folder / "nbs")
     return running(
         [
             "make",
@@ -116,7 +113,7 @@ def until(true, alive, what):
 
 
 def test_make_lab_runs_a_notebook_from_top_to_bottom(tmp_path):
-    path = tmp_path / "nbs/00_files.ipynb"
+    path = tmp_path / "spat_nb-notebooks/00_files.ipynb"
 
     def code():
         return [
@@ -125,7 +122,7 @@ def test_make_lab_runs_a_notebook_from_top_to_bottom(tmp_path):
             if c["cell_type"] == "code" and "".join(c["source"]).strip()
         ]
 
-    with make_lab(tmp_path, "index.ipynb", path.name) as (url, alive), chromium() as browser:
+    with make_lab(tmp_path) as (url, alive), chromium() as browser:
         until(lambda: answers(f"{url}/api/status?token=t"), alive, "JupyterLab does not answer")
         assert not any(c["execution_count"] for c in code())
         tab = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -176,7 +176,7 @@ def test_what_is_started(monkeypatch):
     assert (
         c[1:3] == ["-m", "jupyterlab"]
         and {"--no-browser", "--port=8901", "--ServerApp.token=t"} <= {*c}
-        and c[-1] == "index.ipynb"
+        and c[-1] == "--LabApp.default_url=/lab/tree/index.ipynb"
     )
     if importlib.util.find_spec("voila"):
         c = lab.command("x", playground=True, port=8902)

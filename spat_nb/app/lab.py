@@ -219,12 +219,14 @@ def command(folder, playground=False, browser=True, port=None, ip=None, more=())
     if playground:
         _need("ipywidgets")
     root = ["--allow-root"] if not playground and getattr(os, "geteuid", lambda: 1)() == 0 else []
+    # the printed address opens the index too, where no browser is opened
+    opened = [page] if playground else [f"--LabApp.default_url=/lab/tree/{page}"]
     opts = [
         *([] if browser else ["--no-browser"]),
         *([f"--port={port}"] if port else []),
         *([f"{'--Voila.ip' if playground else '--ip'}={ip}"] if ip else []),
     ]
-    return [sys.executable, "-m", tool, *root, *opts, *more, page]
+    return [sys.executable, "-m", tool, *root, *opts, *more, *opened]
 
 
 def become(args, folder) -> int:

@@ -32,7 +32,8 @@ def bar(
     **kw
         more for tqdm
     """
-    from tqdm.auto import tqdm
+    # as text, also in a notebook: a widget cannot be drawn again after a reload
+    from tqdm import tqdm
 
     quiet = bool(os.environ.get("IN_TEST") or os.environ.get("TQDM_DISABLE"))
     # a log file gets a line now and then

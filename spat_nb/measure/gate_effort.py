@@ -48,7 +48,8 @@ def effort_pays(
     _long_pgd(t)
     if t.attack:
         t.run("yours", t.attack)
-    pairs = [("yours", "FGSM")] if t.attack else [names[1::-1], names[:0:-1]]
+    short, long = names[1:]
+    pairs = [("yours", "FGSM")] if t.attack else [(short, names[0]), (long, short)]
     yield max((t.points("G2 order", *p) for p in pairs), key=lambda c: c.lo)
 
 
