@@ -62,6 +62,9 @@ NAMED = re.compile(
     re.I,
 )
 
+# what an exercise asks for is no result: its text, up to the next heading
+EXERCISE = re.compile(r"^\*Difficulty \d of 5.*?(?=^#{2,3} |\Z)", re.M | re.S)
+
 Found = namedtuple("Found", "file cell kind number sentence")
 
 
@@ -264,7 +267,7 @@ def notebook(path, root=ROOT):
     }
     for i, c in enumerate(cells):
         source = "".join(c["source"])
-        text = source if c["cell_type"] == "markdown" else captions(source)
+        text = EXERCISE.sub("", source) if c["cell_type"] == "markdown" else captions(source)
         if not text:
             continue
         own = c["cell_type"] == "code"
