@@ -1,4 +1,4 @@
-"""One loop of gradient ascent; every attack is a choice of its slots
+"""One loop of gradient ascent; each attack fills the loop's slots in its own way
 
 Docs: https://spat-nb.github.io/spat_nb/attack.html.md"""
 

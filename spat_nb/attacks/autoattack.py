@@ -1,4 +1,4 @@
-"""Attacks of different kinds in a row, each on what the others left; no knob is left to turn
+"""Attacks of different kinds, one after the other, each on the images that the others could not fool; and no settings to choose
 
 Docs: https://spat-nb.github.io/spat_nb/autoattack.html.md"""
 

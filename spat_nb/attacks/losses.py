@@ -1,4 +1,4 @@
-"""What should an attacker maximise? One number per sample, and up is worse for the model
+"""What should an attacker maximise? One number for each image; a higher number is worse for the model
 
 Docs: https://spat-nb.github.io/spat_nb/losses.html.md"""
 

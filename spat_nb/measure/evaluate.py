@@ -1,4 +1,4 @@
-"""Keep every answer, count from the answers, and print an interval beside every number
+"""Store every answer of the model, compute all numbers from the answers, and print an interval beside every number
 
 Docs: https://spat-nb.github.io/spat_nb/evaluate.html.md"""
 

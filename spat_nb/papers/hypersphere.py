@@ -1,4 +1,4 @@
-"""A head that looks at directions only, a scale, and a margin in the loss
+"""A last layer that sees directions only, a scale, and a margin in the loss
 
 Docs: https://spat-nb.github.io/spat_nb/hypersphere.html.md"""
 

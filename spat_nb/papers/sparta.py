@@ -1,4 +1,4 @@
-"""An activation that looks around before it lets a value pass (our reconstruction from the abstract)
+"""An activation that reads the neighbours of a value before it lets the value pass (our reconstruction from the abstract)
 
 Docs: https://spat-nb.github.io/spat_nb/sparta.html.md"""
 

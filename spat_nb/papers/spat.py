@@ -1,4 +1,4 @@
-"""Smooth the label where the adversarial examples are made: when does such an attack help the model?
+"""The attack uses a smoothed label: when does such an attack help the model?
 
 Docs: https://spat-nb.github.io/spat_nb/spat.html.md"""
 

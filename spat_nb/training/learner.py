@@ -1,4 +1,4 @@
-"""A training loop on one screen, and a run that survives being killed
+"""A training loop on one screen, and a run that can be killed and continued
 
 Docs: https://spat-nb.github.io/spat_nb/learner.html.md"""
 

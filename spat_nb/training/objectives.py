@@ -1,4 +1,4 @@
-"""What one optimiser step minimises, when the images it sees were attacked first
+"""What one step of the optimiser minimises, when the training images are attacked first
 
 Docs: https://spat-nb.github.io/spat_nb/objectives.html.md"""
 
