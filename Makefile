@@ -29,7 +29,7 @@ test: setup     ## lint, types, spelling, the form of the lessons, notebooks and
 	@echo "== types"
 	$(V)/bin/mypy
 	@echo "== spelling"
-	$(V)/bin/codespell *.md *.cff Makefile settings.ini pyproject.toml nbs docs spat_nb tests tools bench
+	$(V)/bin/codespell *.md *.cff Makefile settings.ini pyproject.toml nbs docs spat_nb tests tools bench exercises
 	@echo "== lessons: their form, and the order in which names are taught"
 	$(PY) tools/lessons.py
 	$(PY) tools/order.py

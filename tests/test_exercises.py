@@ -225,8 +225,8 @@ def test_no_exercise_can_be_looked_up_from_an_answer():
 
 
 def test_an_unknown_exercise():
-    with pytest.raises(KeyError, match="no exercise 'exercize 2'; did you mean 'exercise 2'"):
-        look_up("exercize 2")
+    with pytest.raises(KeyError, match="no exercise 'exercise 22'; did you mean 'exercise 2'"):
+        look_up("exercise 22")
     with pytest.raises(ValueError, match="a reference with cases, or a check with a solution"):
         Exercise(reference=abs)
 
