@@ -5,13 +5,15 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from spat_nb.app import lab
 from spat_nb.app.cli import main
 from spat_nb.learn.exercise import attempt
 from spat_nb.learn.grading import grade, summary
 from spat_nb.learn.handins import attempts_in, hand_ins, is_solution
 from spat_nb.learn.packed import exercise_names
-from spat_nb.learn.teacher import KEY, without_solutions
+from spat_nb.learn.teacher import without_solutions
 
 NBS = Path(__file__).parents[1] / "nbs"
 LESSON = "04_exercise.ipynb"
@@ -102,15 +104,15 @@ def test_all_exercises_of_the_book_are_found():
 
 def test_the_teachers_copy(tmp_path):
     files = lab.files()
-    left = without_solutions(files)
-    assert set(left) == {*files, KEY}
+    left, page = without_solutions(files)
+    assert set(left) == {*files}
     for name in left:
-        if name.endswith(".ipynb") and name != KEY:
+        if name.endswith(".ipynb"):
             cells = json.loads(left[name])["cells"]
             assert not any(map(is_solution, cells))
             before = json.loads(files[name])["cells"]
             assert [c for c in before if not is_solution(c)] == cells
-    key = json.loads(left[KEY])["cells"]
+    key = json.loads(page)["cells"]
     assert sum(c["cell_type"] == "code" for c in key) == sum(
         is_solution(c)
         for name in files
@@ -120,7 +122,68 @@ def test_the_teachers_copy(tmp_path):
     text = "".join(c["source"] for c in key)
     assert "### 2. The smallest entry" in text and "def first_smallest" in text
     assert not main(["lab", str(tmp_path / "class"), "--teacher", "--copy-only"])
-    assert (tmp_path / "class" / KEY).is_file()
+    # what is handed out holds no answers
+    assert (tmp_path / "class-answers.ipynb").is_file()
+    assert not list((tmp_path / "class").glob("*answer*"))
+
+
+def cell_handed_in(path, *sources):
+    cells = [{"cell_type": "code", "metadata": {}, "source": source} for source in sources]
+    path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "sources, verdict",
+    [
+        # no Python: the exercise is still in the table
+        (["def worst(v)\n    return 0\n\nattempt(worst, 'exercise 2')"], "error"),
+        # a value of an earlier cell, Jupyter's commands, an import of its own
+        (
+            [
+                "FIRST = 0",
+                "%time 1+1\ndef worst(v):\n    return v.index(sorted(v)[FIRST])\n"
+                "from spat_nb.learn.exercise import attempt\nattempt(worst, 'exercise 2')",
+            ],
+            "right",
+        ),
+        # what needs the lesson's own work is passed over
+        (
+            [
+                "rows = table[3]\ndef worst(v):\n    return v.index(min(v))\n"
+                "attempt(worst, 'exercise 2')"
+            ],
+            "right",
+        ),
+        (
+            [
+                "from spat_nb.learn.packed import look_up\nworst = look_up('exercise 2').answer\n"
+                "attempt(worst, 'exercise 2')"
+            ],
+            "error",
+        ),
+        # the last attempt counts
+        (
+            [
+                "attempt(lambda v: 0, 'exercise 2')",
+                "attempt(lambda v: v.index(min(v)), 'exercise 2')",
+            ],
+            "right",
+        ),
+        (["attempt(lambda v: 0, 'gone 2')"], "unknown"),
+        (["#| default_exp __main__", "attempt(lambda v: v.index(min(v)), 'exercise 2')"], "right"),
+    ],
+)
+def test_odd_hand_ins(tmp_path, sources, verdict):
+    cell_handed_in(tmp_path / "ann.ipynb", *sources)
+    marks = grade(tmp_path, seconds=20, progress=False)
+    assert [m.verdict for m in marks] == [verdict], marks
+
+
+def test_the_book_itself_is_not_attempted(tmp_path):
+    for name in ("25_lineup", "31_temperature", "40_spat"):
+        shutil.copy(NBS / f"{name}.ipynb", tmp_path)
+    marks = grade(tmp_path, progress=False)
+    assert {m.verdict for m in marks} == {"not attempted"}, marks
 
 
 def test_a_judge_in_a_hand_in_judges_its_own_name():

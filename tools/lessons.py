@@ -84,7 +84,7 @@ def source_of(cell: dict) -> str:
 def is_test(cell: dict) -> bool:
     "Does a cell check something, and is it neither exported nor a solution?"
     text = source_of(cell)
-    if cell["cell_type"] != "code" or re.search(r"^#\| (export|exporti)\b", text, re.M):
+    if cell["cell_type"] != "code" or re.search(r"^#\| exports?i?\b", text, re.M):
         return False
     return 'code-summary: "Solution' not in text and bool(_TEST.search(text))
 

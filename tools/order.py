@@ -44,7 +44,9 @@ def defined_in(source: str) -> set[str]:
             found.add(node.name)
         elif isinstance(node, ast.Assign):
             parts = [n for t in node.targets for n in ast.walk(t)]
-            found |= {n.id for n in parts if isinstance(n, ast.Name)}
+            found |= {
+                n.id for n in parts if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+            }
     return found
 
 
@@ -98,7 +100,7 @@ def faults(names: set[str], cells: dict[str, list]) -> list[str]:
             source = source_of(cell)
             if cell["cell_type"] == "markdown":
                 known |= set(re.findall(r"`(\w+)", source)) & names
-                linked = set(re.findall(r"\((\w+)\.ipynb\)", source))
+                linked = set(re.findall(r"\((\w+)\.ipynb[^)]*\)", source))
                 known |= {name for name, place in home.items() if place in linked}
                 continue
             known |= defined_in(source) & names

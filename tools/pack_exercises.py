@@ -6,6 +6,7 @@ A file for each room; what is up to date is left alone, and packs without a sour
 from __future__ import annotations
 
 import sys
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +20,7 @@ def main() -> None:
     for name, path in sorted(sources.items()):
         new = pack(path.read_text(encoding="utf-8"))
         packed = FOLDER / f"{name}.pack"
-        if not packed.is_file() or packed.read_bytes() != new:
+        if not packed.is_file() or zlib.decompress(packed.read_bytes()) != zlib.decompress(new):
             packed.write_bytes(new)
             print(packed.relative_to(ROOT))
     for packed in FOLDER.glob("*.pack"):

@@ -32,6 +32,13 @@ from .verdict import Verdict, show_verdict
 __all__ = ["check_attack", "attack_verdict"]
 
 
+# PGD is no measure for an attack that sees less
+FAIR = (
+    "Does it ask for no gradient? Then measure it beside one of its kind:"
+    " reference=square(ball, queries=300)."
+)
+
+
 @cache
 def _classroom():
     "A digits network, trained in a second or two, and 64 test images"
@@ -145,12 +152,13 @@ def _graded(hit, mine, clean, beat, ref, share, rival):
     "(verdict, text) of an attack that kept the rules, beside the rival and the reference"
     beaten = f"{rival} {beat:.4g}, " if rival else ""
     score = f"fools {hit:.1%}; loss {mine:.4g} (clean {clean:.4g}, {beaten}reference {ref:.4g})"
-    if mine <= beat:
-        return "wrong", f"it does not beat {rival or 'the clean images'}: {score}."
+    if not mine > beat:  # also where the loss is NaN
+        return "wrong", f"it does not beat {rival or 'the clean images'}: {score}. {FAIR}"
     if mine - clean < share * (ref - clean):
         gained = (mine - clean) / (ref - clean)
         return "wrong", (
-            f"it gains {gained:.1%} of what the reference gains, {share:.0%} is asked: {score}."
+            f"it gains {gained:.1%} of what the reference gains, {share:.0%} is asked: {score}. "
+            f"{FAIR}"
         )
     return "right", f"it {score}."
 

@@ -125,6 +125,8 @@ def judged_by(
         return _achieved(exercise.check, fn)
     assert exercise.cases and exercise.reference
     cases = [case if isinstance(case, tuple) else (case,) for case in exercise.cases()]
+    if not cases:
+        raise ValueError("an exercise has no cases; give at least one tuple of arguments.")
     expected = [(case, _call(exercise.reference, case)) for case in cases]
     for case, want in expected:
         verdict, text = _one_case(fn, case, want, exercise.tol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import csv
 import importlib
@@ -10,11 +11,12 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 from ..core.files import write_aside
-from .handins import Attempt, attempts_in, hand_ins
+from .handins import Attempt, attempts_in, hand_ins, plain_python
 
 __all__ = ["Mark", "grade", "summary", "write_csv"]
 
@@ -26,7 +28,7 @@ class Mark:
     reader: str
     notebook: str
     exercise: str
-    # 'right', 'wrong', 'error', 'not attempted', 'guessed', 'too slow' or 'unreadable'
+    # 'right', 'wrong', 'error', 'not attempted', 'guessed', 'too slow', 'unknown' or 'unreadable'
     verdict: str
     said: str  # what the judge says, or the guess
 
@@ -44,26 +46,47 @@ def _namespace(attempt: Attempt) -> dict:
     return names
 
 
+def _run(source: str, names: dict) -> None:
+    """The statements of an exercise's cell, one after the other. What is no definition and no
+    attempt may need the lesson's own work, which is not done here: it is passed over
+    """
+    for node in ast.parse(plain_python(source)).body:
+        code = compile(ast.Module([node], []), "<answer>", "exec")
+        asks = any(isinstance(n, ast.Name) and n.id == "attempt" for n in ast.walk(node))
+        if asks or isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            exec(code, names)
+        else:
+            with contextlib.suppress(Exception):
+                exec(code, names)
+
+
 def _judged(attempt: Attempt) -> tuple[str, str]:
     "The verdict on an attempt, and what is said"
-    from .exercise import judged_by
-    from .packed import look_up
+    from . import exercise as room
+    from .packed import closed, look_up
+    from .verdict import Verdict
 
-    exercise = look_up(attempt.name)
+    try:
+        exercise = look_up(attempt.name)
+    except KeyError as e:
+        return "unknown", str(e.args[0])
     seen: list[Callable] = []
 
     def recorded(fn, reference, *cases, **more):
         if reference == attempt.name:
             seen.append(fn)
+        return Verdict("not attempted")
 
-    names = _namespace(attempt) | {"attempt": recorded}
+    room.attempt = recorded  # in this process alone
     try:
-        exec(attempt.source, names)
+        with closed():
+            names = _namespace(attempt) | {"attempt": recorded}
+            _run(attempt.source, names)
     except Exception as e:
         return "error", f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
     if not seen:
         return "not attempted", "no call of attempt was reached."
-    return judged_by(exercise, seen[-1])
+    return room.judged_by(exercise, seen[-1])
 
 
 def _work(attempt: Attempt, pipe) -> None:
@@ -88,9 +111,12 @@ def _in_a_process(attempt: Attempt, seconds: float) -> tuple[str, str]:
     process.start()
     theirs.close()
     try:
-        if mine.poll(seconds):
+        ready = connection.wait([mine, process.sentinel], seconds)
+        if mine in ready or mine.poll():
             return mine.recv()
-        return "too slow", f"no answer within {seconds:g} seconds."
+        if not ready:
+            return "too slow", f"no answer within {seconds:g} seconds."
+        return "error", "its process ended without an answer."
     except EOFError:
         return "error", "its process ended without an answer."
     finally:
@@ -135,8 +161,8 @@ def grade(
     workers: int = 2,  # processes side by side
     progress: bool = True,  # show a bar
 ) -> list[Mark]:
-    """Judge all exercises of all hand-ins. Their code is run on this machine, as this user: it is
-    kept apart from other answers and from the judge's memory, not from your files.
+    """Judge all exercises of all hand-ins. Their code is run on this machine, as this user, each in
+    a process of its own: it is kept apart from other answers, not from your files.
     FileNotFoundError where there are no notebooks
     """
     from ..core.progress import bar

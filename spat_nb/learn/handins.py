@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Attempt", "attempts_in", "hand_ins", "is_solution", "source_of"]
+__all__ = ["Attempt", "attempts_in", "hand_ins", "is_solution", "plain_python", "source_of"]
+
+# what a lesson may make; a hand-in names nothing else
+LESSON_MODULE = re.compile(
+    r"(core|data|models|attacks|measure|training|classwise|papers|learn)\.[a-z]\w*"
+)
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,18 @@ def _is_dots(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is ...
 
 
+def plain_python(
+    source: str,  # of a cell
+) -> str:
+    "A cell without Jupyter's own commands"
+    rows = source.splitlines()
+    return "\n".join("" if re.match(r"\s*[%!]\s*[a-z]", row) else row for row in rows)
+
+
 def _parsed(source: str) -> ast.Module:
-    "The tree of a cell, without Jupyter's own commands; an empty one where it is no Python"
-    rows = (row for row in source.splitlines() if not row.lstrip().startswith(("%", "!")))
+    "The tree of a cell; an empty one where it is no Python"
     try:
-        return ast.parse("\n".join(rows))
+        return ast.parse(plain_python(source))
     except SyntaxError:
         return ast.Module([], [])
 
@@ -66,6 +79,9 @@ def _calls(source: str, name: str) -> list[ast.Call]:
 
 def _named(source: str) -> list[tuple[str, bool]]:
     "(name, is it a guess?) of the exercises in a cell"
+    if not _parsed(source).body and source.strip():
+        # no Python any more: the exercise is still there, and wrong
+        return [(name, False) for name in re.findall(r"""attempt\([^"']*["'](\w+ \d+)""", source)]
     found = []
     for call in _calls(source, "attempt"):
         if len(call.args) == 2 and isinstance(call.args[1], ast.Constant):
@@ -76,10 +92,23 @@ def _named(source: str) -> list[tuple[str, bool]]:
     return [(name, guess) for name, guess in found if isinstance(name, str)]
 
 
+def _is_value(node: ast.stmt) -> bool:
+    "Is a statement `name = 1e-6`, or another value that is written out?"
+    if not isinstance(node, ast.Assign):
+        return False
+    with contextlib.suppress(ValueError):
+        ast.literal_eval(node.value)
+        return True
+    return False
+
+
 def _definitions(source: str) -> list[str]:
-    "Imports, functions and classes of a cell: what can be run without doing the lesson's work"
+    """Imports, functions, classes and written-out values of a cell: what can be run without doing
+    the lesson's work
+    """
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    return [ast.unparse(n) for n in _parsed(source).body if isinstance(n, kinds)]
+    body = _parsed(source).body
+    return [ast.unparse(n) for n in body if isinstance(n, kinds) or _is_value(n)]
 
 
 def attempts_in(
@@ -93,14 +122,15 @@ def attempts_in(
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise ValueError(f"{path} is no notebook ({' '.join(str(e).split())}).") from None
     marks = re.findall(r"^#\| (?:default_exp|exports?) ([\w.]+)", "\n".join(sources), re.M)
-    found = []
+    modules = tuple(m for m in dict.fromkeys(marks) if LESSON_MODULE.fullmatch(m))
+    found: dict[str, Attempt] = {}
     before: list[str] = []
     for source in sources:
         for name, is_guess in _named(source):
-            modules = tuple(dict.fromkeys(marks))
-            found.append(Attempt(name, is_guess, source, tuple(before), modules))
+            # of several attempts the last one counts
+            found[name] = Attempt(name, is_guess, source, tuple(before), modules)
         before += _definitions(source)
-    return found
+    return list(found.values())
 
 
 def hand_ins(

@@ -61,7 +61,7 @@ def room_of(
 def pack(
     source: str,  # Python text that defines EXERCISES
 ) -> bytes:
-    "The text as it lies in the package; the same for the same text"
+    "The text as it lies in the package"
     return zlib.compress(source.encode(), 9)
 
 

@@ -61,13 +61,22 @@ class Progress(dict):
         )
 
 
+def _kept() -> dict:
+    "What is kept; nothing where the file cannot be read"
+    try:
+        return read_kept(settings().progress)
+    except OSError as e:
+        print(f"progress cannot be read: {e}")
+        return {}
+
+
 def progress(
     folder=".",  # where the notebooks are
 ) -> Progress:  # shows itself as a table
     """Which exercises the reader has attempted, and which are right; tests and builds show none.
     FileNotFoundError where there are no notebooks
     """
-    kept = read_kept(settings().progress) if reader_at_work() else {}
+    kept = _kept() if reader_at_work() else {}
 
     def mark(name):
         return {"right": "●", "attempted": "◐"}.get(str(kept.get(name)), "○")

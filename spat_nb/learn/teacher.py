@@ -7,9 +7,7 @@ import re
 
 from .handins import is_solution, source_of
 
-__all__ = ["KEY", "without_solutions"]
-
-KEY = "answer_key.ipynb"
+__all__ = ["without_solutions"]
 
 
 def _markdown(text: str, k: int) -> dict:
@@ -42,7 +40,7 @@ def _answers(cells: list) -> list[tuple[str, str]]:
 
 def without_solutions(
     files: dict,  # relative path -> bytes, as `lab.files` gives them
-) -> dict:  # the same, without solutions, and with an answer key
+) -> tuple[dict, bytes]:  # the same without solutions, and the answer key, a notebook
     "What a class gets, and what stays with the teacher"
     left = dict(files)
     key: list[dict] = [
@@ -63,4 +61,4 @@ def without_solutions(
         left[name] = json.dumps(notebook, ensure_ascii=False, indent=1).encode()
     kernel = {"display_name": "python3", "language": "python", "name": "python3"}
     page = {"cells": key, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    return left | {KEY: json.dumps(page, ensure_ascii=False, indent=1).encode()}
+    return left, json.dumps(page, ensure_ascii=False, indent=1).encode()

@@ -17,8 +17,8 @@ def add(parser):
     parser.add_argument(
         "folder",
         nargs="?",
-        default="spat_nb-notebooks",
-        help="Lay the notebooks into this folder. The default is spat_nb-notebooks.",
+        help="Lay the notebooks into this folder. The default is spat_nb-notebooks, and with "
+        "--teacher spat_nb-class.",
     )
     parser.add_argument(
         "--copy-only", action="store_true", help="Lay the notebooks there and stop."
@@ -26,7 +26,7 @@ def add(parser):
     parser.add_argument(
         "--teacher",
         action="store_true",
-        help="Lay out the notebooks without their solutions, and an answer key beside them.",
+        help="Lay out the notebooks without their solutions, and an answer key beside the folder.",
     )
     parser.add_argument(
         "--playground",
@@ -42,14 +42,24 @@ def add(parser):
 
 def run(a):
     "Copy, say what was done, open"
+    from spat_nb.core.files import write_aside
     from spat_nb.core.paths import check_writable, shell
 
     from ...learn.teacher import without_solutions
     from .. import lab
 
-    check_writable(Path(a.folder).expanduser(), folder=True)
-    what = without_solutions(lab.files()) if a.teacher else None
-    done = lab.copy(a.folder, what)
+    a.folder = a.folder or ("spat_nb-class" if a.teacher else "spat_nb-notebooks")
+    folder = Path(a.folder).expanduser()
+    check_writable(folder, folder=True)
+    files = None
+    if a.teacher:
+        files, key = without_solutions(lab.files())
+        key_path = folder.absolute().with_name(f"{folder.name}-answers.ipynb")
+        check_writable(key_path)
+        with write_aside(key_path) as part:
+            part.write_bytes(key)
+        print(f"answer key, for you alone: {key_path}")
+    done = lab.copy(a.folder, files)
     print(lab.told(done, a.folder))
     if a.copy_only:
         return print(f"Open them: {shell('spat_nb', 'lab', a.folder)}")
