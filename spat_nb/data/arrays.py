@@ -147,10 +147,10 @@ def _labels(path, key, y, n):
         )
     if len(y) != n:
         raise ValueError(f"{path}: {key} has {len(y)} labels for {n} images; give one for each.")
-    if y.min() < 0 or y.max() > 2**31:
-        raise ValueError(
-            f"{path}: {key} holds label {y.min() if y.min() < 0 else y.max()}; labels count from 0."
-        )
+    if y.min() < 0:
+        raise ValueError(f"{path}: {key} holds label {y.min()}; labels count from 0.")
+    if y.max() > 2**31:
+        raise ValueError(f"{path}: {key} holds label {y.max()}, which numbers no class.")
     return torch.from_numpy(y.astype(np.int64))
 
 
@@ -177,6 +177,12 @@ def _classes(path, given, parts):
         raise ValueError(
             f"{path}: the labels run from {smallest} to {largest}; count from 0, or name all"
             " classes in classes."
+        )
+    images = sum(len(y) for _, y in parts.values())
+    if given is None and largest >= images:
+        raise ValueError(
+            f"{path}: a label is {largest}, but there are only {images} images; number the classes"
+            " 0, 1, 2, ..., or name all of them in classes."
         )
     names = tuple(map(str, range(largest + 1))) if given is None else given
     for part, (_, y) in parts.items():
