@@ -924,7 +924,7 @@ BAD_ARRAYS = {
         "y_train has dtype <U1.*classes",
     ),
     "negative label": (dict(y_train=Y - 1), "y_train holds label -1"),
-    "damaged label": (dict(y_train=Y * 10**9), "but there are only"),
+    "damaged label": (dict(y_train=Y * 10**8), "but there are only"),
     "label beyond all": (dict(y_train=Y.astype("int64") * 10**10), "which numbers no class"),
     "from one": (dict(y_train=Y + 1, y_test=Y[:20] + 1), "labels run from 1 to 4; count from 0"),
     "outside classes": (
