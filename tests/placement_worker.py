@@ -58,10 +58,11 @@ from spat_nb.papers.spat import flip_rates
 from spat_nb.studies import runner
 from spat_nb.studies.finding import studies
 from spat_nb.studies.job import Job
-from spat_nb.training import building, learner
+from spat_nb.training import building
 from spat_nb.training.averages import EMA
 from spat_nb.training.callbacks import Best, EarlyStop, Validate
 from spat_nb.training.checkpoint import Checkpoint
+from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay, Sentry, fgsm_rs
 from spat_nb.training.learner import Learner
 from spat_nb.training.objectives import pgd_at, trades
@@ -323,7 +324,7 @@ def resume():
     with tempfile.TemporaryDirectory() as tmp:
         d, path, f = small(), Path(tmp) / "c.safetensors", Free(BALL)
 
-        class Stop(learner.Callback):
+        class Stop(Callback):
             # after the checkpoint, as a kill would come
             order = 2
 

@@ -61,7 +61,11 @@ def losses(name, folder, monkeypatch, compiled):
     (folder / str(compiled)).mkdir()
     monkeypatch.setenv("SPAT_NB_RESULTS", str(folder / str(compiled)))
     job.work.mkdir(parents=True)
-    return [r["loss"] for r in (job.arm.train(job) if job.arm.train else work.learn(job))[1]]
+    try:
+        torch.set_default_dtype(torch.float64)
+        return [r["loss"] for r in (job.arm.train(job) if job.arm.train else work.learn(job))[1]]
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.slow
@@ -75,7 +79,9 @@ def test_arms_train_alike_one_after_the_other(traced, tmp_path, monkeypatch):
         (folder := tmp_path / str(i)).mkdir()
         with monkeypatch.context() as m:
             a, b = (losses(name, folder, m, compiled) for compiled in (False, True))
-        assert a == pytest.approx(b, rel=1e-4), name
+        # in float64: an attack that begins beside the clean image, as that of TRADES does, follows
+        # the signs of gradients that float32 rounds to noise, on another processor to other noise
+        assert a == pytest.approx(b, rel=1e-9), name
     assert traced["stats"]["unique_graphs"] > 8
 
 

@@ -464,6 +464,7 @@ def test_one_seed_is_compared_image_by_image(folder):
 
 WINDOWS = """
 import sys
+import platformdirs  # on Windows it takes another module; the one of Unix wants getuid at once
 for name in ('fcntl', 'resource', 'pty', 'termios'): sys.modules[name] = None
 import os, signal
 for home, names in ((signal, ('SIGALRM', 'SIGKILL', 'alarm', 'setitimer', 'ITIMER_REAL')), (os, ('sched_getaffinity', 'geteuid', 'getuid', 'killpg'))):
@@ -525,8 +526,8 @@ def test_a_study_runs_where_there_is_no_unix(folder):
 def test_progress_is_kept_where_there_is_no_unix(tmp_path):
     code = (
         WINDOWS
-        + "from pathlib import Path\nfrom spat_nb.learn import exercise as P\nfor k in range(20):"
-        " P._keep(f'{sys.argv[1]} {k}', True)"
+        + "from pathlib import Path\nfrom spat_nb.learn.kept import keep_attempt\nfor k in range(20):"
+        " keep_attempt(f'{sys.argv[1]} {k}', True)"
     )
     env = {**os.environ, "SPAT_NB_PROGRESS": str(tmp_path / "progress.json")}
     both = [
