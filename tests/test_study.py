@@ -525,8 +525,7 @@ def test_a_study_runs_where_there_is_no_unix(folder):
 
 def test_progress_is_kept_where_there_is_no_unix(tmp_path):
     code = (
-        WINDOWS
-        + "from pathlib import Path\nfrom spat_nb.learn.kept import keep_attempt\nfor k in range(20):"
+        WINDOWS + "from spat_nb.learn.kept import keep_attempt\nfor k in range(20):"
         " keep_attempt(f'{sys.argv[1]} {k}', True)"
     )
     env = {**os.environ, "SPAT_NB_PROGRESS": str(tmp_path / "progress.json")}
