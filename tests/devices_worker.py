@@ -8,8 +8,8 @@ from functools import cache
 
 import accelerate  # noqa: F401, loaded before the server forks
 import torch
+from counters import Count
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from spat_nb.attacks.ascent import gaussian
 from spat_nb.attacks.attack import pgd
@@ -174,19 +174,6 @@ def recipes(out):
         learner = learn(bare(), m, attack, m, train=m if isinstance(m, CFOL) else t).fit()
         kept[type(m).__name__] = dict(weights=learner.model.state_dict(), memory=m.state())
     return kept
-
-
-class Count(TorchDispatchMode):
-    "How often the processes talk, and by which operation"
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_dispatch__(self, f, types, args=(), kwargs=None):
-        if f.namespace == "c10d":
-            self.seen.append(f.overloadpacket.__name__)
-        return f(*args, **(kwargs or {}))
 
 
 def collectives(out):

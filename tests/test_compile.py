@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from counters import Wasted
 from placement_worker import QUICK
 from test_study import CPU, few
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from spat_nb.attacks.attack import pgd
 from spat_nb.attacks.autoattack import autoattack
@@ -83,15 +83,6 @@ def test_arms_train_alike_one_after_the_other(traced, tmp_path, monkeypatch):
         # the signs of gradients that float32 rounds to noise, on another processor to other noise
         assert a == pytest.approx(b, rel=1e-9), name
     assert traced["stats"]["unique_graphs"] > 8
-
-
-class Wasted(TorchDispatchMode):
-    n = 0
-
-    def __torch_dispatch__(self, f, types, args=(), kw=None):
-        if f is torch.ops.aten.convolution_backward.default:
-            self.n += args[-1][1]
-        return f(*args, **(kw or {}))
 
 
 @pytest.mark.parametrize("name", ["pgd", "in train", "autoattack", "class_grads"])

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from counters import Wasted
 from fastcore.test import test_close as close
 from fastcore.test import test_eq as same
 from fastcore.test import test_fail as fails
@@ -433,17 +434,6 @@ def test_precisions_and_compilers():
 
 def test_a_compiled_network_gives_no_gradient_to_its_filters():
     x = torch.rand(8, 3, 16, 16, generator=generator(0))
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Wasted(TorchDispatchMode):
-        "Counts the gradients of filters"
-
-        n = 0
-
-        def __torch_dispatch__(self, f, types, args=(), kw=None):
-            if f is torch.ops.aten.convolution_backward.default:
-                self.n += args[-1][1]
-            return f(*args, **(kw or {}))
 
     def attacked(net, mode):
         "Gradient of the pixels, and how many filters got one that nobody wanted"

@@ -13,8 +13,8 @@ import pytest
 import torch
 from accelerate import notebook_launcher
 from asserting import assert_close, assert_eq, assert_fails
+from counters import Count
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from spat_nb import (
     Best,
@@ -252,19 +252,6 @@ def test_gradients_of_two_processes():
     assert all(off[k] < 1e-6 for k in list(RUNS)[:6]) and all(off[k] > 1e-3 for k in list(RUNS)[6:])
 
 
-class Talk(TorchDispatchMode):
-    "Notes every operation between processes"
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_dispatch__(self, f, types, args=(), kwargs=None):
-        if f.namespace == "c10d":
-            self.seen.append(f.overloadpacket.__name__)
-        return f(*args, **(kwargs or {}))
-
-
 def talk():
     counts = {}
     for k in (1, 9):
@@ -273,7 +260,7 @@ def talk():
         )
         learner.devices.before_fit(learner)
         x, y = next(learner.train.epoch())
-        with Talk() as t:
+        with Count() as t:
             learner.step(x, y)
             learner.step(x, y)
         counts[str(k)] = t.seen
@@ -350,7 +337,7 @@ def naive():
     net = nn.parallel.DistributedDataParallel(bare().float())
     x, y = next(Share(train, int(os.environ["RANK"]), 2).epoch())
     x_adv = x.clone()
-    with Talk() as t:
+    with Count() as t:
         for _ in range(9):
             x_adv = x_adv.detach().requires_grad_()
             # also sums gradients that nobody wants

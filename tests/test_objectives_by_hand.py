@@ -298,11 +298,6 @@ def test_trades_by_hand():
         gradient(standard, twin, xb, yb),
     )
 
-    def trades_by_hand(model, x, y, x_adv, beta):
-        "From the formulas, without a softmax"
-        a, b = (z - z.logsumexp(1, keepdim=True) for z in (model(x), model(x_adv)))
-        return -a[range(len(y)), y].sum() / len(y) + beta * (a.exp() * (a - b)).sum() / len(y)
-
     attack = pgd(ball, 6, 0.03, start=gaussian(0.001), generator=generator(3))
     assert (attack(n64, x64, probs(n64, x64)) - theirs).abs().max() < 1e-15
     n64.train()
