@@ -16,6 +16,7 @@ from ..core.evalmode import device_of
 from ..core.machine import device_name
 from ..core.settings import default_device
 from ..data.draws import pick
+from ..data.items import from_dataset, is_dataset
 from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
 from .metering import metered
@@ -71,7 +72,7 @@ def _shape(data):
 
 def judge(
     model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
-    data,  # `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
+    data,  # `Batches`, a Dataset, a DataLoader, tensors (x, y), or what yields such batches
     ball: Ball | str,  # threat model, or its spec: 'L2(0.5)'
     attacks=STANDARD,  # see `named_attacks`; pgd without lr= steps by a quarter of the radius
     trust: bool
@@ -97,7 +98,7 @@ def judge(
     model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
-        `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
+        `Batches`, a Dataset, a DataLoader, tensors (x, y), or what yields such batches
     ball : Ball | str
         threat model, or its spec: 'L2(0.5)'
     attacks
@@ -145,6 +146,8 @@ def judge(
     ('fgsm', 'worst')
     """
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
+    if is_dataset(data):
+        data = from_dataset(data)
     if trust:
         _check_trust(data, ball)
     if device is not None and isinstance(model, nn.Module):
