@@ -61,6 +61,8 @@ FLOORS = {
         "spat_nb.measure.sweep": "sweep!",
         "spat_nb.measure.intervals": "wilson!",
         "spat_nb.measure.versus": "paired!",
+        "spat_nb.measure.anytime": "Anytime!",
+        "spat_nb.measure.loading": "check_loading!",
         "spat_nb.measure.trust": "trust!",
         "spat_nb.measure.card": "Card!",
     },
