@@ -51,6 +51,7 @@ FLOORS = {
         "spat_nb.attacks.spsa": "spsa()",
         "spat_nb.attacks.rays": "rays()",
         "spat_nb.attacks.autoattack": "autoattack()",
+        "spat_nb.attacks.lean": "lean()",
         "spat_nb.attacks.cascade": "Cascade()",
     },
     "measure": {
