@@ -87,6 +87,7 @@ def judge(
     source: str = "",  # of the images, for the report: 'digits, test'
     devices=None,  # `devices.many()`: this process is one of many, each judges its share
     outside: bool = False,  # may texts name what is not ours? Only where a person typed them
+    notes=(),  # what else the reader should know, sentences: how the network was opened
 ) -> Report:
     """Attack the network, count what stands, and say whether the number can be trusted.
 
@@ -125,6 +126,8 @@ def judge(
         `devices.many()`: this process is one of many, each judges its share (default: None)
     outside : bool
         may texts name what is not ours? Only where a person typed them (default: False)
+    notes
+        what else the reader should know, sentences: how the network was opened (default: ())
 
     Returns
     -------
@@ -157,6 +160,8 @@ def judge(
     progress = progress and (devices is None or devices.first)
     options = {"seed": seed, "progress": progress, "resume": resume}
     record = run(model, data, precision, **options, **counted)
+    if notes:
+        record.info["notes"] = [*notes, *record.notes]
     card = None
     if trust:
         more = trust if isinstance(trust, dict) else {}

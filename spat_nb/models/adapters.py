@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.evalmode import device_of, eval_mode
-from .inputs import Coloured, Resized, StraightThrough, follows_gradient, pixel_numbers
-from .layers import Normalize
+from .inputs import follows_gradient, input_layers
 from .outputs import Logits, logits_path, picked, told_path
 
 __all__ = ["Adapted", "adapt"]
@@ -71,76 +70,6 @@ def _dtype(model):
     "In what the weights of a network are; float32 where it has none"
     weights = model.parameters() if isinstance(model, nn.Module) else ()
     return next((p.dtype for p in weights if p.is_floating_point()), torch.float32)
-
-
-def _preprocessing(step, stand_in, x):
-    "(layer, note) of a preprocessing that lies outside of the network"
-    if stand_in is None and follows_gradient(step, x):
-        layer = step if isinstance(step, nn.Module) else Step(step)
-        return layer, "preprocessing: yours comes first; gradients go through it."
-    layer = StraightThrough(step, stand_in)
-    what = "the identity" if stand_in is None else getattr(stand_in, "__name__", "your stand-in")
-    return layer, (
-        "preprocessing: yours comes first. It has no gradient of its own, so that on the way "
-        f"back {what} stands in for it (BPDA)."
-    )
-
-
-class Step(nn.Module):
-    """A function as a layer
-
-    Parameters
-    ----------
-    step : Callable
-        (b,...) to a tensor
-    """
-
-    def __init__(
-        self,
-        step: Callable,  # (b,...) to a tensor
-    ):
-        super().__init__()
-        self.step = step
-
-    def forward(self, x):
-        return self.step(x)
-
-
-def _numbers(values):
-    return ", ".join(f"{v:.4g}" for v in values)
-
-
-def _input_layers(x, model, preprocess, stand_in, pixels, size, channels):
-    "The layers before the network, and a note on each"
-    layers: list = []
-    notes = []
-    if preprocess is not None:
-        layer, note = _preprocessing(preprocess, stand_in, x)
-        layers.append(layer)
-        notes.append(note)
-    if channels not in (None, x.shape[1]) and not layers:
-        if x.shape[1] != 1:
-            raise ValueError(
-                f"images have {x.shape[1]} channels but the network takes {channels}; "
-                "give a preprocess= that makes them fit."
-            )
-        layers.append(Coloured(channels))
-        notes.append(f"channels: the grey images go into all {channels} channels.")
-    if size is not None and x.shape[-2:] != (size, size):
-        layers.append(Resized(size))
-        told = "x".join(map(str, x.shape[-2:]))
-        notes.append(
-            f"size: images of {told} pixels are resized to {size}x{size} inside of the network, "
-            "and attacked as they are."
-        )
-    if pixels:
-        mean, std = pixels
-        layers.append(Normalize(channels or x.shape[1], mean, std).to(_dtype(model)))
-        notes.append(
-            f"normalisation: the first layer subtracts {_numbers(mean)} and divides by "
-            f"{_numbers(std)}."
-        )
-    return nn.Sequential(*layers), notes
 
 
 def _asked(model, before, extra, x):
@@ -284,9 +213,16 @@ def adapt(
     device = device_of(model)
     if device is not None:
         x = x.to(device)
-    pixels = pixel_numbers(mean, std)
-    before, notes = _input_layers(x, model, preprocess, stand_in, pixels, size, channels)
-    before = before.to(x.device).eval()
+    before, notes = input_layers(
+        x,
+        _dtype(model),
+        mean=mean,
+        std=std,
+        size=size,
+        channels=channels,
+        preprocess=preprocess,
+        stand_in=stand_in,
+    )
     out = _asked(model, before, extra, x)
     after, more = _output_layer(out, len(x), output, classes, chosen)
     made = Adapted(model, before, after.to(x.device), extra, [*notes, *more])

@@ -11,13 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import Normalize
+
 __all__ = [
     "PIXELS",
     "pixel_numbers",
     "Resized",
     "Coloured",
     "StraightThrough",
+    "Step",
     "follows_gradient",
+    "input_layers",
 ]
 
 # mean and standard deviation of the pixels, by the word that stands for them
@@ -190,3 +194,90 @@ def follows_gradient(
     except (RuntimeError, NotImplementedError):  # an operation that has no backward pass
         return False
     return g is not None and bool((g != 0).any())
+
+
+def _preprocessing(step, stand_in, x):
+    "(layer, note) of a preprocessing that lies outside of the network"
+    if stand_in is None and follows_gradient(step, x):
+        layer = step if isinstance(step, nn.Module) else Step(step)
+        return layer, "preprocessing: yours comes first; gradients go through it."
+    layer = StraightThrough(step, stand_in)
+    what = "the identity" if stand_in is None else getattr(stand_in, "__name__", "your stand-in")
+    return layer, (
+        "preprocessing: yours comes first. It has no gradient of its own, so that on the way "
+        f"back {what} stands in for it (BPDA)."
+    )
+
+
+class Step(nn.Module):
+    """A function as a layer
+
+    Parameters
+    ----------
+    step : Callable
+        (b,...) to a tensor
+    """
+
+    def __init__(
+        self,
+        step: Callable,  # (b,...) to a tensor
+    ):
+        super().__init__()
+        self.step = step
+
+    def forward(self, x):
+        return self.step(x)
+
+
+def _numbers(values):
+    return ", ".join(f"{v:.4g}" for v in values)
+
+
+def input_layers(
+    x: Tensor,  # (b,ch,h,w) some images, pixels in [0,1]
+    dtype: torch.dtype = torch.float32,  # of the network's weights
+    *,
+    mean=None,  # the rest is as in `adapt`
+    std=None,
+    size: int | None = None,
+    channels: int | None = None,
+    preprocess: Callable | None = None,
+    stand_in: Callable | None = None,
+) -> tuple:  # (layers in a row, a note on each)
+    "What stands before a network. ValueError in one sentence where it does not fit the images"
+    layers: list = []
+    notes = []
+    pixels = pixel_numbers(mean, std)
+    if preprocess is not None:
+        layer, note = _preprocessing(preprocess, stand_in, x)
+        layers.append(layer)
+        notes.append(note)
+    if channels not in (None, x.shape[1]) and not layers:
+        if x.shape[1] != 1:
+            raise ValueError(
+                f"images have {x.shape[1]} channels but the network takes {channels}; "
+                "give a preprocess= that makes them fit."
+            )
+        layers.append(Coloured(channels))
+        notes.append(f"channels: the grey images go into all {channels} channels.")
+    if size is not None and x.shape[-2:] != (size, size):
+        layers.append(Resized(size))
+        told = "x".join(map(str, x.shape[-2:]))
+        notes.append(
+            f"size: images of {told} pixels are resized to {size}x{size} inside of the network, "
+            "and attacked as they are."
+        )
+    if pixels:
+        mean, std = pixels
+        layers.append(Normalize(_channels(layers, x), mean, std).to(dtype))
+        notes.append(
+            f"normalisation: the first layer subtracts {_numbers(mean)} and divides by "
+            f"{_numbers(std)}."
+        )
+    return nn.Sequential(*layers).to(x.device).eval(), notes
+
+
+def _channels(layers, x):
+    "How many channels come out of the layers"
+    with torch.no_grad():
+        return nn.Sequential(*layers)(x).shape[1]

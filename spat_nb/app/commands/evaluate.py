@@ -39,10 +39,10 @@ def run(a):
         check_writable(a.out, ending=".json")
     if a.resume:
         check_writable(a.resume)
-    attacks = a.attacks or STANDARD
+    it = open_weights(a)
+    attacks = a.attacks or it.attacks or STANDARD
     if a.aa:
         attacks += ", autoattack"
-    it = open_weights(a)
     attacks_in(attacks, it.ball)  # refused before anything is printed
     print(it.head(a.precision), flush=True)
     report = judge(
@@ -56,6 +56,7 @@ def run(a):
         name=it.name,
         source=it.source,
         outside=True,
+        notes=it.notes,
     )
     print(f"\n{report.body()}\n\n{report.per_class.to_string(float_format='{:.3f}'.format)}")
     if a.out:
