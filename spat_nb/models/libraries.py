@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..core.grammar import Call, parse
 
@@ -30,7 +30,6 @@ class Library:
     size: int | None = None  # height and width that it was made for
     names: tuple = ()  # of its outputs, each a tuple of names for one thing; (): not known
     trained: Callable | None = None  # () -> nn.Module with the weights that lie beside it
-    classes: int | None = None  # outputs that it is built with; None: as many as are wanted
     source: str = ""  # of what it says, in words: "timm's configuration"
 
 
@@ -48,12 +47,21 @@ def open_library(
     "An architecture. ImportError, FileNotFoundError, or ValueError in one sentence"
     library, _, name = text.partition(":")
     try:
-        return LIBRARIES[library](text, name, pretrained)
+        found = LIBRARIES[library](text, name, pretrained)
+        return replace(found, build=partial(_built, text, found.build))
     except ImportError as e:
         raise ImportError(
             f"{text} needs {e.name or library}, which is not installed; "
             f'run: pip install "spat_nb[{"hf" if library == "hf" else "models"}]".'
         ) from None
+
+
+def _built(text, build, classes, channels):
+    "A network of an architecture. ValueError in one sentence where its arguments do not fit"
+    try:
+        return build(classes, channels)
+    except Exception as e:
+        raise ValueError(f"{text} cannot be built ({_line(e)}); change its arguments.") from None
 
 
 def _split(name):
@@ -126,12 +134,9 @@ def _timm(text, name, pretrained):
     if not timm.is_model(base.partition(".")[0]):
         raise _unknown(text, base, timm.list_models())
 
-    def build(classes, channels, **more):
-        kw = {"num_classes": classes, "in_chans": channels, **given, **more}
-        try:
-            return timm.create_model(base, pretrained=False, **kw)
-        except TypeError as e:
-            raise ValueError(f"{text} cannot be built ({e}); take that argument away.") from None
+    def build(classes, channels):
+        kw = {"num_classes": classes, "in_chans": channels, **given}
+        return timm.create_model(base, pretrained=False, **kw)
 
     config = timm.get_pretrained_cfg(base)
     config = config.to_dict() if config is not None else {}
@@ -275,13 +280,3 @@ def count_in(
         axis = next(i for i, (a, b) in enumerate(zip(v.shape, w.shape)) if a != b)
         return state[key].shape[axis]
     return None
-
-
-def outputs_of(
-    model: nn.Module,  # of a library
-) -> int | None:
-    "How many outputs a network says it has"
-    told = getattr(model, "num_classes", None) or getattr(
-        getattr(model, "config", None), "num_labels", None
-    )
-    return told if isinstance(told, int) else None

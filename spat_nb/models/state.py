@@ -174,7 +174,8 @@ def _listed(names):
 
 def _misfit(own, state):
     "What does not fit, in words; '' where all does"
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    needed = [k for k in own if not k.endswith("num_batches_tracked")]  # older files lack these
+    missing = [k for k in needed if k not in state]
     unknown = [k for k in state if k not in own]
     odd = [
         f"{k} ({'x'.join(map(str, state[k].shape))} instead of {'x'.join(map(str, v.shape))})"
@@ -183,7 +184,7 @@ def _misfit(own, state):
     ]
     said = []
     if missing:
-        said.append(f"{len(missing)} of its {len(own)} are missing ({_listed(missing)})")
+        said.append(f"{len(missing)} of its {len(needed)} are missing ({_listed(missing)})")
     if unknown:
         said.append(f"{len(unknown)} are not its own ({_listed(unknown)})")
     if odd:
