@@ -155,7 +155,7 @@ def adapt(
     chosen: tuple | None = None,
 ) -> Adapted:  # in eval mode; `.notes` says what was done, `.gradient` whether pixels have one
     """A network that takes pixels in [0,1] and gives logits, whatever it took and gave before: it
-    is shown a batch, and what is missing is put around it
+    is shown a batch, and what is missing is put around it.
 
     Parameters
     ----------

@@ -130,7 +130,7 @@ class _Instead(torch.autograd.Function):
 
 class StraightThrough(nn.Module):
     """A step without a gradient, and one that stands in for it on the way back: BPDA (Athalye et
-    al. 2018). The value is that of the step itself
+    al. 2018). The value is that of the step itself.
 
     Parameters
     ----------

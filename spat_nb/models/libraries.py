@@ -138,8 +138,8 @@ def _timm(text, name, pretrained):
         kw = {"num_classes": classes, "in_chans": channels, **given}
         return timm.create_model(base, pretrained=False, **kw)
 
-    config = timm.get_pretrained_cfg(base)
-    config = config.to_dict() if config is not None else {}
+    told = timm.get_pretrained_cfg(base)
+    config = told.to_dict() if told is not None else {}
     size = config.get("input_size")
     return Library(
         text,

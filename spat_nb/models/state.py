@@ -197,7 +197,7 @@ def load_weights(
     state,  # a file that `read_state` reads, or a dict name -> tensor
     name: str = "",  # of the network, for sentences; default: its make
 ) -> list:  # of notes, sentences
-    """Fill a network with weights that were saved elsewhere: every weight, or none
+    """Fill a network with weights that were saved elsewhere: every weight, or none.
 
     Parameters
     ----------
