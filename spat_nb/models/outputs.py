@@ -27,7 +27,10 @@ def _are_logits(z, n, classes):
     if not (isinstance(z, Tensor) and z.is_floating_point() and z.ndim >= 1 and len(z) == n):
         return False
     z = _flat(z)
-    return z.ndim == 1 or (z.ndim == 2 and (classes is None or z.shape[1] in (1, classes)))
+    if z.ndim > 2:
+        return False
+    outputs = z.shape[1] if z.ndim == 2 else 1
+    return classes is None or outputs == classes or (outputs == 1 and classes == 2)
 
 
 def _parts(out):
