@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from spat_nb.app.cli import build_parser, main
+from spat_nb.app.naming import named_outputs
 from spat_nb.app.opening import open_weights
 from spat_nb.data.vision import torchvision
 from spat_nb.measure.report import Report
@@ -234,10 +235,11 @@ def test_other_kinds_are_judged(name, there, capsys):
 
 
 @pytest.mark.parametrize("precision", ["channels_last", "bfloat16"])
-@pytest.mark.parametrize("name", ["ONNX", "ViT", "dropout"])
+@pytest.mark.parametrize("name", ["ONNX", "ViT", "dropout", "torch.export", "TorchScript"])
 def test_other_precisions(name, precision, there, capsys):
     more = ["--n-test", "8", "--attacks", "fgsm", "--precision", precision]
-    assert main(typed(SMALL[name], 4, *more)) == 0, capsys.readouterr().err
+    words = {**SMALL, **QUICK}[name]
+    assert main(typed(words, 4, *more)) == 0, capsys.readouterr().err
 
 
 def test_autoattack_on_a_network_from_elsewhere(there, capsys):
@@ -446,3 +448,67 @@ def test_what_is_typed_is_known_to_the_parser():
     parser = build_parser(["evaluate"])
     a = parser.parse_args(["evaluate", "timm:resnet18", "--mean", ".5, .4", "--std", "imagenet"])
     assert a.mean == (0.5, 0.4) and a.std == "imagenet" and isinstance(a, argparse.Namespace)
+
+
+# ---- libraries
+
+
+def test_what_a_library_fetches_is_read_as_weights_only(there, monkeypatch, capsys):
+    models = torchvision("models")
+    asked = {}
+
+    def fetched(url, **kw):
+        asked.update(kw, url=url)
+        return models.squeezenet1_1().state_dict()
+
+    monkeypatch.setattr(models._api, "load_state_dict_from_url", fetched)
+    argv = typed("torchvision:squeezenet1_1 --pretrained --size 32", 4)
+    assert "1000 outputs, but c4.npz has 4 classes" in refused(capsys, argv)
+    assert asked["weights_only"] is True and asked["url"].startswith("https://")
+
+
+def test_timm_fetches_where_it_is_asked_to(there, monkeypatch):
+    make, asked = timm.create_model, []
+
+    def create(name, pretrained=False, **kw):
+        asked.append((name, pretrained))
+        return make("test_resnet", num_classes=4)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    opened(typed("timm:resnet18 --pretrained", 4))
+    assert asked == [("resnet18", True)]
+
+
+@pytest.mark.parametrize(
+    "module,words,extra",
+    [
+        ("timm", "timm:resnet18 --untrained", "models"),
+        ("transformers", "hf:vit", "hf"),
+        ("onnx", "net.onnx", "onnx"),
+    ],
+)
+def test_a_library_that_is_not_installed(module, words, extra, there, monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, module, None)
+    said = refused(capsys, typed(words, 4))
+    assert f"needs {module}, which is not installed" in said and f"spat_nb[{extra}]" in said
+
+
+def test_a_checkpoint_without_a_head_is_refused(there, capsys):
+    config = transformers.ViTConfig.from_pretrained("vit")
+    transformers.ViTModel(config).save_pretrained("headless")
+    capsys.readouterr()
+    said = refused(capsys, typed("hf:headless", 4))
+    assert "lack classifier" in said and "drawn at random" in said
+
+
+def test_the_words_of_a_library_find_outputs():
+    names = torchvision("models").ResNet18_Weights.DEFAULT.meta["categories"]
+    known = tuple((n,) for n in names)
+    chosen, notes, classes = named_outputs(None, 1000, ("goldfish", "tench"), known, "mine")
+    assert chosen == (1, 0) and classes == ("goldfish", "tench", "any other")
+    with pytest.raises(ValueError, match="no output is called unicorn; give --labels FILE"):
+        named_outputs(None, 1000, ("goldfish", "unicorn"), known, "mine")
+    assert named_outputs("folder", 2, ("b", "a"), known, "mine") == (None, [], ("b", "a"))
+    assert named_outputs(None, 2, ("b", "a"), (("a",), ("b",)), "mine")[0] == (1, 0)

@@ -20,7 +20,8 @@ from ..core.grammar import OUTSIDE, is_outside
 from ..core.outside import find
 from ..data.sources import Data
 from ..models.adapters import Adapted, adapt, input_layers
-from ..models.libraries import Library, count_in, is_library, open_library
+from ..models.libraries import count_in, is_library, open_library
+from ..models.library import Library
 from ..models.programs import is_program, open_program
 from ..models.state import is_script, load_weights, read_state, without_prefixes
 from ..training.building import open_data
@@ -154,7 +155,7 @@ def _said_of_pixels(a, library):
     if a.mean is not None or a.std is not None or a.preprocess:
         return []
     if library is not None and library.pixels:
-        return [f"normalisation: as {library.source} says, since --mean and --std are not given."]
+        return [f"normalisation: from {library.source}, since --mean and --std are not given."]
     return ["normalisation: none is put before the network; --mean and --std give one."]
 
 

@@ -146,6 +146,10 @@ def command_for(
 
 def _typed(a, *words):
     "The command with what was typed, and what it needs besides"
-    data = a.data or "DATA"
-    ball = a.ball or "Linf(8/255)"
-    return shell("spat_nb", a.command, *words, "--data", data, "--ball", ball)
+    more = {k: getattr(a, k) for k in ("root", "size", "n_test", "attacks", "device", "out")}
+    more = {k: v for k, v in more.items() if v is not None}
+    radius = {"eps": a.eps} if a.eps is not None and not a.ball else {}
+    ball = {} if radius else {"ball": a.ball or "Linf(8/255)"}
+    flags = {"data": a.data or "DATA", **more, **ball, **radius}
+    typed = [w for k, v in flags.items() for w in (f"--{k.replace('_', '-')}", v)]
+    return shell("spat_nb", a.command, *words, *typed)

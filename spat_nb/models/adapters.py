@@ -55,7 +55,8 @@ class Adapted(nn.Module):
         self.gradient = gradient
 
     def forward(self, x):
-        return self.after(self.model(self.before(x), *self.extra))
+        extra = [v.to(x.device) if isinstance(v, Tensor) else v for v in self.extra]
+        return self.after(self.model(self.before(x), *extra))
 
     def train(self, mode: bool = True):
         "Also where a part was given its mode when it was exported"

@@ -1,4 +1,4 @@
-"""Architectures of timm, torchvision and transformers, and what these say of their images
+"""Architectures of timm and torchvision, and what these say of their images
 
 Written by hand: no notebook makes it.
 """
@@ -6,31 +6,16 @@ Written by hand: no notebook makes it.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
-from ..core.grammar import Call, parse
+from .checkpoints import open_checkpoint
+from .library import Library, first_line, split_name
 
-__all__ = ["LIBRARIES", "Library", "is_library", "open_library", "count_in"]
-
-
-@dataclass(frozen=True)
-class Library:
-    "An architecture of a library: how it is built, and what its images are"
-
-    name: str  # as it was typed: 'timm:resnet18'
-    build: Callable  # (classes, channels) -> nn.Module with random weights
-    channels: int | None = 3  # that it takes; None: as many as the images have
-    pixels: tuple = ()  # (mean, std) of the pixels; (): not known
-    size: int | None = None  # height and width that it was made for
-    names: tuple = ()  # of its outputs, each a tuple of names for one thing; (): not known
-    trained: Callable | None = None  # () -> nn.Module with the weights that lie beside it
-    source: str = ""  # of what it says, in words: "timm's configuration"
+__all__ = ["LIBRARIES", "is_library", "open_library", "count_in"]
 
 
 def is_library(
@@ -61,18 +46,9 @@ def _built(text, build, classes, channels):
     try:
         return build(classes, channels)
     except Exception as e:
-        raise ValueError(f"{text} cannot be built ({_line(e)}); change its arguments.") from None
-
-
-def _split(name):
-    "('resnet18', its arguments) of 'resnet18(img_size=32)'. ValueError where they are no literals"
-    base, bracket, rest = name.partition("(")
-    if not bracket:
-        return name, {}
-    call = parse(f"f({rest}")
-    if not isinstance(call, Call) or call.args:
-        raise ValueError(f"{name} is no call with named arguments; write {base}(img_size=64) say.")
-    return base, call.keywords
+        raise ValueError(
+            f"{text} cannot be built ({first_line(e)}); change its arguments."
+        ) from None
 
 
 def _unknown(text, name, known):
@@ -94,7 +70,7 @@ def _repaired():
 
 def _torchvision(text, name, pretrained):
     models = _repaired()
-    base, given = _split(name)
+    base, given = split_name(name)
     known = models.list_models(module=models)
     if base not in known:
         raise _unknown(text, base, known)
@@ -130,7 +106,7 @@ def _timm(text, name, pretrained):
     _repaired()
     import timm
 
-    base, given = _split(name)
+    base, given = split_name(name)
     if not timm.is_model(base.partition(".")[0]):
         raise _unknown(text, base, timm.list_models())
 
@@ -152,109 +128,8 @@ def _timm(text, name, pretrained):
     )
 
 
-# ---- transformers
-
-
 def _hf(text, name, pretrained):
-    _repaired()  # image processors import it
-    from transformers import AutoConfig, AutoModelForImageClassification
-
-    where = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
-    config = _hf_config(AutoConfig, text, where)
-    pixels, size = _hf_pixels(where, config)
-
-    def build(classes, channels):
-        sized = type(config).from_dict({**config.to_dict(), "num_labels": classes})
-        return AutoModelForImageClassification.from_config(sized)
-
-    def trained():
-        try:
-            model, told = AutoModelForImageClassification.from_pretrained(
-                where, local_files_only=True, output_loading_info=True
-            )
-        except (OSError, ValueError) as e:
-            raise FileNotFoundError(f"{text} has no weights here ({_line(e)}).") from None
-        if told["missing_keys"]:
-            raise ValueError(
-                f"the weights of {text} lack {min(told['missing_keys'])}, which would be drawn at "
-                "random; take a checkpoint that was trained to classify images."
-            )
-        return model
-
-    names = [config.id2label[i] for i in sorted(config.id2label)] if config.id2label else []
-    is_named = names and not all(n.startswith("LABEL_") for n in names)
-    return Library(
-        text,
-        build,
-        channels=getattr(config, "num_channels", 3),
-        pixels=pixels,
-        size=size,
-        names=tuple((n,) for n in names) if is_named else (),
-        trained=trained if _hf_has_weights(where) else None,
-        source="its preprocessor's configuration",
-    )
-
-
-def _line(e):
-    return (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(". ")[:150]
-
-
-def _hf_config(auto, text, where):
-    try:
-        return auto.from_pretrained(where, local_files_only=True)
-    except (OSError, ValueError) as e:
-        raise FileNotFoundError(
-            f"{text} is no folder of transformers, and not in its cache ({_line(e)}); give the "
-            "folder that save_pretrained wrote, or fetch it first: hf download OWNER/NAME."
-        ) from None
-
-
-def _hf_file(where, name):
-    "The path of a file of a checkpoint on this machine, or None"
-    from transformers.utils import cached_file
-
-    try:
-        return cached_file(
-            where, name, local_files_only=True, _raise_exceptions_for_missing_entries=False
-        )
-    except (OSError, ValueError):
-        return None
-
-
-def _hf_has_weights(where):
-    kinds = ("model.safetensors", "pytorch_model.bin")
-    return any(_hf_file(where, f"{k}{end}") for k in kinds for end in ("", ".index.json"))
-
-
-def _hf_pixels(where, config):
-    "((mean, std) or (), size or None) as the preprocessor of a checkpoint says"
-    size = getattr(config, "image_size", None)
-    size = size[0] if isinstance(size, (list, tuple)) else size
-    file = _hf_file(where, "preprocessor_config.json")
-    if file is None:
-        return (), size
-    told = json.loads(Path(file).read_text(encoding="utf-8"))
-    sides = told.get("crop_size") if told.get("do_center_crop") else told.get("size")
-    if isinstance(sides, dict):
-        sides = sides.get("height") or sides.get("shortest_edge")
-    size = size or sides
-    if not told.get("do_normalize", True) or "image_mean" not in told:
-        return (), size
-    mean, std = ((v,) if isinstance(v, float) else tuple(v) for v in _mean_std(told))
-    return (mean, std), size
-
-
-def _mean_std(told):
-    "Of pixels in [0,1]: a processor may multiply bytes by another number than 1/255"
-    if not told.get("do_rescale", True):
-        factor = 255.0
-    else:
-        factor = 255 * told.get("rescale_factor", 1 / 255)
-    pair = []
-    for key in ("image_mean", "image_std"):
-        values = told[key] if isinstance(told[key], list) else [told[key]]
-        pair.append([v / factor for v in values])
-    return pair
+    return open_checkpoint(text, name)
 
 
 LIBRARIES: dict[str, Callable] = {"timm": _timm, "torchvision": _torchvision, "hf": _hf}
