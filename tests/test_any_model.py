@@ -1,8 +1,15 @@
 "Anybody's network from the command line: each kind is opened, judged, and passes the trust card"
 
 import argparse
+import io
+import os
 import re
 import shlex
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,8 +172,6 @@ def place(tmp_path_factory):
 
 def programs(folder, net, x):
     "The same network as a program of every kind"
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(net, (x,)), folder / "fixed.pt2")
@@ -273,6 +278,16 @@ def test_a_program_gives_the_answers_and_gradients_of_its_network(file, there, p
     ]
     assert torch.allclose(*grads, atol=1e-6) and grads[1].abs().max() > 1e-5
     assert any(n.startswith("network: ") for n in opened(typed(file, 4)).notes)
+
+
+@pytest.mark.parametrize("file", ["net.pt2", "fixed.onnx", "net.ts"])
+def test_a_judgement_goes_on_in_another_process(file, there):
+    argv = typed(file, 4, "--n-test", "4", "--attacks", "fgsm", "--resume", f"{file}.json")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    for _ in range(2):
+        command = [sys.executable, "-W", "ignore", "-m", "spat_nb", *argv]
+        run = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert run.returncode == 0, run.stderr
 
 
 def test_an_onnx_file_that_does_not_convert_is_judged_by_queries(there, plain, capsys, monkeypatch):
@@ -418,9 +433,6 @@ def test_no_file_of_weights_runs_anything(there, capsys):
 
 
 def test_an_exported_program_with_an_object_in_it_is_refused(there, capsys):
-    import io
-    import zipfile
-
     evil = io.BytesIO()
     torch.save(Evil(), evil)
     with zipfile.ZipFile("net.pt2") as old, zipfile.ZipFile("evil.pt2", "w") as new:
@@ -432,9 +444,6 @@ def test_an_exported_program_with_an_object_in_it_is_refused(there, capsys):
 
 
 def test_help_brings_no_library():
-    import subprocess
-    import sys
-
     code = (
         "import sys\nfrom spat_nb.app.cli import main\n"
         "try: main(['evaluate', '--help'])\nexcept SystemExit: pass\n"
@@ -488,8 +497,6 @@ def test_timm_fetches_where_it_is_asked_to(there, monkeypatch):
     ],
 )
 def test_a_library_that_is_not_installed(module, words, extra, there, monkeypatch, capsys):
-    import sys
-
     monkeypatch.setitem(sys.modules, module, None)
     said = refused(capsys, typed(words, 4))
     assert f"needs {module}, which is not installed" in said and f"spat_nb[{extra}]" in said

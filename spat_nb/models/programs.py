@@ -10,14 +10,13 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .pieces import fixed_batch
+from .pieces import content_hash, fixed_batch
 
 __all__ = ["ENDINGS", "Fixed", "Program", "is_program", "open_program"]
 
@@ -61,11 +60,17 @@ class Fixed(nn.Module):
 
     def __init__(
         self,
-        model: Callable,  # the program
+        model: nn.Module,  # the program
+        sha256: str,  # of its file
     ):
         super().__init__()
         self.model = model
+        self.sha256 = sha256
         self.training = False
+
+    def __identity__(self):
+        "Its file and its weights: what torch keeps beside them is another in every process"
+        return {"file": self.sha256, "weights": dict(self.model.state_dict())}
 
     def train(self, mode: bool = True):
         return self
@@ -120,7 +125,9 @@ def _exported(path, x):
     inputs = [known[k] for k in exported.graph_signature.user_inputs if k in known]
     sizes = [n.meta["val"].shape for n in inputs if isinstance(n.meta.get("val"), Tensor)]
     batch = sizes[0][0] if sizes and isinstance(sizes[0][0], int) else None
-    return _pieced(Program(Fixed(model), "a program that torch.export wrote"), x, batch)
+    return _pieced(
+        Program(Fixed(model, content_hash(path)), "a program that torch.export wrote"), x, batch
+    )
 
 
 def _unreadable(path, kind, e):
