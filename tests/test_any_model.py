@@ -229,6 +229,7 @@ def test_twelve_architectures_pass_the_trust_card(name, there, capsys):
         assert note in report.record.notes and note in said
     assert report.card["G1 repeats"].verdict == report.card["G1 mode"].verdict == "pass"
     assert report.card["G7 zero"].figure < 100
+    assert report.card.info["notes"] == list(it.notes)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -356,6 +357,30 @@ def test_many_outputs_for_few_classes(there):
     assert main([*argv, "--n-test", "6", "--attacks", "fgsm"]) == 0
 
 
+def test_grey_images_for_a_network_of_colour(there, capsys):
+    model = timm.create_model("test_resnet", num_classes=10).eval()
+    torch.save(model.state_dict(), "colour.pth")
+    argv = typed("timm:test_resnet --weights colour.pth --mean none", 4)
+    argv[argv.index("c4.npz")] = "digits"
+    it = opened(argv)
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.allclose(it.model(x), model(x.expand(-1, 3, -1, -1)), atol=1e-6)
+    assert any(n.startswith("channels: ") for n in it.notes)
+
+
+def test_a_file_of_ones_own_may_import_torchvision(there):
+    "Also where its operators were built for another kind of machine"
+    text = "from torchvision.models import squeezenet1_1\n\n\ndef net(num_classes):\n"
+    Path("vision.py").write_text(f"{text}    return squeezenet1_1(num_classes=num_classes)\n")
+    code = "from spat_nb.app.cli import main\nimport sys\nsys.exit(main(sys.argv[1:]))"
+    argv = typed("vision.py:net --size 32", 4, "--n-test", "4", "--attacks", "fgsm")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, env=env
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def refused(capsys, argv):
     assert main(argv) == 1
     err = capsys.readouterr().err
@@ -386,6 +411,7 @@ def refused(capsys, argv):
         ("mine.py:dropped --labels none.txt", "--labels: no file none.txt"),
         ("net.onnx --weights vgg.pth", "--weights: net.onnx has its weights in it"),
         ("mine.py:dropped --model SmallCNN", "--model: mine.py:dropped is the network already"),
+        ("mine.py:answers --aa", "--aa: AutoAttack follows gradients"),
         ("digits/pgd_at/w16 --mean half", "--mean is for a network that was made elsewhere"),
         ("timm:vit_tiny_patch16_224 --untrained", "cannot take images of 3x16x16"),
     ],

@@ -17,8 +17,8 @@ from ..attacks.balls import L1
 from ..attacks.filling import filled, open_names
 from ..core import spec
 from ..core.grammar import OUTSIDE, is_outside
-from ..core.outside import find
 from ..data.sources import Data
+from ..data.vision import MISSING, torchvision
 from ..models.adapters import Adapted, adapt, input_layers
 from ..models.libraries import count_in, is_library, open_library
 from ..models.library import Library
@@ -110,6 +110,11 @@ def open_foreign(
     around |= _numbers(a, library, found.channels or x.shape[1])
     look = partial(_adapted, a, found.model, x, classes=data.test.c, **around)
     model = look()
+    if not model.gradient and getattr(a, "aa", False):
+        raise ValueError(
+            f"aa: AutoAttack follows gradients, and none reaches the pixels of {a.weights}; leave "
+            "it out, and it is judged by queries."
+        )
     outputs = model(x[:1]).shape[1]
     chosen, more, classes = named_outputs(
         a.labels, outputs, data.test.classes, library.names if library else (), a.data
@@ -134,7 +139,7 @@ def _around(a, library, recipe):
     "What is known of the images before the network is there"
     own = {"size": None if recipe.data == "imagefolder" else a.size}
     if a.preprocess:
-        own["preprocess"] = find(a.preprocess)
+        own["preprocess"] = _looked_up(a.preprocess)
     return {**own, **_numbers(a, library, None)}
 
 
@@ -218,7 +223,7 @@ def _filled(a, library, test):
 
 def _typed(a, test):
     "What a person wrote: a network, a function from images to logits, or what makes one"
-    thing = spec.make(a.weights, outside=True, now=False)
+    thing = _looked_up(a.weights)
     channels, height, _ = test.shape
     known = {"classes": test.c, "channels": channels, "size": height, "c": test.c}
     known |= {"num_classes": test.c, "in_channels": channels, "in_chans": channels}
@@ -236,6 +241,17 @@ def _typed(a, test):
             raise TypeError(f"state: {a.weights} is no nn.Module that weights could be put into.")
         notes = ["network: " + a.weights + ".", *load_weights(thing, a.state, a.weights)]
     return Found(thing, None, notes)
+
+
+def _looked_up(text):
+    "What a typed name means; where its file finds torchvision broken, that is mended first"
+    try:
+        return spec.make(text, outside=True, now=False)
+    except ValueError as e:
+        if MISSING not in str(e):
+            raise
+    torchvision()
+    return spec.make(text, outside=True, now=False)
 
 
 def _is_factory(thing, known):

@@ -166,6 +166,8 @@ def judge(
     if trust:
         more = trust if isinstance(trust, dict) else {}
         card = trust_card(model, data, ball, **{"progress": progress, "seed": seed, **more})
+        if notes:
+            card.info["notes"] = list(notes)
     return Report(
         record=record,
         ball=spec.text(ball),
