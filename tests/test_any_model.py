@@ -21,6 +21,7 @@ from spat_nb.app.naming import named_outputs
 from spat_nb.app.opening import open_weights
 from spat_nb.data.vision import torchvision
 from spat_nb.measure.report import Report
+from spat_nb.models.programs import open_program
 
 torchvision("models")  # where its operators were built for another machine, timm cannot import it
 timm = pytest.importorskip("timm")
@@ -291,17 +292,52 @@ def test_a_judgement_goes_on_in_another_process(file, there):
         assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.parametrize("version", [13, 17, 20])
+def test_onnx_files_with_shared_weights_and_new_operators_convert(version, there):
+    "Exporters put Identity before weights that are equal; converters know older operators alone"
+    model = torchvision("models").resnet18(num_classes=4).eval()
+    x = torch.rand(2, 3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kw = {"dynamo": False, "input_names": ["x"], "opset_version": version}
+        torch.onnx.export(model, (x,), "shared.onnx", **kw)
+    program = open_program("shared.onnx", x)
+    assert torch.allclose(program.model(x), model(x), atol=1e-4) and not program.notes[:-1]
+
+
+def test_a_conversion_that_answers_otherwise_is_not_taken(there, plain, monkeypatch):
+    from spat_nb.models import onnx_files
+
+    convert = onnx_files._converter()
+    monkeypatch.setattr(onnx_files, "_converter", lambda: lambda g: Doubled(convert(g)))
+    program = open_program("net.onnx", torch.rand(2, 3, SIDE, SIDE))
+    assert "answers otherwise, by 100.0%" in program.notes[0]
+    x = torch.rand(2, 3, SIDE, SIDE)
+    assert torch.allclose(program.model(x), plain(x), atol=1e-5)
+
+
+class Doubled(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return 2 * self.model(x)
+
+
 def test_an_onnx_file_that_does_not_convert_is_judged_by_queries(there, plain, capsys, monkeypatch):
     from spat_nb.models import onnx_files
 
-    monkeypatch.setattr(onnx_files, "_as_layers", lambda graph: (None, "it was not converted"))
+    monkeypatch.setattr(onnx_files, "_converter", lambda: None)
     it = opened(typed("net.onnx", 4))
     x = torch.rand(5, 3, SIDE, SIDE)
     assert torch.allclose(it.model(x), plain(x), atol=1e-5)
     assert "square" in it.attacks and not it.model.gradient
     assert main(typed("net.onnx", 4, "--n-test", "8")) == 0
     said = capsys.readouterr().out
-    assert "judged by queries" in said and "square" in said and "it was not converted" in said
+    assert (
+        "judged by queries" in said and "square" in said and "onnx2torch is not installed" in said
+    )
     assert main(typed("net.onnx", 4, "--n-test", "8", "--attacks", "fgsm")) == 1
     assert "without gradients" in capsys.readouterr().err
 

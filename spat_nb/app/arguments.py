@@ -139,7 +139,10 @@ def add_device(parser):
     )
 
 
-def add_images(parser):
+def add_images(
+    parser,
+    more: str = "",  # what --size means besides
+):
     "--root and --size: where pictures lie and how large they are made"
     parser.add_argument(
         "--root",
@@ -149,7 +152,8 @@ def add_images(parser):
     parser.add_argument(
         "--size",
         type=whole(1),
-        help="Make the pictures of imagefolder so many pixels high and wide. The default is 224.",
+        help="Make the pictures of imagefolder so many pixels high and wide. The default is 224."
+        + more,
     )
 
 
@@ -173,7 +177,7 @@ def add_judging(parser):
     parser.add_argument(
         "--data", help="Judge on this data set. The default is the one it was trained on."
     )
-    add_images(parser)
+    add_images(parser, " A network from elsewhere resizes the images of other sets to it.")
     parser.add_argument(
         "--ball",
         type=spec,

@@ -232,7 +232,7 @@ def adapt(
         made.gradient = follows_gradient(lambda v: made(v.to(_dtype(model))), x[:2])
     if not made.gradient:
         made.notes.append(
-            "gradient: none reaches the pixels, so that attacks have nothing but the answers to "
-            "go by: it is judged by queries."
+            "gradient: none reaches the pixels, or it is zero at each, so that attacks have "
+            "nothing but the answers to go by: it is judged by queries."
         )
     return made

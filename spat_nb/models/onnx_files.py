@@ -5,6 +5,8 @@ Written by hand: no notebook makes it.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -36,25 +38,78 @@ def _read(path):
         raise ValueError(f"{path} is no readable ONNX file ({_why(e)}); export it again.") from None
 
 
-def _as_layers(graph):
-    "(network, '') of the graph, or (None, why not)"
+def _converter():
+    "onnx2torch's, or None where it is not installed"
     from spat_nb.data.vision import torchvision
 
     try:
         torchvision()  # onnx2torch imports it, and may find it broken
         from onnx2torch import convert
     except (ImportError, RuntimeError):
+        return None
+    return convert
+
+
+def _as_layers(graph, differs):
+    "(network, '') of the graph that answers as it should, or (None, why there is none)"
+    convert = _converter()
+    if convert is None:
         return None, "onnx2torch is not installed"
+    why = ""
+    for write in _ways(graph):
+        try:
+            model = convert(write()).eval()
+            wrong = differs(model)
+        except Exception as e:
+            wrong = f"onnx2torch cannot convert it ({_why(e)})"
+        if not wrong:
+            return model, ""
+        why = why or wrong
+    return None, why
+
+
+def _without_identities(graph):
+    "A copy without the nodes that hand on what they get: exporters put them before shared weights"
+    import onnx
+
+    new = onnx.ModelProto()
+    new.CopyFrom(graph)
+    ends = {v.name for v in new.graph.output}
+    same: dict[str, str] = {}
+    for node in list(new.graph.node):
+        for k, name in enumerate(node.input):
+            node.input[k] = same.get(name, name)
+        if node.op_type == "Identity" and node.output[0] not in ends:
+            same[node.output[0]] = node.input[0]
+            new.graph.node.remove(node)
+    return new
+
+
+def _ways(graph):
+    "Ways to write the graph so that a converter knows it: as it is, simpler, in older operators"
     from onnx import version_converter
 
-    why = ""
-    for version in (None, *VERSIONS):
-        try:
-            now = graph if version is None else version_converter.convert_version(graph, version)
-            return convert(now).eval(), ""
-        except Exception as e:
-            why = why or f"onnx2torch cannot convert it ({_why(e)})"
-    return None, why
+    simple = _without_identities(graph)
+    yield lambda: graph
+    yield lambda: simple
+    for version in VERSIONS:
+        yield partial(version_converter.convert_version, simple, version)
+    yield partial(_relabelled, simple, VERSIONS[0])
+
+
+def _relabelled(graph, version):
+    """A copy that says it is in an older version: right where its operators have not changed since,
+    which the comparison of answers shows
+    """
+    import onnx
+    import onnxruntime  # noqa: F401  # without it nobody compares
+
+    new = onnx.ModelProto()
+    new.CopyFrom(graph)
+    for one in new.opset_import:
+        if one.domain in ("", "ai.onnx"):
+            one.version = min(one.version, version)
+    return new
 
 
 def converted(
@@ -67,10 +122,8 @@ def converted(
     """
     graph = _read(path)
     batch = _batch(graph)
-    model, why = _as_layers(graph)
-    if model is not None:
-        why = _difference(model, path, x, batch)
-    return (None, why, batch) if why else (model, "", batch)
+    model, why = _as_layers(graph, _comparison(path, x, batch))
+    return model, why, batch
 
 
 def _batch(graph):
@@ -81,21 +134,27 @@ def _batch(graph):
     return (dims[0].dim_value or None) if dims else None
 
 
-def _difference(model, path, x, batch):
-    "In what the answers of the converted network differ from those of onnxruntime, in words; or ''"
+def _comparison(path, x, batch):
+    """A function of a converted network: in what its answers differ from those of onnxruntime, in
+    words; '' where in nothing, or where nobody can say
+    """
+    x = x[:2] if batch is None else x[:1].expand(batch, *x.shape[1:])
+    x = x.contiguous().cpu()
     try:
-        judge = session(path)
-        x = x[:1].expand(batch or 1, *x.shape[1:]).contiguous().cpu()
+        want = _first(session(path)(x))
+    except Exception:  # not installed, or it takes other images: that is said elsewhere
+        return lambda model: ""
+
+    def differs(model):
         with torch.no_grad():
-            a, b = _first(model(x)), _first(judge(x))
-    except ImportError:
-        return ""
-    except Exception:
-        return ""  # it takes other images: that is said elsewhere
-    if a.shape != b.shape:
-        return f"the converted network returns shape {tuple(a.shape)} and not {tuple(b.shape)}"
-    off = (a - b).abs().max().item() / max(b.abs().max().item(), 1e-6)
-    return "" if off < NEAR else f"the converted network answers otherwise, by {off:.1%}"
+            got = _first(model(x))
+        if got.shape != want.shape:
+            shapes = f"{tuple(got.shape)} and not {tuple(want.shape)}"
+            return f"the converted network returns shape {shapes}"
+        off = (got - want).abs().max().item() / max(want.abs().max().item(), 1e-6)
+        return "" if off < NEAR else f"the converted network answers otherwise, by {off:.1%}"
+
+    return differs
 
 
 def _first(out):

@@ -9,6 +9,11 @@ from ..arguments import add_judging
 EXAMPLE = (
     "spat_nb evaluate digits/pgd_at/w16 --attacks 'pgd(steps=20), apgd' --ball 'L2(.5)' --trust"
 )
+MORE = (
+    "A network from elsewhere needs its weights, its data and a ball: spat_nb evaluate "
+    "torchvision:resnet18 --weights resnet18.pth --data imagefolder --root photos "
+    "--ball 'Linf(4/255)'."
+)
 
 
 def add(parser):
