@@ -33,6 +33,9 @@ FLOORS = {
         "WideResNet",
         "spat_nb.models.layers": "Normalize",
         "spat_nb.models.saving": "save! load! model_info!",
+        "spat_nb.models.adapters": "adapt!",
+        "spat_nb.models.inputs": "StraightThrough!",
+        "spat_nb.models.state": "load_weights!",
     },
     "attacks": {
         "spat_nb.attacks.threat": "Ball!",

@@ -20,9 +20,11 @@ __all__ = [
     "radius",
     "whole",
     "seconds",
+    "pixels",
     "spec",
     "specs",
     "add_device",
+    "add_elsewhere",
     "add_images",
     "add_judging",
     "add_scale",
@@ -99,6 +101,13 @@ def seconds(text: str) -> float:
     raise ArgumentTypeError(f"{text!r} is no length of time that passes; write 90s, 9m or 1.5h")
 
 
+def pixels(text: str):  # a word, or a tuple of numbers
+    "Numbers with commas between, or a word: imagenet, half, none"
+    if text in ("imagenet", "half", "none"):
+        return text
+    return tuple(number(part.strip()) for part in text.split(","))
+
+
 def spec(text: str) -> str:
     "A call written down, 'pgd(steps=5)'; what it names is looked up later"
     try:
@@ -130,7 +139,10 @@ def add_device(parser):
     )
 
 
-def add_images(parser):
+def add_images(
+    parser,
+    more: str = "",  # what --size means besides
+):
     "--root and --size: where pictures lie and how large they are made"
     parser.add_argument(
         "--root",
@@ -140,7 +152,8 @@ def add_images(parser):
     parser.add_argument(
         "--size",
         type=whole(1),
-        help="Make the pictures of imagefolder so many pixels high and wide. The default is 224.",
+        help="Make the pictures of imagefolder so many pixels high and wide. The default is 224."
+        + more,
     )
 
 
@@ -148,18 +161,32 @@ def add_judging(parser):
     "What `evaluate` and `diagnose` share: the weights, and by what they are judged"
     parser.add_argument(
         "weights",
+        metavar="MODEL",
         help="This is judged: the folder of a run, a .safetensors file that train wrote, "
-        "or a shipped network, digits/pgd_at/w16 say.",
+        "a shipped network such as digits/pgd_at/w16; or a network from elsewhere: "
+        "timm:resnet18, torchvision:resnet50, hf:FOLDER, mine.py:net, package.module:net, or a "
+        "program: x.onnx, x.pt2, a TorchScript file (its code runs in TorchScript's own "
+        "interpreter).",
     )
+    add_elsewhere(parser)
     parser.add_argument(
         "--model",
         type=spec,
         help="A network of your own needs this, as train had it: mine.py:net.",
     )
     parser.add_argument(
-        "--data", help="Judge on this data set. The default is the one it was trained on."
+        "--data",
+        help="Judge on this: a data set by name, an .npz file, a folder of images, hf:FOLDER of "
+        "Hugging Face's datasets, or mine.py:name, a Dataset, a DataLoader or (x, y) of your own. "
+        "The default is what it was trained on.",
     )
-    add_images(parser)
+    parser.add_argument(
+        "--split",
+        metavar="PART",
+        help="Judge on this part of your own data: val say. The default is test, else "
+        "validation, else all there is.",
+    )
+    add_images(parser, " A network from elsewhere resizes the images of other sets to it.")
     parser.add_argument(
         "--ball",
         type=spec,
@@ -190,6 +217,49 @@ def add_judging(parser):
         "The verdict is float32.",
     )
     add_device(parser)
+
+
+def add_elsewhere(parser):
+    "What a network needs that was made elsewhere"
+    parser.add_argument(
+        "--weights",
+        dest="state",
+        metavar="FILE",
+        help="Fill a network from elsewhere with these weights: .safetensors, or .pth that "
+        "torch.save wrote. Nothing in the file is run.",
+    )
+    parser.add_argument(
+        "--mean",
+        type=pixels,
+        help="Subtract this from the pixels first: numbers with commas between, or imagenet, half "
+        "(0.5), none. The default is what its library says, else none.",
+    )
+    parser.add_argument(
+        "--std",
+        type=pixels,
+        help="Divide the pixels by this then. The default is what belongs to --mean.",
+    )
+    parser.add_argument(
+        "--preprocess",
+        metavar="FILE.py:NAME",
+        help="Let this function make of pixels (b,ch,h,w) in [0,1] what the network takes. Where "
+        "it has no gradient, the identity stands in for it.",
+    )
+    parser.add_argument(
+        "--labels",
+        help="Find outputs by the names of the classes: a file with a name a line, a JSON file, "
+        "imagenet (its 1000 classes, by word or WordNet number), or folder.",
+    )
+    parser.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="Let timm or torchvision fetch its own weights.",
+    )
+    parser.add_argument(
+        "--untrained",
+        action="store_true",
+        help="Judge an architecture of a library with random weights.",
+    )
 
 
 def add_scale(parser):

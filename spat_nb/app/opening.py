@@ -15,6 +15,7 @@ from ..attacks.balls import Ball
 from ..core import spec
 from ..core.evalmode import device_of
 from ..core.machine import device_name
+from ..core.paths import what_is
 from ..core.settings import default_device, settings
 from ..core.slots import normal
 from ..core.threads import keep_memory, use_threads
@@ -22,11 +23,13 @@ from ..data.sources import Data
 from ..measure.battery import named_attacks
 from ..measure.told import heading, images_told, network_told
 from ..models.saving import load, model_info
-from ..training.building import open_data
 from ..training.methods import changed
 from ..training.recipe import Recipe
 from ..training.rundir import SCHEMA, open_run
 from . import zoo
+from .foreign import FLAGS, is_foreign, open_foreign
+from .images import open_images
+from .naming import command_for, is_ours
 
 __all__ = [
     "Opened",
@@ -52,6 +55,8 @@ class Opened:
     data: Data  # train, valid, test
     ball: Ball  # threat model
     source: str  # of the images, in words: 'digits, test'
+    notes: tuple = ()  # how a network from elsewhere was opened, sentences
+    attacks: str = ""  # what it is judged by where nobody says it; '': as every network
 
     def facts(self) -> dict:  # network, data, ball, device: texts; threads: a number
         "What the numbers hang on"
@@ -182,22 +187,47 @@ def _batches_of_card(name, test):
     return test.with_(batch_size=size.chunk or size.batch)
 
 
+def _our_file(a):
+    "The file of weights of ours. ValueError with the command to write where they are not ours"
+    for flag in FLAGS:
+        if getattr(a, flag):
+            raise ValueError(
+                f"{flag} is for a network that was made elsewhere, such as torchvision:resnet18; "
+                f"{a.weights} says for itself how it is opened."
+            )
+    path = weights_file(a.weights)
+    if path.suffix == ".py" and path.is_file():
+        raise ValueError(f"{path} is Python; write {path}:NAME, a network in it or what makes one.")
+    is_checkpoint = path.is_dir() and (path / "config.json").is_file()
+    if is_checkpoint or path.is_file() and _holds_weights(path) and not is_ours(path):
+        raise ValueError(command_for(a, path))
+    return path
+
+
+def _holds_weights(path):
+    "Is this a file of weights, whoever wrote it?"
+    return what_is(path) in ("a pickle", "a safetensors file")
+
+
 def open_weights(
-    a,  # what was typed: weights, model, data, root, size, ball, eps, n_test, device
+    a,  # what was typed: weights, model, data, root, size, ball, eps, n_test, device, `FLAGS`
 ) -> Opened:
     """Open what a command judges
 
     FileNotFoundError or ValueError in one sentence where it is not there, or does not say enough
     """
     settle()
-    path = weights_file(a.weights)
+    if is_foreign(a.weights):
+        it = open_foreign(a, default_device(a.device))
+        ball = it.recipe.made("ball")
+        return Opened(a.weights, it.model, it.data, ball, it.source, it.notes, it.attacks)
+    path = _our_file(a)
     recipe, has_recipe = _recipe(a, path)
     device = default_device(a.device)
-    data = open_data(recipe, device)
+    data, source = open_images(a, recipe, device)
     if _is_shipped(a.weights):
         data = data._replace(test=_batches_of_card(a.weights, data.test))
     model = open_run(path, device, recipe).model if has_recipe else load(path).to(device)
     if _is_shipped(a.weights):
         model = model.float()
-    source = f"{recipe.data}, test"
     return Opened(a.weights, model, data, recipe.made("ball"), source)

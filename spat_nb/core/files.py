@@ -185,8 +185,8 @@ def load_tree(
         kind, short = what_is(path), path.stat().st_size <= 8
         if kind in ("a pickle", "a damaged zip archive"):
             raise ValueError(
-                f"{path} is a pickle, and pickles can run code; save its weights as .safetensors"
-                " and load those."
+                f"{path} is a pickle, and pickles can run code; load_weights(model, path) reads the"
+                " weights in one, and runs nothing."
             ) from None
         torn = (
             kind in ("a safetensors file", "a binary file", "an empty file")
@@ -201,5 +201,6 @@ def load_tree(
             f"{path} is damaged or cut short ({e}); delete it and write it again."
         ) from None
     raise ValueError(
-        f"{path} is a safetensors file that spat_nb did not write: its header has no 'tree'."
+        f"{path} is a safetensors file that spat_nb did not write; load_weights(model, path) puts"
+        " weights of others into their network."
     )

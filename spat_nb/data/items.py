@@ -51,8 +51,6 @@ def _pixels(v, size):
     if x.ndim == 3 and x.shape[0] > 4 >= x.shape[2]:  # an array (h,w,ch)
         x = x.permute(2, 0, 1)
     x = x.float() / 255 if x.dtype == torch.uint8 else x
-    if size is not None and tuple(x.shape[1:]) != (size, size):
-        x = centre(x, size)
     return x
 
 
@@ -102,7 +100,7 @@ class Items(ImageSet):
     seed : int
         of order and augmentation (default: 0)
     side : int | None
-        make the images so many pixels high and wide; None: as they are (default: None)
+        make pictures of Pillow so many pixels high and wide; None: as they are (default: None)
     workers : int
         processes that read ahead; 0: none (default: 0)
     device : str
@@ -117,7 +115,9 @@ class Items(ImageSet):
     shuffle: bool = False  # a new order in each epoch
     augment: Callable | None = None  # (x float, generator) -> x, for each batch
     seed: int = 0  # of order and augmentation
-    side: int | None = None  # make the images so many pixels high and wide; None: as they are
+    side: int | None = (
+        None  # make Pillow's pictures so many pixels high and wide; None: as they are
+    )
     workers: int = 0  # processes that read ahead; 0: none
     device: str = "cpu"  # where the batches go
 
@@ -269,7 +269,7 @@ def _refuse_change(items):
 
 def from_dataset(
     data,  # a map-style Dataset of torch, a DataLoader of one, or a Dataset of Hugging Face
-    size: int | None = None,  # make the images so many pixels high and wide; None: as they are
+    size: int | None = None,  # make Pillow's pictures so high and wide; None, tensors: as they are
     batch_size: int | None = None,  # images per batch; default: the loader's, or 128
     device="cpu",  # where the batches go
 ) -> Items:

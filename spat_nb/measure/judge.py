@@ -21,7 +21,7 @@ from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
 from .metering import metered
 from .report import Report
-from .stopping import judged_until, part_of_file
+from .stopping import judged_until
 from .told import images_told, network_told
 from .trust import trust as trust_card
 
@@ -92,6 +92,7 @@ def judge(
     source: str = "",  # of the images, for the report: 'digits, test'
     devices=None,  # `devices.many()`: this process is one of many, each judges its share
     outside: bool = False,  # may texts name what is not ours? Only where a person typed them
+    notes=(),  # what else the reader should know, sentences: how the network was opened
 ) -> Report:
     """Attack the network, count what stands, and say whether the number can be trusted.
 
@@ -135,6 +136,8 @@ def judge(
         `devices.many()`: this process is one of many, each judges its share (default: None)
     outside : bool
         may texts name what is not ours? Only where a person typed them (default: False)
+    notes
+        what else the reader should know, sentences: how the network was opened (default: ())
 
     Returns
     -------
@@ -167,22 +170,20 @@ def judge(
     data = _part(data, n)
     run = devices.evaluate if devices is not None else evaluate
     progress = progress and (devices is None or devices.first)
-    stopped = None
-    if within is None and budget is None:
-        options = {"seed": seed, "progress": progress, "resume": resume}
-        record = run(model, data, precision, **options, **counted)
-    else:
+    options = {"progress": progress, "precision": precision}
 
-        def judge_part(part, k):
-            kept = part_of_file(resume, k)
-            options = {"seed": seed + k, "progress": progress, "resume": kept}
-            return run(model, part, precision, **options, **counted)
+    def judge_images(images, seed, resume):
+        return run(model, images, seed=seed, resume=resume, **options, **counted)
 
-        record, stopped = judged_until(judge_part, data, within, budget, seed)
+    record, stopped = judged_until(judge_images, data, within, budget, seed, resume)
+    if notes:
+        record.info["notes"] = [*notes, *record.notes]
     card = None
     if trust:
         more = trust if isinstance(trust, dict) else {}
         card = trust_card(model, data, ball, **{"progress": progress, "seed": seed, **more})
+        if notes:
+            card.info["notes"] = list(notes)
     return Report(
         record=record,
         ball=spec.text(ball),

@@ -106,22 +106,25 @@ def _parts(data, seed) -> Iterator:
 
 
 def judged_until(
-    run: Callable,  # (images, number of the part) -> Record
-    data,  # `Batches` or tensors (x, y)
+    run: Callable,  # (images, seed, file that keeps what is done) -> Record
+    data,  # `Batches` or tensors (x, y); anything else where all of it is judged
     within: float | None,  # stop when the interval reaches so far to each side, at most
     budget: float | None,  # stop after so many seconds, at the end of a batch
-    seed: int = 0,  # of the order
-) -> tuple[Record, Stopped]:
+    seed: int = 0,  # of the order, and of random starts
+    resume=None,  # file that keeps what is done; of several parts each has its own
+) -> tuple[Record, Stopped | None]:  # None: all images were asked for
     """Judge batch by batch, until the interval of the hardest row is narrow, or the time is up
 
     The interval is that of `Anytime`: of the accuracy on all images, of which these were drawn.
     """
+    if within is None and budget is None:
+        return run(data, seed, resume), None
     total, start = _count(data), time.monotonic()
     game = Anytime(total, within or USUAL_WIDTH)
     records: list = []
     row, why = "clean", "all images"
     for k, part in enumerate(_parts(data, seed)):
-        records.append(run(part, k))
+        records.append(run(part, seed + k, part_of_file(resume, k)))
         row = records[-1].names[-1]
         game.add(records[-1].correct(row))
         if game.n == total:

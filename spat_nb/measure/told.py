@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from ..models.adapters import Adapted
 from ..models.net import count
 
 __all__ = ["heading", "images_told", "network_told"]
@@ -39,7 +40,8 @@ def network_told(
 
 
 def _make(model):
-    "The make of a network"
+    "The make of a network; of one with something put around it, the network's own"
+    model = model.model if isinstance(model, Adapted) else model
     if not isinstance(model, nn.Module):
         return getattr(model, "__name__", type(model).__name__)
     if isinstance(getattr(model, "config", None), dict):

@@ -70,7 +70,8 @@ def model_config(
     if not isinstance(config, dict):
         raise TypeError(
             f"a {type(model).__name__} does not know how it was built; give a network made by one"
-            f" of {', '.join(ARCHITECTURES)}."
+            f" of {', '.join(ARCHITECTURES)}; another one is kept by torch.save(model.state_dict(),"
+            " 'net.pth'), and judged by spat_nb evaluate file.py:name --weights net.pth."
         )
     return {
         k: _note(v) if k in ("act", "head") else v.tolist() if hasattr(v, "tolist") else v

@@ -38,8 +38,9 @@ def run(a):
 
     _check_places(a)
     it = open_weights(a)
-    attacks = attacks_in(a.attacks, it.ball) if a.attacks else usual(it.ball)
-    print(it.head(a.precision), end="\n\n", flush=True)
+    typed = a.attacks or it.attacks
+    attacks = attacks_in(typed, it.ball) if typed else usual(it.ball)
+    print("\n".join([it.head(a.precision), *it.notes]), end="\n\n", flush=True)
     chosen = {}
     if a.taus:
         chosen = _temperature(a, it, attacks)

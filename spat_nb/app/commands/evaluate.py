@@ -9,6 +9,11 @@ from ..arguments import add_judging
 EXAMPLE = (
     "spat_nb evaluate digits/pgd_at/w16 --attacks 'pgd(steps=20), apgd' --ball 'L2(.5)' --trust"
 )
+MORE = (
+    "A network from elsewhere needs its weights, its data and a ball: spat_nb evaluate "
+    "torchvision:resnet18 --weights resnet18.pth --data imagefolder --root photos "
+    "--ball 'Linf(4/255)'."
+)
 
 
 def add(parser):
@@ -39,10 +44,10 @@ def run(a):
         check_writable(a.out, ending=".json")
     if a.resume:
         check_writable(a.resume)
-    attacks = a.attacks or STANDARD
+    it = open_weights(a)
+    attacks = a.attacks or it.attacks or STANDARD
     if a.aa:
         attacks += ", autoattack"
-    it = open_weights(a)
     attacks_in(attacks, it.ball)  # refused before anything is printed
     print(it.head(a.precision), flush=True)
     report = judge(
@@ -56,6 +61,7 @@ def run(a):
         name=it.name,
         source=it.source,
         outside=True,
+        notes=it.notes,
     )
     print(f"\n{report.body()}\n\n{report.per_class.to_string(float_format='{:.3f}'.format)}")
     if a.out:
