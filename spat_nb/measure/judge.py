@@ -170,10 +170,9 @@ def judge(
     data = _part(data, n)
     run = devices.evaluate if devices is not None else evaluate
     progress = progress and (devices is None or devices.first)
-    options = {"progress": progress, "precision": precision}
 
     def judge_images(images, seed, resume):
-        return run(model, images, seed=seed, resume=resume, **options, **counted)
+        return run(model, images, precision, seed=seed, resume=resume, progress=progress, **counted)
 
     record, stopped = judged_until(judge_images, data, within, budget, seed, resume)
     if notes:
