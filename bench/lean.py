@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from spat_nb import L2, Linf, autoattack, get_data, lean, zoo
-from spat_nb.attacks.remarks import remarks
 from spat_nb.core.files import write_aside
 from spat_nb.core.machine import device_name
+from spat_nb.core.remarks import remarks
 from spat_nb.core.spec import text
 from spat_nb.measure import faults, faulty_gradients
 from spat_nb.measure.metering import Meter, watching

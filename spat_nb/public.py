@@ -67,6 +67,8 @@ FLOORS = {
         "spat_nb.measure.versus": "paired!",
         "spat_nb.measure.anytime": "Anytime!",
         "spat_nb.measure.loading": "check_loading!",
+        "spat_nb.measure.against": "against_baseline!",
+        "spat_nb.measure.cases": "worst_cases!",
         "spat_nb.measure.trust": "trust!",
         "spat_nb.measure.card": "Card!",
     },
@@ -115,6 +117,7 @@ FLOORS = {
     "app": {
         "spat_nb.app": "zoo.",
         "spat_nb.app.playground": "Playground!",
+        "spat_nb.app.report_page": "write_report!",
     },
     "learn": {
         "spat_nb.learn.exercise": "predict!",

@@ -197,3 +197,14 @@ def test_records_are_joined_in_order(given):
     one, whole = joined(parts), evaluate(net, (x[:180], y[:180]), progress=False)
     assert torch.equal(one.y, whole.y) and torch.equal(one.preds["clean"], whole.preds["clean"])
     assert one.info["identity"]["images"] == whole.info["identity"]["images"]
+
+
+def test_the_worst_cases_are_those_that_were_judged(given):
+    "The rows of a report that stopped count the images in their random order"
+    from spat_nb.measure.cases import worst_cases
+
+    net, test = given
+    report = run(given, budget=1e-9, attacks="pgd(steps=3)")
+    found = worst_cases(net, test, report)
+    assert found.shown and "another order" not in found.told
+    assert all(case.row < report.stopped.images for case in found.shown)

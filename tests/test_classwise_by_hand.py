@@ -534,8 +534,8 @@ def test_a_diagnosis_is_its_record():
     with tempfile.TemporaryDirectory() as tmp:
         d.html(Path(tmp) / "a.html")
         page = (Path(tmp) / "a.html").read_text()
-        assert_eq(page.count("data:image/png"), 3)
-        assert "Who attacks whom" in page and "Linf(eps=0.12" in page and 'src="http' not in page
+        assert_eq(page.count("data:image/png"), 2)
+        assert "Who attacks whom" in page and "Linf(0.12)" in page and 'src="http' not in page
         # nothing is stored but answers
         d.record.save(Path(tmp) / "r.json")
         assert_eq(repr(Diagnosis(Record.load(Path(tmp) / "r.json"), times=50)), repr(d))

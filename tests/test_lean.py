@@ -11,7 +11,7 @@ from spat_nb.app import zoo
 from spat_nb.attacks.autoattack import autoattack
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.lean import by_distance, lean
-from spat_nb.attacks.remarks import remark, remarks
+from spat_nb.core.remarks import remark, remarks
 from spat_nb.data.sources import get_data
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.measure.faulty_gradients import Rounded

@@ -10,7 +10,7 @@ from fastcore.test import test_close as close
 from fastcore.test import test_eq as equal
 from sklearn.datasets import load_digits
 
-from spat_nb.core.pictures import _bare, _largest, _pixels, show_attack, show_images
+from spat_nb.core.pictures import _bare, _pixels, largest_change, show_attack, show_images
 from spat_nb.core.plot import PALETTE, class_bars, confusion, curves, png, style
 from spat_nb.core.rng import generator
 
@@ -124,7 +124,7 @@ def test_three_rows_of_an_attack():
     )
     equal([a.get_ylabel() for a in axes[:, 0]], ["clean", "change", "attacked"])
     equal(axes[0, 0].figure.axes[-1].get_ylabel(), "change of pixel")
-    equal(_largest(d.view(1, 3, 1, 1)).abs().item(), torch.tensor(0.1).item())
+    equal(largest_change(d.view(1, 3, 1, 1)).abs().item(), torch.tensor(0.1).item())
     close(show_attack(x[:1], x[:1])[1, 0].images[0].get_clim(), (-1 / 255, 1 / 255))
     with pytest.raises(Exception, match=re.escape("give pairs")):
         show_attack(x, x[:3])

@@ -16,6 +16,7 @@ COMMANDS = {
     "tour": "One minute: train, attack, compare.",
     "train": "Train a network, judge it, write both.",
     "evaluate": "Attack a trained network, and say what stands.",
+    "gate": "Fail where robust accuracy has fallen against a baseline: for build servers.",
     "diagnose": "Look at a trained network class by class: who falls, and to whom.",
     "methods": "Show the table of slots: every method, and the specs that it sets.",
     "compare": "Set two judgements against each other, image by image.",
@@ -103,7 +104,10 @@ def build_parser(
     return parser
 
 
-def _said(error, flags):
+def said(
+    error,  # that a command raised
+    flags: dict,  # name of a value -> the flag as it is typed
+) -> str:
     "An error in one sentence; where it begins with the name of a flag, as the flag is typed"
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     first, blank, rest = text.partition(" ")
@@ -136,6 +140,7 @@ def _call(words):
     parser = build_parser(asked)
     a, more = parser.parse_known_args(words)
     a.more = more
+    a.words = words
     passes_on = a.command == "lab" and all(m.startswith("--") and "=" in m for m in a.more)
     if a.more and not passes_on:
         parser.error(f"unrecognized arguments: {' '.join(a.more)}")
@@ -145,7 +150,7 @@ def _call(words):
     except BrokenPipeError:
         raise
     except MENDABLE as e:
-        print(f"spat_nb {a.command}: {_said(e, a.flags)}", file=sys.stderr)
+        print(f"spat_nb {a.command}: {said(e, a.flags)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from where it was", file=sys.stderr)

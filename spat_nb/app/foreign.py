@@ -20,6 +20,7 @@ from ..core.grammar import OUTSIDE, is_outside
 from ..data.sources import Data
 from ..data.vision import MISSING, torchvision
 from ..models.adapters import Adapted, adapt, input_layers
+from ..models.inputs import pixel_numbers
 from ..models.libraries import count_in, is_library, open_library
 from ..models.library import Library
 from ..models.programs import is_program, open_program
@@ -44,6 +45,7 @@ class Foreign:
     data: Data  # train, valid, test
     recipe: Recipe  # data and ball
     source: str  # of the test images, in words
+    normalisation: tuple | None = None  # (mean, std) that stands before the network; None: none
     notes: tuple = ()  # how it was opened, sentences
 
     @property
@@ -125,7 +127,8 @@ def open_foreign(
         data = data._replace(test=data.test.with_(classes=classes))
     notes = [*found.notes, *_said_of_pixels(a, library), *model.notes, *more]
     model = model.to(device).eval()
-    return Foreign(model, data, recipe, source, tuple(notes))
+    pixels = pixel_numbers(around.get("mean"), around.get("std")) or None
+    return Foreign(model, data, recipe, source, pixels, tuple(notes))
 
 
 def _adapted(a, model, x, **around):

@@ -57,6 +57,9 @@ class Opened:
     source: str  # of the images, in words: 'digits, test'
     notes: tuple = ()  # how a network from elsewhere was opened, sentences
     attacks: str = ""  # what it is judged by where nobody says it; '': as every network
+    is_foreign: bool = False  # was it made elsewhere?
+    normalisation: tuple | None = None  # (mean, std) put before a network from elsewhere
+    file: Path | None = None  # that holds its weights
 
     def facts(self) -> dict:  # network, data, ball, device: texts; threads: a number
         "What the numbers hang on"
@@ -204,6 +207,12 @@ def _our_file(a):
     return path
 
 
+def _file(name):
+    "The file of this name; None where it is no file"
+    path = Path(name).expanduser()
+    return path if path.is_file() else None
+
+
 def _holds_weights(path):
     "Is this a file of weights, whoever wrote it?"
     return what_is(path) in ("a pickle", "a safetensors file")
@@ -220,7 +229,18 @@ def open_weights(
     if is_foreign(a.weights):
         it = open_foreign(a, default_device(a.device))
         ball = it.recipe.made("ball")
-        return Opened(a.weights, it.model, it.data, ball, it.source, it.notes, it.attacks)
+        return Opened(
+            a.weights,
+            it.model,
+            it.data,
+            ball,
+            it.source,
+            it.notes,
+            it.attacks,
+            is_foreign=True,
+            normalisation=it.normalisation,
+            file=_file(a.state or a.weights),
+        )
     path = _our_file(a)
     recipe, has_recipe = _recipe(a, path)
     device = default_device(a.device)
@@ -230,4 +250,4 @@ def open_weights(
     model = open_run(path, device, recipe).model if has_recipe else load(path).to(device)
     if _is_shipped(a.weights):
         model = model.float()
-    return Opened(a.weights, model, data, recipe.made("ball"), source)
+    return Opened(a.weights, model, data, recipe.made("ball"), source, file=path)

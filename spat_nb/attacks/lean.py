@@ -20,7 +20,7 @@ from .gradients import value_and_grad
 from .losses import dlr_or_margin, missed
 from .minimal import fab
 from .nearest import within
-from .remarks import remark
+from ..core.remarks import remark
 from .square import square
 from .steps import apgd
 from .targets import TOGETHER

@@ -15,18 +15,20 @@ from ..measure.record import Record
 from .agreement import agreement
 from .confusion import attackers, if_symmetric, symmetry
 from .confusion_plot import graph, heat
-from .diagnosis_page import write_diagnosis
+from .diagnosis_page import judged_told, write_diagnosis
 from .disparity import measures
 from .families import families, in_family
 
-__all__ = ["usual", "Diagnosis", "diagnose"]
+__all__ = ["USUAL", "usual", "Diagnosis", "diagnose"]
+
+USUAL = f"{STANDARD}, pgd(steps=20, loss=margin)"
 
 
 def usual(
     ball: Ball,  # threat model
 ) -> dict:  # name -> attack
     "One step, twenty steps, and twenty steps on the margin (CW's loss): fgsm, pgd20, cw20"
-    return named_attacks(f"{STANDARD}, pgd(steps=20, loss=margin)", ball)
+    return named_attacks(USUAL, ball)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +125,8 @@ class Diagnosis:
 
     def agreement(self):  # pandas.DataFrame
         "Spearman of the class accuracies between attacks"
-        return agreement(
-            self.record.y,
-            {k: self.record.correct(k) for k in ("clean", *self.record.attacks)},
-            self.level,
-            self.times,
-        )
+        correct = {k: self.record.correct(k) for k in ("clean", *self.record.attacks)}
+        return agreement(self.record.y, correct, self.level, self.times)
 
     def plot(self, name: str | None = None) -> dict:  # of axes
         """Bars of the (20 weakest) classes, the heat map and the graph, each a figure of its own
@@ -297,4 +295,5 @@ def diagnose(
             f"attacks is {attacks!r}; give a dict name -> attack, or a ball such as Linf(8/255)."
         )
     r = evaluate(model, data, **kw, **attacks)
+    r.info |= judged_told(model, data, r, attacks)
     return Diagnosis(r, groups or families(r.classes), times=times)

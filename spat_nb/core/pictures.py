@@ -83,8 +83,21 @@ def show_images(
     return axes
 
 
-def _largest(d):
-    "(n,h,w): of each pixel's changes (n,ch,h,w), the one of the largest size, with its sign"
+def largest_change(
+    d: Tensor,  # (n,ch,h,w) changes
+) -> Tensor:  # (n,h,w)
+    """Of each pixel's changes the one of the largest size, with its sign
+
+    Parameters
+    ----------
+    d : Tensor
+        (n,ch,h,w) changes
+
+    Returns
+    -------
+    Tensor
+        (n,h,w)
+    """
     return d.gather(1, d.abs().argmax(1, keepdim=True))[:, 0]
 
 
@@ -147,7 +160,7 @@ def show_attack(
             f"the clean images have shape {tuple(x.shape)}, the attacked ones {tuple(x_adv.shape)};"
             " give pairs."
         )
-    n, d = len(x), _largest((x_adv - x).detach().cpu().float())
+    n, d = len(x), largest_change((x_adv - x).detach().cpu().float())
     limit = limit or max(d.abs().max().item(), 1 / 255)
     y, pred = _names(y, classes), _names(pred, classes)
     axes = new_axes(ax, (scale * n + 1.0, scale * 3.5), 3, n)

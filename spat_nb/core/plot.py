@@ -289,6 +289,6 @@ def png(
 
     fig = getattr(ax, "flat", [ax])[0].figure
     out = io.BytesIO()
-    fig.savefig(out, dpi=dpi, format="png")
+    fig.savefig(out, dpi=dpi, format="png", metadata={"Software": None})  # no version in it
     plt.close(fig)
     return out.getvalue()

@@ -13,7 +13,14 @@ from ..core import spec
 from ..core.digest import describe
 from ..core.slots import argument, name_of, normal, split_specs
 
-__all__ = ["NAMES", "STANDARD", "chosen_attacks", "named_attacks", "standard_battery"]
+__all__ = [
+    "NAMES",
+    "STANDARD",
+    "attack_told",
+    "chosen_attacks",
+    "named_attacks",
+    "standard_battery",
+]
 
 # what every network is judged by, unless somebody asks for something else
 STANDARD = "fgsm, pgd(steps=20)"
@@ -106,3 +113,13 @@ def _one(name, attack, ball, outside):
         return made, spec.text(attack)
     except (TypeError, ValueError):
         return made, describe(made)
+
+
+def attack_told(
+    attack,  # (model, x, y) -> x_adv
+) -> str:
+    "Its spec where it has one, else what describes it"
+    try:
+        return spec.text(attack)
+    except (TypeError, ValueError):
+        return describe(attack)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..attacks.door import misfits
 from ..attacks.gradients import watched
-from ..attacks.remarks import remarks
 from ..core.checks import check_images
 from ..core.digest import digest
 from ..core.protocols import ModelFunction
+from ..core.remarks import remarks
 from ..core.threads import fitting_threads
 from .journal import marks_of
 from .record import Record, answers_as_classes

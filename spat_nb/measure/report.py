@@ -5,46 +5,25 @@ The answers, the gates, the work it took, and one verdict over all of it
 
 from __future__ import annotations
 
-import json
-import tempfile
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 
-from ..core.files import write_aside
-from ..core.paths import what_is
 from .card import Card
 from .record import Record
+from .report_file import SCHEMA, read_report, write_report_file
 from .stopping import Stopped
 from .told import heading
 
 __all__ = ["SCHEMA", "DOUBTS", "Report"]
 
-SCHEMA = 1
-KIND = "report"
 # first words of the notes that say: this number may be too high
 DOUBTS = {
+    "loading": "the network seems to be loaded wrong",
     "masked": "Square, which needs no gradient, found more than the attacks with gradients",
     "no gradient": "the gradient is zero on some images",
     "random": "the network answers at random",
     "dynamic": "the network runs a search before it answers",
 }
-
-
-def _json_of(thing) -> dict:
-    "What `thing.save` writes, as JSON values"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "it.json"
-        thing.save(path)
-        return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _from_json(kind, values):
-    "What `kind.load` reads from JSON values"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "it.json"
-        path.write_text(json.dumps(values), encoding="utf-8")
-        return kind.load(path)
 
 
 def _percent(share):
@@ -231,17 +210,7 @@ class Report:
 
     def save(self, path):
         "Write to a JSON file"
-        values = {
-            "schema": SCHEMA,
-            "kind": KIND,
-            "record": _json_of(self.record),
-            "card": _json_of(self.card) if self.card is not None else None,
-            "stopped": self.stopped.as_dict() if self.stopped is not None else None,
-        }
-        for key in ("ball", "network", "data", "device", "threads", "attacks", "passes", "made"):
-            values[key] = getattr(self, key)
-        with write_aside(path) as part:
-            part.write_text(json.dumps(values), encoding="utf-8")
+        write_report_file(self, path)
 
     @classmethod
     def load(cls, path) -> Report:
@@ -254,38 +223,4 @@ class Report:
         FileNotFoundError, or ValueError
             where the file is damaged or no report
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no report {path}; check the path, or judge first.")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            kind = values["kind"]
-        except (ValueError, KeyError, TypeError):
-            kind = None
-        if kind != KIND:
-            raise ValueError(
-                f"{path} is {what_is(path)} and no report; give the file that report.save wrote."
-            )
-        if values.get("schema") != SCHEMA:
-            raise ValueError(
-                f"{path} has schema {values.get('schema')!r}, this version reads {SCHEMA}; "
-                "judge again."
-            )
-        try:
-            fields = {
-                k: values[k] for k in ("ball", "network", "data", "device", "threads", "attacks")
-            }
-            report = cls(
-                record=_from_json(Record, values["record"]),
-                card=_from_json(Card, values["card"]) if values["card"] else None,
-                stopped=Stopped(**values["stopped"]) if values.get("stopped") else None,
-                passes=values["passes"],
-                made=values["made"],
-                **fields,
-            )
-            repr(report)  # a whole report can say what it says
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise ValueError(
-                f"{path} holds no whole report ({' '.join(str(e).split())}); judge again."
-            ) from None
-        return report
+        return read_report(cls, path)

@@ -6,11 +6,12 @@ Written by hand: no notebook makes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..core.digest import digest
 from ..data.draws import rng
@@ -18,7 +19,7 @@ from ..data.pairs import pair
 from .anytime import Anytime
 from .record import Record
 
-__all__ = ["Stopped", "joined", "judged_until", "part_of_file"]
+__all__ = ["Stopped", "joined", "in_order", "judged_until", "part_of_file"]
 
 USUAL_WIDTH = 0.02  # the stakes suit this width where only a time is given
 CHUNK = 128  # images between two looks, of tensors without batches of their own
@@ -94,15 +95,26 @@ def _count(data):
     )
 
 
-def _parts(data, seed) -> Iterator:
-    "The images in random order, a batch at a time"
-    order = torch.randperm(_count(data), generator=rng(seed, "order of judging"))
-    for chosen in order.split(getattr(data, "batch_size", CHUNK)):
-        if hasattr(data, "take"):
-            yield data.take(chosen)
-        else:
-            x, y = pair(data)
-            yield x[chosen.to(x.device)], y[chosen.to(y.device)]
+def _order(data, seed) -> Tensor:  # (n,) positions
+    "The order in which the images are judged"
+    return torch.randperm(_count(data), generator=rng(seed, "order of judging"))
+
+
+def _chosen(data, positions):
+    "The images at these positions"
+    if hasattr(data, "take"):
+        return data.take(positions)
+    x, y = pair(data)
+    return x[positions.to(x.device)], y[positions.to(y.device)]
+
+
+def in_order(
+    data,  # that was judged by `judged_until`
+    seed: int,  # of that judgement
+    n: int,  # images that it saw
+):
+    "The images as they were judged: the first is that of the record's first row"
+    return _chosen(data, _order(data, seed)[:n])
 
 
 def judged_until(
@@ -123,8 +135,8 @@ def judged_until(
     game = Anytime(total, within or USUAL_WIDTH)
     records: list = []
     row, why = "clean", "all images"
-    for k, part in enumerate(_parts(data, seed)):
-        records.append(run(part, seed + k, part_of_file(resume, k)))
+    for k, positions in enumerate(_order(data, seed).split(getattr(data, "batch_size", CHUNK))):
+        records.append(run(_chosen(data, positions), seed + k, part_of_file(resume, k)))
         row = records[-1].names[-1]
         game.add(records[-1].correct(row))
         if game.n == total:

@@ -32,14 +32,16 @@ def add(parser):
 
 def run(a):
     "Judge, print, write"
-    from spat_nb.classwise.diagnosis import diagnose, usual
+    from spat_nb.classwise.diagnosis import USUAL, diagnose
+    from spat_nb.measure.battery import chosen_attacks
 
     from ..opening import attacks_in, open_weights
 
     _check_places(a)
     it = open_weights(a)
-    typed = a.attacks or it.attacks
-    attacks = attacks_in(typed, it.ball) if typed else usual(it.ball)
+    text = a.attacks or it.attacks or USUAL
+    attacks = attacks_in(text, it.ball)
+    specs = {k: told for k, (_, told) in chosen_attacks(text, it.ball, outside=True).items()}
     print("\n".join([it.head(a.precision), *it.notes]), end="\n\n", flush=True)
     chosen = {}
     if a.taus:
@@ -47,6 +49,7 @@ def run(a):
     start = time.monotonic()
     found = diagnose(it.model, it.data.test, attacks, precision=a.precision, resume=a.resume)
     found.record.info |= {**it.facts(), **chosen}
+    found.record.info["specs"] |= specs
     print(found)
     if a.record:
         found.record.save(a.record)
