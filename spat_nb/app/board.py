@@ -71,9 +71,12 @@ class Board(Landscape):
             dict(cmap="RdBu_r") if change else {} if colours else dict(cmap="gray", vmin=0, vmax=1)
         )
         im = ax.imshow([[0.0]], interpolation="nearest", aspect="equal", **look)
-        kw = dict(transform=ax.transAxes, ha="center", color=self.theme.ink)
-        title = ax.text(0.5, 1.05, "", fontsize=11, weight="bold", **kw)
-        below = ax.text(0.5, -0.05, "", va="top", fontsize=9, **kw)
+        title, below = (
+            ax.text(0.5, height, "", transform=ax.transAxes, ha="center", color=self.theme.ink)
+            for height in (1.05, -0.05)
+        )
+        title.set(fontsize=11, weight="bold")
+        below.set(fontsize=9, va="top")
         self.moving += im, title, below
         return im, title, below
 

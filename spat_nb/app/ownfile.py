@@ -77,15 +77,9 @@ def own_image(
     img = _opened(data, name).convert("L" if ch == 1 else "RGB")
     if ch == 1:
         img = ink_for(img)
-    if img is None or all(lo == hi for lo, hi in _extrema(img)):
+    if img is None or img.getextrema() in ((0, 0), (255, 255)):
         raise ValueError(f"{name} is one even tone; give an image with something on it.")
     return _tensor(ImageOps.fit(img, (w, h), Image.Resampling.BOX))
-
-
-def _extrema(img):
-    "(least, greatest) of each channel"
-    found = img.getextrema()
-    return found if isinstance(found[0], tuple) else (found,)
 
 
 def looks_like_photograph(

@@ -65,7 +65,8 @@ class Playground:
         self.attacks = attacks or ATTACKS
         batches = data or get_data("digits", device="cpu").test
         own_nets = networks() if nets is None else nets
-        self.home = Shelf(own_nets, tuple(batches.classes), *batches.tensors(), eps)
+        x, y = batches.tensors()
+        self.home = Shelf(own_nets, tuple(batches.classes), x, y, eps)
         self.photographs = photograph_shelf() if data is None else None
         self.shelf = self.home
         self.models: dict = {}  # name -> network, once it was chosen
@@ -151,7 +152,7 @@ class Playground:
 
     def _boards(self):
         kind = len(self.shelf.classes), self.shelf.shape[0] == 3, DPI
-        self.boards = {"light": Board(*kind, LIGHT), "dark": Board(*kind, DARK)}
+        self.boards: dict[str, Board] = {"light": Board(*kind, LIGHT), "dark": Board(*kind, DARK)}
 
     # ---- the controls
 
@@ -273,23 +274,13 @@ class Playground:
 
     # ---- the page
 
-    def still(self) -> str:
-        """The page as a picture that needs no kernel
-
-        Returns
-        -------
-        str
-            HTML
-        """
-        board = Board(len(self.shelf.classes), self.shelf.shape[0] == 3)
-        draw(self.scene, board)
-        return still_html(board.png(9), self.scene.words())
-
     def _ipython_display_(self):
         from IPython.display import HTML, display
 
-        if self.scene is not None:
-            display(HTML(self.still()))
+        if self.scene is not None:  # what a saved notebook shows where no kernel listens
+            board = Board(len(self.shelf.classes), self.shelf.shape[0] == 3)
+            draw(self.scene, board)
+            display(HTML(still_html(board.png(9), self.scene.words())))
         display(self.page.box)
 
     def close(self):
