@@ -89,9 +89,7 @@ def make_controls(
         ),
         label=menu("true class", label_options(shelf), "what the attack leads away from"),
         ball=menu("ball", list(BALLS), "how the size of a change is measured"),
-        eps=slide(
-            W.FloatSlider, "eps", shelf.eps, 0.0, 2.5 * shelf.eps, tip_of_eps, **radius
-        ),
+        eps=slide(W.FloatSlider, "eps", shelf.eps, 0.0, 2.5 * shelf.eps, tip_of_eps, **radius),
         attack=menu("attack", list(attacks), "how the ball is searched"),
         steps=slide(W.IntSlider, "steps", 10, 1, 40, "steps of the attack"),
         seed=slide(W.IntSlider, "start", 0, 0, 20, "which random start"),

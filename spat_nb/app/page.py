@@ -105,7 +105,8 @@ def still_html(
     """
     return (
         f'{STILL_STYLE}<div class="playground-still"><img src="{data_uri(png)}"'
-        f' alt="{html.escape(words)}"><p>The playground as it opens. Run the cell to play.</p></div>'
+        f' alt="{html.escape(words)}">'
+        "<p>The playground as it opens. Run the cell to play.</p></div>"
     )
 
 

@@ -34,7 +34,7 @@ class Playground:
     """Menus and sliders around a scene; show it as the last line of a cell.
 
     It opens on the first attack that succeeds. Without `nets` and `data` it reads digits, and
-    offers CIFAR-10 networks for a photograph of the reader's
+    offers CIFAR-10 networks for a photograph of the reader's.
 
     Parameters
     ----------

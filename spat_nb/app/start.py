@@ -96,9 +96,7 @@ def first_fooled(
         for radius in (share * eps for share in RADII):
             for k in range(min(len(x), IMAGES)):
                 try:
-                    sure = belief_in_wrong(
-                        model, x[k : k + 1], y[k : k + 1], attack_at(radius)
-                    )
+                    sure = belief_in_wrong(model, x[k : k + 1], y[k : k + 1], attack_at(radius))
                 except (ValueError, TypeError, RuntimeError):
                     return best  # the page itself says what is wrong
                 if sure > most:
