@@ -205,7 +205,7 @@ class Playground:
         c = self.controls["eps"]
         share = c.value / c.max
         top = self._top(self._value("ball"))
-        self._set_radius(top, share * top)
+        self._set_radius(top, round(share * top, 6))  # a number that an error can print
 
     def _set_radius(self, top, value):
         c = self.controls["eps"]
