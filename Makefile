@@ -33,6 +33,7 @@ test: setup     ## lint, types, spelling, the form of the lessons, notebooks and
 	@echo "== lessons: their form, and the order in which names are taught"
 	$(PY) tools/lessons.py
 	$(PY) tools/order.py
+	$(PY) tools/paths.py
 	@echo "== notebooks, each from top to bottom"
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"

@@ -741,7 +741,7 @@ def test_batches_of_a_folder_are_read_so(tmp_path):
 
 
 def test_the_playground_reads_them_alike(tmp_path):
-    from spat_nb.app.playground import own_image
+    from spat_nb.app.ownfile import own_image
 
     Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "a.png")
     assert np.array_equal(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spat_nb.app import playground, scene, shelf
+from spat_nb.app.ownfile import own_image
 from spat_nb.attacks.attack import Attack, fgsm, pgd
 from spat_nb.attacks.balls import L1, L2, Linf
 from spat_nb.attacks.losses import ce, margin
@@ -94,8 +95,8 @@ def nets():
 
 
 def show(pg):
-    assert "playground-words" in pg.said.value, pg.said.value
-    return pg.picture.value
+    assert "playground-words" in pg.page.said.value, pg.page.said.value
+    return pg.panels
 
 
 def upload(pg, name, data):
@@ -139,7 +140,7 @@ def test_every_control_changes_the_picture_and_stays_in_the_ball(nets):
                 atol=1e-4,
                 rtol=1e-4,
             )
-        seen.append(pg.picture.value)
+        seen.append(pg.panels)
     # several at once, one picture
     before = len(pg.seconds)
     pg.set(image=1, steps=4, attack="PGD")
@@ -152,19 +153,22 @@ def test_every_control_changes_the_picture_and_stays_in_the_ball(nets):
 def test_the_picture_is_a_function_of_the_controls(nets):
     a, b = playground.Playground(nets), playground.Playground(nets)
     b.set(network="two", image=30, eps=0.02, ball=L_2, attack="APGD")
-    b.set(network="one", image=0, ball=LINF, attack="PGD", eps=0.15)
+    b.set(ball=LINF)
+    b.set(**{name: c.value for name, c in a.controls.items() if name != "file"})
     assert show(a) == show(b)
 
 
 def test_fooled_or_not_is_said(nets):
     pg = playground.Playground(nets)
     pg.set(eps=0.0)
-    assert "still" in pg.said.value or "which is wrong" in pg.said.value
+    assert "still" in pg.page.said.value or "which is wrong" in pg.page.said.value
     right = next(
-        k for k in range(len(pg.x)) if pg.set(image=k) is None and pg.scene.answers[0] == pg.scene.y
+        k
+        for k in range(len(pg.shelf.x))
+        if pg.set(image=k) is None and pg.scene.answers[0] == pg.scene.y
     )
     pg.set(image=right, eps=0.37)
-    assert "fooled at step" in pg.said.value and pg.scene.answers[1] != pg.scene.y
+    assert "fooled at step" in pg.page.said.value and pg.scene.answers[1] != pg.scene.y
 
 
 def test_what_goes_wrong_is_one_sentence_and_the_page_lives_on(nets):
@@ -175,9 +179,9 @@ def test_what_goes_wrong_is_one_sentence_and_the_page_lives_on(nets):
     ):
         pg.set(**change)
         assert (
-            "playground-error" in pg.said.value
-            and says in pg.said.value
-            and "Traceback" not in pg.said.value
+            "playground-error" in pg.page.said.value
+            and says in pg.page.said.value
+            and "Traceback" not in pg.page.said.value
         )
     pg.set(attack="PGD")
     show(pg)
@@ -189,9 +193,9 @@ def test_what_goes_wrong_is_one_sentence_and_the_page_lives_on(nets):
     ):
         upload(pg, name, data)
         assert (
-            "playground-error" in pg.said.value
-            and says in pg.said.value
-            and pg.picture.value == picture
+            "playground-error" in pg.page.said.value
+            and says in pg.page.said.value
+            and pg.panels == picture
         )
     with pytest.raises(ValueError, match="there is no network"):
         shelf.network("nonsense")
@@ -212,23 +216,23 @@ def test_a_file_of_ones_own(nets):
     pg = playground.Playground(nets)
     upload(pg, "one.png", png("white", "black"))
     assert (
-        "Your file one.png" in pg.said.value
+        "Your file one.png" in pg.page.said.value
         and pg.scene.x.shape == (1, 1, 8, 8)
         and pg.scene.x[..., 3:5].mean() > 0.4
         and pg.scene.y == pg.scene.answers[0]
     )
     # ink is white, whatever it was
-    assert torch.equal(playground.own_image(png("black", "white"), (1, 8, 8)), pg.scene.x)
+    assert torch.equal(own_image(png("black", "white"), (1, 8, 8)), pg.scene.x)
     pg.set(label=1)
     assert pg.scene.y == 1
     pg.controls["image"].value = 3
-    assert torch.equal(pg.scene.x, pg.x[3:4]) and "Your file" not in pg.said.value
+    assert torch.equal(pg.scene.x, pg.shelf.x[3:4]) and "Your file" not in pg.page.said.value
     for shape, mode, paper in (
         ((3, 32, 32), "RGB", "white"),
         ((1, 28, 28), "LA", (255, 0)),
         ((3, 8, 8), "L", 255),
     ):
-        x = playground.own_image(
+        x = own_image(
             png(paper, 0 if mode == "L" else (0, 255) if mode == "LA" else "red", mode=mode), shape
         )
         assert x.shape == (1, *shape) and x.min() >= 0 and x.max() <= 1
@@ -256,10 +260,10 @@ def test_other_networks_attacks_and_images():
     first = show(pg)
     pg.set(attack="cooled")
     assert show(pg) != first and pg.scene.attack.loss.__name__ == "tempered(ce, 0.1)"
-    assert pg.controls["eps"].max == pytest.approx(20 / 255) and pg.board.n == 12
+    assert pg.controls["eps"].max == pytest.approx(20 / 255) and pg.boards["light"].n == 12
 
 
-def test_a_change_asks_the_network_for_two_climbs_and_a_map():
+def test_a_change_asks_the_network_for_two_attacks_and_a_map():
     """What a change costs, in passes of the network; its seconds are printed, for they are the
     machine's
     """
@@ -285,9 +289,9 @@ def test_hooks_for_a_browser(nets):
     for name, c in pg.controls.items():
         assert f"playground-{name}" in c._dom_classes and c.description and c.tooltip
     assert (
-        "playground-picture" in pg.picture._dom_classes
-        and "playground" in pg.page._dom_classes
-        and 'role="status"' in pg.said.value
+        "playground-picture" in pg.page.rows["pictures"].value
+        and "playground" in pg.page.box._dom_classes
+        and 'role="status"' in pg.page.said.value
     )
 
 
@@ -304,7 +308,7 @@ def test_without_widgets_the_mend_is_named():
 
 def test_attack_by_hand():
     """A linear network: FGSM moves every pixel by eps along the sign of the weights, and the
-    landscape is a slope
+    landscape is a plane
     """
     w = torch.tensor([1.0, -2.0, 3.0, -4.0])
 

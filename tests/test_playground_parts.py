@@ -15,9 +15,10 @@ from torch import nn, tensor
 
 from spat_nb import L1, L2, Linf, apgd, ce, fgsm, get_data, margin, mim, pgd, tempered
 from spat_nb.app.board import Board, draw
-from spat_nb.app.choices import ATTACKS, own_image, reach
+from spat_nb.app.choices import ATTACKS, reach
 from spat_nb.app.landscape import _middle
-from spat_nb.app.plane import axes, climb, window
+from spat_nb.app.ownfile import own_image
+from spat_nb.app.plane import axes, recorded_path, window
 from spat_nb.app.playground import Playground
 from spat_nb.app.scene import scene
 from spat_nb.app.shelf import RECIPES, network, networks, train
@@ -61,9 +62,9 @@ def one(ink):
     return lambda d: d.line((90, 30, 90, 130), fill=ink, width=14)
 
 
-def test_a_climb_is_the_attack_with_a_listener():
+def test_a_recorded_path_is_the_attack_with_a_listener():
     x2, y2 = (tensor([0.2, 0.5]).view(1, 1, 1, 2), tensor([0]))
-    x_adv, path, losses, won = climb(flat, x2, y2, Attack(Linf(0.25), 3, 0.1, start=at_x))
+    x_adv, path, losses, won = recorded_path(flat, x2, y2, Attack(Linf(0.25), 3, 0.1, start=at_x))
     close(path.flatten(1), tensor([[0.2, 0.5], [0.3, 0.6], [0.4, 0.7], [0.45, 0.75]]))
     close(losses, (1 + (path.flatten(1) @ tensor([2.0, 1.0])).exp()).log())
     close(x_adv.flatten(), path[-1].flatten())
@@ -73,14 +74,14 @@ def test_a_climb_is_the_attack_with_a_listener():
     xs, ys = (torch.rand(1, 1, 8, 8), tensor([3]))
     for make in (partial(pgd, steps=7), partial(mim, steps=7), partial(apgd, steps=7), fgsm):
         a = make(Linf(0.1), generator=generator(1))
-        got = climb(small, xs, ys, a)
+        got = recorded_path(small, xs, ys, a)
         assert torch.equal(got[0], replace(a, generator=generator(1))(small, xs, ys))
         equal(len(got[1]), a.steps + 1)
         close(got[2], a.loss(small(got[1]), ys.expand(a.steps + 1)))
     with pytest.raises(Exception, match=re.escape("there are 2 images")):
-        climb(small, xs.repeat(2, 1, 1, 1), ys.repeat(2), pgd(Linf(0.1)))
+        recorded_path(small, xs.repeat(2, 1, 1, 1), ys.repeat(2), pgd(Linf(0.1)))
     with pytest.raises(Exception, match=re.escape("restarts is 2")):
-        climb(small, xs, ys, pgd(Linf(0.1), restarts=2))
+        recorded_path(small, xs, ys, pgd(Linf(0.1), restarts=2))
 
 
 def test_axes_and_window_by_hand():
@@ -168,8 +169,8 @@ def test_one_figure_for_many_scenes():
     equal(len(board.held.get_xdata()), int((~other.won).sum()))
     close(board.ends[1].get_xdata()[0], (other.x_adv - other.x).norm(), 0.0001)
     assert (
-        f"{other.p[1].max():.0%}" in board.pictures[2][1].get_text()
-        and "margin" in board.climbed.get_ylabel()
+        f"{other.p[1].max():.0%}" in board.pictures[2][2].get_text()
+        and "margin" in board.steps.get_ylabel()
     )
     equal(
         _middle(
@@ -243,16 +244,16 @@ def test_controls_take_the_same_way_from_python():
     pg = Playground()
 
     def page():
-        return (pg.picture.value, pg.scene.x_adv.clone())
+        return (pg.panels, pg.scene.x_adv.clone())
 
     def differs(**change):
         """Does the picture change with the control, and is the attack still inside its ball?"""
         before = page()
         pg.set(**change)
         s = pg.scene
-        assert "playground-words" in pg.said.value, pg.said.value
-        assert pg.picture.value[:4] == b"\x89PNG" and s.attack.ball.inside(s.x_adv, s.x).all()
-        return pg.picture.value != before[0]
+        assert "playground-words" in pg.page.said.value, pg.page.said.value
+        assert pg.panels["loss"][:4] == b"\x89PNG" and s.attack.ball.inside(s.x_adv, s.x).all()
+        return pg.panels != before[0]
 
     assert all(
         (
@@ -274,7 +275,7 @@ def test_controls_take_the_same_way_from_python():
     close(pg.controls["eps"].value, 0.05, 1e-06)
     assert not differs(steps=pg.controls["steps"].value)
     pg.set(ball="L1: sum of changes eps", attack="APGD")
-    assert "playground-error" in pg.said.value and "APGD for L1" in pg.said.value
+    assert "playground-error" in pg.page.said.value and "APGD for L1" in pg.page.said.value
     pg.set(attack="PGD", label=-1)
 
     def upload(name, data):
@@ -293,15 +294,15 @@ def test_controls_take_the_same_way_from_python():
     upload("one.png", photo(one("black")))
     assert (
         torch.equal(pg.scene.x, paper)
-        and "Your file one.png" in pg.said.value
+        and "Your file one.png" in pg.page.said.value
         and (pg.scene.y == pg.scene.answers[0])
     )
     upload("cat.txt", b"no image")
-    assert "cat.txt is no image" in pg.said.value
+    assert "cat.txt is no image" in pg.page.said.value
     pg.set(image=7)
-    assert torch.equal(pg.scene.x, pg.x[7:8]) and pg.own is None
+    assert torch.equal(pg.scene.x, pg.shelf.x[7:8]) and pg.own is None
     mine = Playground({"mine": lambda: lambda x: x.detach().flatten(1) @ torch.eye(64)[:, :10]})
-    assert "cuts the graph" in mine.said.value
+    assert "cuts the graph" in mine.page.said.value
 
 
 def test_the_tour_shows_its_four_cases():
@@ -335,6 +336,6 @@ def test_own_parts():
     own.set(attack="PGD, tau 0.1")
     assert (
         own.scene.attack.loss.__name__ == "tempered(ce, 0.1)"
-        and "playground-words" in own.said.value
+        and "playground-words" in own.page.said.value
     )
     own.close()

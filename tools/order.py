@@ -90,10 +90,10 @@ def homes(names: set[str], cells: dict[str, list]) -> dict[str, str]:
     return found
 
 
-def faults(names: set[str], cells: dict[str, list]) -> list[str]:
-    "A sentence for each name that a lesson uses before it was taught"
+def faults(names: set[str], cells: dict[str, list], known: set[str] | None = None) -> list[str]:
+    "A sentence for each name that a lesson uses before it was taught; `known` ones are no news"
     home = homes(names, cells)
-    known: set[str] = set()
+    known = set(known or ())
     found = []
     for lesson, own in cells.items():
         for i, cell in enumerate(own, 1):

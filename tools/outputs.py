@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NBS, LIMIT = Path(__file__).parents[1] / "nbs", 60
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS = NBS.parent / "docs/seconds.json"
 
 
@@ -36,6 +37,14 @@ def note(name, seconds):
     )
 
 
+def without_widgets(nb):
+    "Takes out the outputs that only a kernel can draw: after a reload they are an error message"
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+    nb.metadata.pop("widgets", None)
+
+
 def run(path):
     "Execute the notebook at `path` in place; returns the seconds it took"
     nb = nbformat.read(path, as_version=4)
@@ -48,6 +57,7 @@ def run(path):
         resources={"metadata": {"path": str(NBS)}},
     ).execute()
     seconds = time.monotonic() - t
+    without_widgets(nb)
     note(path.stem, spent() - cpu)
     part = path.with_name(f".{path.name}.part")
     nbformat.write(nb, part)

@@ -6,10 +6,21 @@ import io
 
 import torch
 
-from spat_nb.app.landscape import INK, Landscape
+from spat_nb.app.landscape import Landscape, loss_label
 from spat_nb.app.scene import Scene
+from spat_nb.app.theme import PRINT, Theme
 from spat_nb.attacks.balls import Linf
-from spat_nb.core.plot import PALETTE, plain
+from spat_nb.core.plot import plain
+
+# panel -> its part of the figure: left, bottom, right, top
+PANELS = {
+    "clean": (0.0, 0.58, 0.2, 0.99),
+    "change": (0.2, 0.58, 0.4, 0.99),
+    "attacked": (0.4, 0.58, 0.6, 0.99),
+    "belief": (0.0, 0.0, 0.31, 0.55),
+    "loss": (0.31, 0.0, 0.605, 0.55),
+    "landscape": (0.605, 0.035, 1.0, 0.96),
+}
 
 
 class Board(Landscape):
@@ -24,73 +35,90 @@ class Board(Landscape):
     colours : bool
         images of three channels? (default: False)
     dpi : int
-        dots per inch; the figure is 10.6 x 5.7 inches (default: 100)
+        dots per inch; the figure is 10.6 x 6.4 inches (default: 100)
+    theme : Theme
+        its colours (default: PRINT)
     """
 
     def __init__(
         self,
         classes: int = 10,  # bars to draw; of more than 12 classes the most likely are shown
         colours: bool = False,  # images of three channels?
-        dpi: int = 100,  # dots per inch; the figure is 10.6 x 5.7 inches
+        dpi: int = 100,  # dots per inch; the figure is 10.6 x 6.4 inches
+        theme: Theme = PRINT,  # its colours
     ):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self.fig = Figure((10.6, 5.7), dpi=dpi, facecolor="white")
+        self.theme = theme
+        self.fig = Figure((10.6, 6.4), dpi=dpi, facecolor=theme.paper)
         self.canvas = FigureCanvasAgg(self.fig)
         self.n = min(classes, 12)
         self.lines = []
         self.back = None
         self.moving = []
-        self.pictures = [self._image(0.015 + 0.194 * k, k == 1, colours) for k in range(3)]
-        self._bars(self.fig.add_axes((0.055, 0.1, 0.24, 0.36)))
-        self._loss(self.fig.add_axes((0.38, 0.1, 0.2, 0.36)))
-        self._land(self.fig.add_axes((0.645, 0.2, 0.34, 0.63)))
+        self.pictures = [self._image(0.01 + 0.2 * k, k == 1, colours) for k in range(3)]
+        self._bars(self.fig.add_axes((0.068, 0.105, 0.235, 0.33)))
+        self._loss(self.fig.add_axes((0.385, 0.105, 0.205, 0.33)))
+        self._land(self.fig.add_axes((0.665, 0.235, 0.325, 0.538)))
         for a in self.moving:
             a.set_animated(True)
 
     def _image(self, left, change, colours):
-        ax = self.fig.add_axes((left, 0.575, 0.18, 0.36))
+        ax = self.fig.add_axes((left, 0.63, 0.18, 0.298))
         ax.set_axis_off()
         look = (
             dict(cmap="RdBu_r") if change else {} if colours else dict(cmap="gray", vmin=0, vmax=1)
         )
-        self.moving += (
-            (im := ax.imshow([[0.0]], interpolation="nearest", aspect="equal", **look)),
-            (title := ax.text(0.5, 1.04, "", transform=ax.transAxes, ha="center", fontsize=10)),
+        im = ax.imshow([[0.0]], interpolation="nearest", aspect="equal", **look)
+        title, below = (
+            ax.text(0.5, height, "", transform=ax.transAxes, ha="center", color=self.theme.ink)
+            for height in (1.05, -0.05)
         )
-        return im, title
+        title.set(fontsize=11, weight="bold")
+        below.set(fontsize=9, va="top")
+        self.moving += im, title, below
+        return im, title, below
 
     def _bars(self, ax):
         at = torch.arange(self.n).tolist()
-        self.band = ax.bar([0], [1.02], 0.96, color="#e3e8ee", label="true class")[0]
+        self.band = ax.bar([0], [1.02], 0.96, color=self.theme.band, label="true class")[0]
         self.bars = [
-            ax.bar([k + shift for k in at], [0] * self.n, 0.4, color=PALETTE[c], label=name)
-            for shift, c, name in ((-0.2, 0, "clean"), (0.2, 1, "attacked"))
+            ax.bar([k + shift for k in at], [0] * self.n, 0.4, color=colour, label=name)
+            for shift, colour, name in (
+                (-0.2, self.theme.clean, "clean"),
+                (0.2, self.theme.attacked, "attacked"),
+            )
         ]
         ax.set(ylim=(0, 1.02), xlim=(-0.6, self.n - 0.4), yticks=[0, 0.25, 0.5, 0.75, 1])
         ax.grid(axis="y", alpha=0.3)
         ax.set_xticks(at, [""] * self.n)
         self.belief = ax
         self.shown = None
-        self._axes(ax, "", "the network's belief", ncols=3, columnspacing=1.0, handlelength=1.4)
+        self._axes(ax, "", "probability (0 to 1)", ncols=3, columnspacing=1.0, handlelength=1.4)
+        ax.yaxis.set_label_coords(-0.175, 0.5)
+        self._title(ax, "What the network believes", 1.14)
         self.moving += [self.band, *(b for bs in self.bars for b in bs)]
 
     def _loss(self, ax):
         def dots(mfc, label):
-            return ax.plot([], [], "o", mfc=mfc, mec=PALETTE[1], ms=4.5, label=label)[0]
+            return ax.plot([], [], "o", mfc=mfc, mec=colour, ms=4.5, label=label)[0]
+
+        colour = self.theme.attacked
+        hollow = "none" if self.theme.paper == "none" else self.theme.paper
 
         self.curve, self.held, self.fell = (
-            ax.plot([], [], color=PALETTE[1], lw=1.5)[0],
-            dots("white", "holds"),
-            dots(PALETTE[1], "fooled"),
+            ax.plot([], [], color=colour, lw=1.5)[0],
+            dots(hollow, "holds"),
+            dots(colour, "fooled"),
         )
         ax.grid(alpha=0.3)
         ax.locator_params("both", nbins=5)
         ax.locator_params("x", integer=True)
-        self._axes(ax, "step", "")
-        ax.yaxis.set_label_coords(-0.235, 0.5)
-        self.climbed = ax
+        self._axes(ax, "step (number)", "")
+        ax.yaxis.set_label_coords(-0.2, 0.5)
+        self._title(ax, "The loss, step by step", 1.14)
+        self.steps = ax
         self.moving += [ax.xaxis, ax.yaxis, self.curve, self.held, self.fell]
 
     def __call__(
@@ -104,11 +132,25 @@ class Board(Landscape):
         self._show_land(s)
         return self.fig
 
+    def _image_of_all(self):
+        "The figure as an image of PIL, with transparency"
+        from PIL import Image
+
+        canvas = self.canvas
+        if self.back is None:
+            canvas.draw()
+            self.back = canvas.copy_from_bbox(self.fig.bbox)
+        canvas.restore_region(self.back)
+        for a in sorted(self.moving + self.lines, key=lambda a: a.zorder):
+            a.axes.draw_artist(a)
+        size = canvas.get_width_height()
+        return Image.frombuffer("RGBA", size, canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+
     def png(
         self,
         level: int = 1,  # of compression, 0 to 9; 1 is quick
     ) -> bytes:  # a PNG file
-        """The figure as it stands
+        """The figure as it stands, in one piece
 
         Parameters
         ----------
@@ -120,20 +162,24 @@ class Board(Landscape):
         bytes
             a PNG file
         """
-        from PIL import Image
+        see_through = self.theme.paper == "none"
+        return _png(self._image_of_all().convert("RGBA" if see_through else "RGB"), level)
 
-        canvas = self.canvas
-        out = io.BytesIO()
-        if self.back is None:
-            canvas.draw()
-            self.back = canvas.copy_from_bbox(self.fig.bbox)
-        canvas.restore_region(self.back)
-        for a in sorted(self.moving + self.lines, key=lambda a: a.zorder):
-            a.axes.draw_artist(a)
-        Image.frombuffer(
-            "RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1
-        ).convert("RGB").save(out, "png", compress_level=level)
-        return out.getvalue()
+    def panels(self) -> dict:  # name -> a PNG file
+        """The figure as it stands, cut into `PANELS`
+
+        Returns
+        -------
+        dict
+            name -> a PNG file
+        """
+        whole = self._image_of_all()
+        w, h = whole.size
+        found = {}
+        for name, (left, bottom, right, top) in PANELS.items():
+            box = (left * w, (1 - top) * h, right * w, (1 - bottom) * h)
+            found[name] = _png(whole.crop(tuple(map(round, box))), 1)
+        return found
 
     def _show_images(self, s):
         d, (a, b) = (s.x_adv - s.x)[0].cpu(), s.answers
@@ -144,25 +190,25 @@ class Board(Landscape):
         )
         self.pictures[1][0].set_clim(-full, full)
 
-        def said(what, k, p):
-            return (
-                f"{what}: {plain(s.classes[k], 24)} ({p:.0%})",
-                PALETTE[0] if k == s.y else PALETTE[1],
-            )
+        def read(k, p):
+            right = self.theme.clean if k == s.y else self.theme.attacked
+            return f"read as {plain(s.classes[k], 16)} ({p:.0%})", right
 
+        ink = self.theme.ink
         texts = (
-            said("clean", a, s.p[0].max()),
-            (f"change (full colour: {full:.2g})", INK),
-            said("attacked", b, s.p[1].max()),
+            ("Clean image", *read(a, s.p[0].max())),
+            ("The change", f"up to ±{full:.2g} (pixel units)", ink),
+            ("Attacked image", *read(b, s.p[1].max())),
         )
-        for (im, title), v, (text, colour) in zip(
+        for (im, title, below), v, (name, text, colour) in zip(
             self.pictures, (s.x[0].cpu(), d, s.x_adv[0].cpu()), texts
         ):
             h, w = v.shape[1:]
             im.set_data(v[0].numpy() if len(v) == 1 else v.permute(1, 2, 0).numpy())
             im.set_extent((-0.5, w - 0.5, h - 0.5, -0.5))
             im.axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
-            title.set(text=text, color=colour)
+            title.set_text(name)
+            below.set(text=text, color=colour)
 
     def _show_belief(self, s):
         p = s.p.cpu()
@@ -178,8 +224,9 @@ class Board(Landscape):
         self.shown, self.back = names, None
         long = max(map(len, names)) > 3
         self.belief.set_xticks(
-            range(self.n), names, rotation=50 * long, ha="right" if long else "center"
+            range(self.n), names, rotation=35 * long, ha="right" if long else "center"
         )
+        self.belief.set_xlabel("" if long else "class (name)", fontsize=9, color=self.theme.ink)
 
     def _show_loss(self, s):
         v, won = s.losses.cpu(), s.won.cpu()
@@ -188,8 +235,15 @@ class Board(Landscape):
             line.set_data(i[k].numpy(), v[k].numpy())
         lo, hi = v.min().item(), v.max().item()
         pad = max(0.08 * (hi - lo), 1e-3)
-        self.climbed.set(xlim=(-0.5, max(len(v) - 0.5, 1.5)), ylim=(lo - pad, hi + pad))
-        self.climbed.set_ylabel(f"loss ({s.attack.loss.__name__})")
+        self.steps.set(xlim=(-0.5, max(len(v) - 0.5, 1.5)), ylim=(lo - pad, hi + pad))
+        self.steps.set_ylabel(loss_label(s))
+
+
+def _png(img, level):
+    "An image of PIL as a PNG file"
+    out = io.BytesIO()
+    img.save(out, "png", compress_level=level)
+    return out.getvalue()
 
 
 def draw(
@@ -209,20 +263,3 @@ def draw(
     matplotlib Figure
     """
     return (board or Board(len(s.classes), s.x.shape[1] == 3))(s)
-
-
-def ink_for(img):
-    "A grey image, white on black, cropped to the ink and padded to a square"
-    from PIL import Image, ImageOps
-
-    small = torch.frombuffer(
-        bytearray(img.resize((16, 16), Image.Resampling.BOX).tobytes()), dtype=torch.uint8
-    ).view(16, 16)
-    rim = torch.cat([small[0], small[-1], small[:, 0], small[:, -1]]).float().mean()
-    img = ImageOps.autocontrast(ImageOps.invert(img) if rim > 127 else img)
-    box = img.point(lambda v: 255 * (v > 100)).getbbox()
-    if box is None:
-        return None
-    img = img.crop(box)
-    side = max(img.size)
-    return ImageOps.pad(img, (side, side), color=0)

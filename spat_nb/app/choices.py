@@ -1,77 +1,19 @@
-"""What the playground offers: attacks, balls, radii, an image of one's own"""
+"""What the playground offers: attacks, balls, radii"""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from functools import partial
 
-import torch
-from torch import Tensor
-
-from spat_nb.app.board import ink_for
 from spat_nb.attacks.attack import Attack, fgsm, pgd
 from spat_nb.attacks.balls import L1, L2, Ball, Linf
 from spat_nb.attacks.losses import margin
 from spat_nb.attacks.steps import apgd, mim
 
 
-def own_image(
-    data: bytes,  # a PNG, JPEG, ... file
-    shape: tuple,  # (ch,h,w) of the network's images
-    name="the file",  # for the error
-) -> Tensor:  # (1,ch,h,w) pixels in [0,1]
-    """A file as an image of this shape; with one channel: white ink on black, filling the frame.
-
-    Parameters
-    ----------
-    data : bytes
-        a PNG, JPEG, ... file
-    shape : tuple
-        (ch,h,w) of the network's images
-    name
-        for the error (default: "the file")
-
-    Returns
-    -------
-    Tensor
-        (1,ch,h,w) pixels in [0,1]
-
-    Raises
-    ------
-    ValueError
-        where it is no image, or shows nothing
-    """
-    from PIL import Image, ImageOps
-
-    from spat_nb.data.images import to_rgb, upright
-
-    ch, h, w = shape
-    try:
-        with Image.open(io.BytesIO(data)) as f:
-            img = to_rgb(upright(f))
-    except Exception as e:
-        raise ValueError(
-            f"{name} is no image that can be read ({type(e).__name__}); give a PNG or JPEG file."
-        ) from None
-    img = img.convert("L" if ch == 1 else "RGB")
-    if ch == 1:
-        img = ink_for(img)
-    if img is None or img.getextrema() in ((0, 0), (255, 255)):
-        raise ValueError(f"{name} is one even tone; give an image with something on it.")
-    img = ImageOps.fit(img, (w, h), Image.Resampling.BOX)
-    return (
-        torch.frombuffer(bytearray(img.tobytes()), dtype=torch.uint8)
-        .view(1, h, w, -1)
-        .permute(0, 3, 1, 2)
-        .float()
-        / 255
-    )
-
-
 def random_point(ball, steps, **kw):
-    "No climb at all: a random point of the ball, for comparison"
+    "No steps at all: a random point of the ball, for comparison"
     return pgd(ball, 0, **kw)
 
 

@@ -7,42 +7,76 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from spat_nb.core.plot import PALETTE, plain
+from spat_nb.app.theme import Theme
+from spat_nb.core.plot import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-INK = "#222222"
+# what a loss is measured in; a word of its name decides
+UNITS = {"margin": "difference of logits", "dlr": "a ratio, no unit", "pull": "squared distance"}
+
+
+def unit_of(
+    loss: str,  # name of a loss
+) -> str:
+    """What a loss is measured in: cross-entropies in nats
+
+    Parameters
+    ----------
+    loss : str
+        name of a loss
+
+    Returns
+    -------
+    str
+    """
+    if loss.startswith("margin_ce"):
+        return "nats"
+    known = [unit for word, unit in UNITS.items() if loss.startswith(word)]
+    return known[0] if known else "nats" if "ce" in loss else "its own unit"
 
 
 class Landscape:
     "The plane of the loss as a panel: heights, the ball, the path; a `Board` fills in the rest"
 
     fig: Figure
+    theme: Theme
     n: int  # classes that are shown
     moving: list  # artists that a scene changes, in the order they are drawn
     lines: list  # contours of the scene that is shown
 
     def _axes(self, ax, x, y, **kw):
         "Small print, few ticks, labels that stay where they are"
-        ax.tick_params(labelsize=8)
+        ink = self.theme.ink
+        ax.tick_params(labelsize=8, colors=ink)
+        ax.set_facecolor("none")
+        ax.spines[:].set_color(ink)
         ax.set_axisbelow(True)
         for axis, label, at in ((ax.xaxis, x, (0.5, -0.13)), (ax.yaxis, y, (-0.14, 0.5))):
-            axis.set_label_text(label, fontsize=9)
+            axis.set_label_text(label, fontsize=9, color=ink)
             axis.set_label_coords(*at)
         ax.legend(
             fontsize=8,
             frameon=False,
+            labelcolor=ink,
             **{"loc": "lower right", "ncols": 2, "bbox_to_anchor": (1.02, 0.97), **kw},
         )
+
+    def _title(self, ax, text, height):
+        "A title above the legend"
+        kw = dict(ha="center", va="bottom", fontsize=11, weight="bold", color=self.theme.ink)
+        ax.text(0.5, height, text, transform=ax.transAxes, **kw)
 
     def _land(self, ax):
         from matplotlib.colors import PowerNorm
 
+        look = self.theme
+        colours = look.colour_map
         self.ground = ax.imshow(
             [[0.0]],
-            cmap="Blues",
+            cmap=colours,
             norm=PowerNorm(0.5, 0, 1),
             origin="lower",
             interpolation="bilinear",
@@ -50,16 +84,16 @@ class Landscape:
         )
 
         def mark(label, **kw):
-            return ax.plot([], [], ls="", mec="white", mew=0.8, zorder=5, label=label, **kw)[0]
+            return ax.plot([], [], ls="", mec=look.edge, mew=0.8, zorder=5, label=label, **kw)[0]
 
-        (self.way,) = ax.plot([], [], ".-", color=PALETTE[1], lw=1.5, ms=5)
+        (self.way,) = ax.plot([], [], ".-", color=look.attacked, lw=1.5, ms=5)
         self.ends = (
-            mark("clean", marker="o", color="black", ms=8),
-            mark("attacked", marker="*", color=PALETTE[1], ms=14),
-            mark("another attack", marker="D", color=PALETTE[2], ms=7),
+            mark("clean", marker="o", color=look.ink, ms=8),
+            mark("attacked", marker="*", color=look.attacked, ms=14),
+            mark("another attack", marker="D", color=look.rival, ms=7),
         )
         for ls, label in (("-", "edge of the ball"), ("--", "right or wrong")):
-            ax.plot([], [], ls, color=INK, lw=1.2, label=label)
+            ax.plot([], [], ls, color=look.ink, lw=1.2, label=label)
         self.labels = [
             ax.text(
                 0,
@@ -69,7 +103,7 @@ class Landscape:
                 va="center",
                 fontsize=13,
                 weight="bold",
-                color=INK,
+                color=look.ink,
                 alpha=0.7,
                 clip_on=True,
             )
@@ -79,7 +113,7 @@ class Landscape:
         self._axes(
             ax,
             "along the attack (Euclidean, pixel units)",
-            "across it",
+            "across it (Euclidean, pixel units)",
             loc="lower center",
             ncols=3,
             bbox_to_anchor=(0.45, 1.0),
@@ -87,9 +121,13 @@ class Landscape:
             columnspacing=1.2,
         )
         ax.xaxis.set_label_coords(0.5, -0.09)
-        self.scale = self.fig.add_axes((0.645, 0.075, 0.34, 0.018), yticks=[])
-        self.scale.tick_params(labelsize=8)
-        self.strip = self.scale.imshow([[0.0]], cmap="Blues", norm=self.ground.norm, aspect="auto")
+        ax.yaxis.set_label_coords(-0.1, 0.5)
+        self._title(ax, "The loss around the image", 1.17)
+        box = ax.get_position()
+        self.scale = self.fig.add_axes((box.x0, 0.115, box.width, 0.018), yticks=[])
+        self.scale.tick_params(labelsize=8, colors=look.ink)
+        self.scale.spines[:].set_color(look.ink)
+        self.strip = self.scale.imshow([[0.0]], cmap=colours, norm=self.ground.norm, aspect="auto")
         self.land = ax
         self.moving += [
             self.ground,
@@ -121,7 +159,8 @@ class Landscape:
             ticks := [lo + q * (hi - lo) for q in (0, 0.25, 0.5, 0.75, 1)],
             [f"{t:.{digits}f}" for t in ticks],
         )
-        self.scale.set(xlim=(lo, hi), xlabel=f"loss ({s.attack.loss.__name__})")
+        self.scale.set_xlim(lo, hi)
+        self.scale.set_xlabel(loss_label(s), fontsize=9, color=self.theme.ink)
         drawn = [
             (a, level, kw)
             for a, level, kw in (
@@ -131,7 +170,8 @@ class Landscape:
             if a.min() < level < a.max()
         ]
         self.lines = [
-            self.land.contour(u, v, a, [level], colors=INK, **kw) for a, level, kw in drawn
+            self.land.contour(u, v, a, [level], colors=self.theme.ink, **kw)
+            for a, level, kw in drawn
         ]
         for c in self.lines:
             c.set_animated(True)
@@ -149,6 +189,12 @@ class Landscape:
                 i, j = _middle(said == k)
                 t.set_position((u[j], v[i]))
         self.land.set(xlim=(u[0], u[-1]), ylim=(v[0], v[-1]))
+
+
+def loss_label(s) -> str:
+    "The loss of a scene and its unit, for an axis"
+    name = s.attack.loss.__name__
+    return f"loss {plain(name, 22)} ({unit_of(name)})"
 
 
 def _middle(region):

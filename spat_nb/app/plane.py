@@ -12,11 +12,11 @@ from spat_nb.attacks.attack import Attack
 from spat_nb.core.rng import generator, randn_like
 
 
-def climb(
+def recorded_path(
     model: Callable,  # pixels to logits
     x: Tensor,  # (1,ch,h,w) one image, pixels in [0,1]
     y: Tensor,  # (1,) its label
-    attack: Attack,  # one climb
+    attack: Attack,  # one run: restarts=1
     # attacked image (1,ch,h,w); then of all K+1 points: images (K+1,ch,h,w), losses (K+1,), fooled?
     # (K+1,)
 ) -> tuple:
@@ -31,7 +31,7 @@ def climb(
     y : Tensor
         (1,) its label
     attack : Attack
-        one climb
+        one run: restarts=1
 
     Returns
     -------
@@ -48,7 +48,7 @@ def climb(
         raise ValueError(f"there are {len(x)} images; a scene shows one, x[:1].")
     if attack.restarts != 1:
         raise ValueError(
-            f"restarts is {attack.restarts}; a scene shows one climb, use replace(attack,"
+            f"restarts is {attack.restarts}; a scene shows one run, use replace(attack,"
             " restarts=1)."
         )
     seen = []

@@ -1,36 +1,40 @@
-"""Choose a network, an image and an attacker, and watch the climb"""
+"""Choose a network, an image and an attacker, and watch the attack step by step"""
 
 from __future__ import annotations
 
-import html
 import time
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from spat_nb.app.board import Board, draw
-from spat_nb.app.choices import ATTACKS, BALLS, own_image, reach
+from spat_nb.app.choices import ATTACKS, BALLS, reach
+from spat_nb.app.controls import (
+    label_options,
+    make_buttons,
+    make_controls,
+    show_if,
+    widgets_library,
+)
+from spat_nb.app.ownfile import OwnFile
+from spat_nb.app.page import Page, still_html
 from spat_nb.app.scene import Scene, scene
-from spat_nb.app.shelf import networks
+from spat_nb.app.shelf import Shelf, networks, photograph_shelf
+from spat_nb.app.start import first_fooled
+from spat_nb.app.theme import DARK, LIGHT
 from spat_nb.core.evalmode import eval_mode
 from spat_nb.core.rng import generator
 from spat_nb.core.tensors import logits
 from spat_nb.data.sources import get_data
 
-
-def _widgets():
-    try:
-        import ipywidgets
-    except ImportError:
-        raise ImportError(
-            'the playground needs ipywidgets; run: pip install "spat_nb[lab]"'
-        ) from None
-    return ipywidgets
+DPI = 130  # of the panels, which fill the page
 
 
 class Playground:
     """Menus and sliders around a scene; show it as the last line of a cell.
+
+    It opens on the first attack that succeeds. Without `nets` and `data` it reads digits, and
+    offers CIFAR-10 networks for a photograph of the reader's.
 
     Parameters
     ----------
@@ -57,106 +61,100 @@ class Playground:
         # name -> function (ball, steps, generator=...) -> Attack; default: `ATTACKS`
         attacks: dict | None = None,
     ):
-        self.W = _widgets()
-        self.nets, self.attacks = networks() if nets is None else nets, attacks or ATTACKS
-        self.data, self.eps = data or get_data("digits", device="cpu").test, eps
-        self.x: Tensor  # (n,ch,h,w)
-        self.y: Tensor  # (n,)
-        self.x, self.y = self.data.tensors()
+        widgets_library()
+        self.attacks = attacks or ATTACKS
+        batches = data or get_data("digits", device="cpu").test
+        own_nets = networks() if nets is None else nets
+        x, y = batches.tensors()
+        self.home = Shelf(own_nets, tuple(batches.classes), x, y, eps)
+        self.photographs = photograph_shelf() if data is None else None
+        self.shelf = self.home
         self.models: dict = {}  # name -> network, once it was chosen
-        self.own: tuple[Tensor, str] | None = None  # an image of the reader's, and its file
+        self.own: OwnFile | None = None  # an image of the reader's
         self.seconds: list[float] = []  # of every picture
         self.scene: Scene | None = None
+        self.panels: dict = {}  # name -> PNG file, as a light page shows it
         self._busy = False
-        self.board = Board(self.data.c, self.x.shape[1] == 3)
-        self._controls()
-        self._page()
+        self._left: dict = {}  # controls of the home shelf, while another one is open
+        self._boards()
+        self.controls = make_controls(self.home, self.attacks)
+        self.buttons = make_buttons()
+        self.page = Page(self.controls, self.buttons)
+        self._opening = self._first_controls()
+        for name, c in self.controls.items():
+            c.observe(partial(self._changed, name), "value")
+        self.buttons["again"].on_click(lambda _: self.start_again())
+        self.buttons["back"].on_click(lambda _: self.back_to_test_images())
+        self.buttons["offer"].on_click(lambda _: self.read_as_photograph())
+        self.set(**self._opening)
+
+    # ---- what is shown at first, and the ways back
+
+    def _first_controls(self):
+        "The controls as they stand, with the first attack among them that succeeds"
+        seen = {name: c.value for name, c in self.controls.items() if name != "file"}
+        kind = BALLS[seen["ball"]][0]
+
+        def attack_at(eps):
+            make, g = self.attacks[seen["attack"]], generator(seen["seed"])
+            return make(kind(eps), seen["steps"], generator=g)
+
+        names, home = list(self.home.nets), self.home
+        start = first_fooled(names, self._model, home.x, home.y, attack_at, home.eps)
+        return {**seen, "network": start.network, "image": start.image, "eps": start.eps}
+
+    def start_again(self) -> None:
+        "All controls as they were at the beginning"
+        self._forget_file()
+        # the ball comes first: the range of eps hangs on it
+        self.set(ball=self._opening["ball"], **self._without("ball"))
+
+    def _without(self, name):
+        return {k: v for k, v in self._opening.items() if k != name}
+
+    def back_to_test_images(self) -> None:
+        "Without the reader's file, and with the networks that were there before it"
+        left = self._left
+        self._forget_file()
+        self.set(**left)
+
+    def _forget_file(self):
+        self.own, self._busy = None, True
+        self.controls["file"].value = ()
+        self.controls["label"].value = -1
+        self._busy = False
+        if self.shelf is not self.home:
+            self._open_shelf(self.home)
+
+    def read_as_photograph(self) -> None:
+        "The reader's file, attacked in networks that read photographs"
+        if self.photographs is None or self.own is None:
+            return self.page.say("There is no photograph yet: choose a file first.", bad=True)
+        kept = ("network", "image", "ball", "eps", "attack", "steps", "seed")
+        self._left = {name: self._value(name) for name in kept}
+        self._open_shelf(self.photographs)
         self.update()
 
-    def _controls(self):
-        W = self.W
-        wide = dict(style={"description_width": "5.5em"}, layout=W.Layout(width="21em"))
+    def _open_shelf(self, shelf):
+        "Other networks in the menu, other classes, another size of image, another radius"
+        self._busy = True
+        self.shelf = shelf
+        c = self.controls
+        c["network"].options = list(shelf.nets)
+        c["label"].options = label_options(shelf)
+        c["label"].value = -1
+        c["ball"].value = next(iter(BALLS))
+        self._set_radius(2.5 * shelf.eps, shelf.eps)
+        self._boards()
+        self._busy = False
+        if shelf is self.home:
+            self._left = {}
 
-        def menu(label, options, tip, **kw):
-            return W.Dropdown(description=label, options=options, tooltip=tip, **wide, **kw)
+    def _boards(self):
+        kind = len(self.shelf.classes), self.shelf.shape[0] == 3, DPI
+        self.boards: dict[str, Board] = {"light": Board(*kind, LIGHT), "dark": Board(*kind, DARK)}
 
-        def slide(kind, label, value, lo, hi, tip, **kw):
-            return kind(
-                description=label,
-                value=value,
-                min=lo,
-                max=hi,
-                continuous_update=False,
-                tooltip=tip,
-                **wide,
-                **kw,
-            )
-
-        self.controls = dict(
-            network=menu("network", list(self.nets), "which network is attacked"),
-            image=slide(W.IntSlider, "image", 0, 0, len(self.x) - 1, "number of the test image"),
-            file=W.FileUpload(
-                description="or a file of your own",
-                accept="image/*",
-                multiple=False,
-                tooltip="an image file; it is made as small as the images of the data set",
-                layout=W.Layout(width="21em"),
-            ),
-            label=menu(
-                "true class",
-                [("as labelled", -1), *((name, k) for k, name in enumerate(self.data.classes))],
-                "what the attack leads away from",
-            ),
-            ball=menu("ball", list(BALLS), "how the size of a change is measured"),
-            eps=slide(
-                W.FloatSlider,
-                "eps",
-                self.eps,
-                0.0,
-                2.5 * self.eps,
-                "radius of the ball, in pixel units (0 black, 1 white)",
-                step=0.005,
-                readout_format=".3f",
-            ),
-            attack=menu("attack", list(self.attacks), "how the ball is searched"),
-            steps=slide(W.IntSlider, "steps", 10, 1, 40, "steps of the climb"),
-            seed=slide(W.IntSlider, "start", 0, 0, 20, "which random start"),
-        )
-        for name, c in self.controls.items():
-            c.add_class("playground-control")
-            c.add_class(f"playground-{name}")
-            c.observe(partial(self._changed, name), "value")
-
-    def _page(self):
-        W = self.W
-        self.picture, self.said = (
-            W.Image(format="png", layout=W.Layout(width="100%", max_width="1060px")),
-            W.HTML(),
-        )
-        self.picture.add_class("playground-picture")
-        self.said.add_class("playground-said")
-        left, right = (
-            W.VBox([*self.controls.values()], layout=W.Layout(flex="0 0 auto")),
-            W.VBox([self.picture, self.said], layout=W.Layout(flex="1 1 560px", min_width="300px")),
-        )
-        self.page = W.Box(
-            [left, right],
-            layout=W.Layout(
-                display="flex", flex_flow="row wrap", align_items="flex-start", width="100%"
-            ),
-        )
-        self.page.add_class("playground")
-
-    def _ipython_display_(self):
-        from IPython.display import display
-
-        display(self.page)
-
-    def close(self):
-        "Forget the widgets, the kernel's and the browser's, and the picture in them"
-        self.picture.value = b""
-        for w in (*self.controls.values(), self.picture, self.said, *self.page.children, self.page):
-            w.close()
+    # ---- the controls
 
     def _value(self, name):
         return self.controls[name].value
@@ -168,7 +166,7 @@ class Playground:
             for name, v in values.items():
                 self.controls[name].value = v
         except ValueError as e:
-            return self._say(str(e), bad=True)
+            return self.page.say(str(e), bad=True)
         finally:
             self._busy = False
         self.update()
@@ -182,84 +180,109 @@ class Playground:
             if name == "file" and change["new"]:
                 self._read(change["new"][0])
             if name == "ball":
-                self._radius(change["old"])
+                self._other_ball(change["old"])
         except ValueError as e:
             if was:
                 raise
-            return self._say(str(e), bad=True)
+            return self.page.say(str(e), bad=True)
         finally:
             self._busy = was
         if not was:
             self.update()
 
     def _read(self, f):
-        self.own = own_image(bytes(f["content"]), self.data.shape, f["name"]), f["name"]
+        file = OwnFile(f["name"], bytes(f["content"]))
+        file.image(self.shelf.shape)  # is it one?
+        self.own = file
 
-    def _radius(self, old):
+    def _top(self, ball):
+        "The largest radius that the slider offers"
+        pixels = torch.Size(self.shelf.shape).numel()
+        return reach(ball, 2.5 * self.shelf.eps, pixels)
+
+    def _other_ball(self, old):
         "The slider for another ball: as far to the right as before"
-        c, n = self.controls["eps"], self.x[0].numel()
+        c = self.controls["eps"]
+        share = c.value / c.max
+        top = self._top(self._value("ball"))
+        self._set_radius(top, round(share * top, 6))  # a number that an error can print
 
-        def top(ball):
-            return reach(ball, 2.5 * self.eps, n)
+    def _set_radius(self, top, value):
+        c = self.controls["eps"]
+        c.min, c.value, c.max, c.step = 0.0, 0.0, top, top / 75
+        c.value = value
 
-        new, share = top(self._value("ball")), c.value / c.max
-        c.min, c.value, c.max, c.step = 0.0, 0.0, new, new / 75
-        c.value = share * new
+    # ---- the picture
+
+    def _model(self, name):
+        "A network; the first time it may have to be loaded or trained"
+        if name not in self.models:
+            self.page.say(f"Getting the network {name!r} ready ...")
+            self.models[name] = self.shelf.nets[name]()
+        return self.models[name]
 
     def model(self):
-        "The chosen network; the first time it may have to be loaded or trained"
-        name = self._value("network")
-        if name not in self.models:
-            self._say(f"Getting the network {name!r} ready ...")
-            self.models[name] = self.nets[name]()
-        return self.models[name]
+        "The chosen network"
+        return self._model(self._value("network"))
 
     def look(self) -> Scene:
         "The scene that the controls ask for"
         model, k = self.model(), self._value("image")
-        x = self.own[0] if self.own else self.x[k : k + 1]
+        x = self.own.image(self.shelf.shape) if self.own else self.shelf.x[k : k + 1]
         given = self._value("label")
         if given < 0 and self.own:
             with eval_mode(model), torch.no_grad():
                 given = int(logits(model, x).argmax())
-        y = self.y[k : k + 1] if given < 0 else torch.tensor([given], device=x.device)
+        y = self.shelf.y[k : k + 1] if given < 0 else torch.tensor([given], device=x.device)
         ball = BALLS[self._value("ball")][0](self._value("eps"))
-        return scene(
-            model,
-            x,
-            y,
-            self.attacks[self._value("attack")](
-                ball, self._value("steps"), generator=generator(self._value("seed"))
-            ),
-            self.data.classes,
+        attack = self.attacks[self._value("attack")](
+            ball, self._value("steps"), generator=generator(self._value("seed"))
         )
+        return scene(model, x, y, attack, self.shelf.classes)
 
     def update(self):
         "Attack, draw, and say what is seen"
+        at_home = self.shelf is self.home
+        show_if(self.buttons["offer"], bool(self.own and at_home and self.photographs))
+        show_if(self.buttons["back"], self.own is not None)
+        show_if(self.controls["image"], at_home)
         start = time.perf_counter()
         try:
             shown = self.look()
         except (ValueError, TypeError, RuntimeError) as e:
-            return self._say(str(e).splitlines()[0] if str(e) else type(e).__name__, bad=True)
+            said = str(e).splitlines()[0] if str(e) else type(e).__name__
+            return self.page.say(said, bad=True)
         self.scene = shown
-        draw(shown, self.board)
-        self.picture.value = self.board.png()
+        drawn = {}
+        for theme, board in self.boards.items():
+            draw(shown, board)
+            drawn[theme] = board.panels()
+        self.panels = drawn["light"]
+        self.page.show(drawn["light"], drawn["dark"], shown.alternatives())
         self.seconds.append(time.perf_counter() - start)
-        own = (
-            f"Your file {self.own[1]}"
-            + ("" if self._value("label") >= 0 else ", taken for what the network says")
-            + ". "
-            if self.own
-            else ""
+        rival = (
+            f"The green diamond is the end of a second attack, sent to {shown.classes[shown.aim]}."
         )
-        self._say(
-            f"{own}{shown.words()} The other attack is sent to"
-            f" {shown.classes[shown.aim]}. ({1000 * self.seconds[-1]:.0f} ms)"
-        )
+        self.page.say(shown.verdict(), f"{shown.words()} {rival}", self._of_own())
 
-    def _say(self, text, bad=False):
-        colour = "color:#a33b00;font-weight:600" if bad else ""
-        self.said.value = (
-            f'<p class="playground-{"error" if bad else "words"}" role="status" aria-live="polite"'
-            f' style="margin:.2em .8em;line-height:1.4;{colour}">{html.escape(text)}</p>'
-        )
+    def _of_own(self):
+        "What is to be said of the reader's file"
+        if not self.own:
+            return ""
+        reads_digits = self.photographs is not None and self.shelf is self.home
+        return self.own.told(self._value("label") >= 0, reads_digits)
+
+    # ---- the page
+
+    def _ipython_display_(self):
+        from IPython.display import HTML, display
+
+        if self.scene is not None:  # what a saved notebook shows where no kernel listens
+            board = Board(len(self.shelf.classes), self.shelf.shape[0] == 3)
+            draw(self.scene, board)
+            display(HTML(still_html(board.png(9), self.scene.words())))
+        display(self.page.box)
+
+    def close(self):
+        "Forget the widgets, the kernel's and the browser's, and the pictures in them"
+        self.page.close()

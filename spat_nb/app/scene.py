@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spat_nb.app.plane import axes, climb, window
+from spat_nb.app.plane import axes, recorded_path, window
 from spat_nb.attacks.ascent import at_x
 from spat_nb.attacks.attack import Attack
 from spat_nb.attacks.balls import Ball
@@ -56,7 +56,7 @@ class Scene:
     p : Tensor
         (2,c) what the network believes of x and of x_adv
     path : Tensor
-        (K+1,ch,h,w) points of the climb
+        (K+1,ch,h,w) iterates of the attack
     losses : Tensor
         (K+1,) the attack's loss there
     won : Tensor
@@ -64,7 +64,7 @@ class Scene:
     e : Tensor
         (2,n) axes of the plane
     track : Tensor
-        (K+1,2) the climb in the plane
+        (K+1,2) the iterates in the plane
     rival : Tensor
         (2,) end of the second attack in the plane
     aim : int
@@ -89,11 +89,11 @@ class Scene:
     classes: tuple  # c class names
     attack: Attack  # the attack
     p: Tensor  # (2,c) what the network believes of x and of x_adv
-    path: Tensor  # (K+1,ch,h,w) points of the climb
+    path: Tensor  # (K+1,ch,h,w) iterates of the attack
     losses: Tensor  # (K+1,) the attack's loss there
     won: Tensor  # (K+1,) bool, is the network fooled there?
     e: Tensor  # (2,n) axes of the plane
-    track: Tensor  # (K+1,2) the climb in the plane
+    track: Tensor  # (K+1,2) the iterates in the plane
     rival: Tensor  # (2,) end of the second attack in the plane
     aim: int  # class that the second attack was sent to
     u: Tensor  # (g,) grid to the right: distance along e[0]
@@ -109,9 +109,31 @@ class Scene:
 
     @property
     def off(self):  # (K+1,)
-        "How far each point of the climb lies from the plane (Euclidean)"
+        "How far each iterate lies from the plane (Euclidean)"
         d = (self.path - self.x).flatten(1)
         return (d - self.track @ self.e).norm(dim=1)
+
+    def verdict(self) -> str:
+        "The outcome in a few words"
+        (a, b), name = self.answers, self.classes
+        if a != self.y:
+            return f"Wrong before the attack: {name[self.y]} is read as {name[a]}."
+        if b == self.y:
+            return f"It holds: still read as {name[b]}."
+        return f"Fooled: {name[a]} is read as {name[b]}."
+
+    def alternatives(self) -> dict:  # name of a panel -> what it shows
+        "The panels in words, for those who do not see them"
+        (a, b), name, fooled = self.answers, self.classes, int(self.won.sum())
+        first, last = self.losses[0].item(), self.losses[-1].item()
+        return {
+            "clean": f"the clean image, read as {name[a]}",
+            "change": f"the change, {self.attack.ball.norm(self.x_adv - self.x).item():.3g} long",
+            "attacked": f"the attacked image, read as {name[b]}",
+            "belief": f"probabilities of the classes, before: {name[a]}, after: {name[b]}",
+            "loss": f"the loss goes from {first:.3g} to {last:.3g}, fooled at {fooled} points",
+            "landscape": "a map of the loss around the image, with the path of the attack",
+        }
 
     def words(self) -> str:
         "The picture in a sentence or two"
@@ -146,13 +168,13 @@ def scene(
     model: Callable,  # pixels to logits
     x: Tensor,  # (1,ch,h,w) one image, pixels in [0,1]
     y: Tensor,  # (1,) its label
-    attack: Attack,  # what climbs, and in which ball
+    attack: Attack,  # how x is attacked, and in which ball
     classes: tuple | None = None,  # c class names; default: numbers
     # spans the plane, on the way to another class; default: `towards(attack.ball)`
     rival: Attack | None = None,
     grid: int = 25,  # points per side of the landscape
 ) -> Scene:
-    """One climb, its plane, and the landscape around it.
+    """One run of an attack, its plane, and the landscape around it.
 
     Parameters
     ----------
@@ -163,7 +185,7 @@ def scene(
     y : Tensor
         (1,) its label
     attack : Attack
-        what climbs, and in which ball
+        how x is attacked, and in which ball
     classes : tuple | None
         c class names; default: numbers
     rival : Attack | None
@@ -182,7 +204,7 @@ def scene(
     """
     ball = attack.ball
     with eval_mode(model), fitting_threads(model, x.expand(grid * grid, *x.shape[1:])):
-        x_adv, path, losses, won = climb(model, x, y, attack)
+        x_adv, path, losses, won = recorded_path(model, x, y, attack)
         x = x.to(x_adv)
         with torch.no_grad():
             p = logits(model, torch.cat([x, x_adv])).softmax(1)

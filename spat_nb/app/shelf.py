@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from spat_nb.training import run as runs
 from spat_nb.training.methods import method
 
+# what the playground begins with
 SHIPPED = {
     "standard": "digits/standard/w16",
     "PGD-AT": "digits/pgd_at/w16",
@@ -20,6 +23,14 @@ SHIPPED = {
     "Sparta": "digits/sparta/w16",
 }
 
+# for photographs, 3 x 32 x 32
+PHOTOGRAPHS = {
+    "CIFAR-10, standard": "cifar10/standard/w8",
+    "CIFAR-10, PGD-AT": "cifar10/pgd_at/w8",
+    "CIFAR-10, SPAT": "cifar10/spat/w8",
+    "CIFAR-10, hypersphere (HE)": "cifar10/he/w8",
+    "CIFAR-10, prototypes": "cifar10/prototypes/w8",
+}
 
 # name -> row of the table of methods, and what differs from it
 RECIPES = {
@@ -97,3 +108,53 @@ def networks() -> dict:  # name -> function that gives the network
         name -> function that gives the network
     """
     return {name: partial(network, name) for name in SHIPPED}
+
+
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """Networks that read the same kind of image, and images for them
+
+    Parameters
+    ----------
+    nets : dict
+        name -> function that gives a network
+    classes : tuple
+        c class names
+    x : Tensor
+        (n,ch,h,w) images to choose from, n may be 0
+    y : Tensor
+        (n,) their labels
+    eps : float
+        the usual radius for Linf
+    """
+
+    nets: dict  # name -> function that gives a network
+    classes: tuple  # c class names
+    x: Tensor  # (n,ch,h,w) images to choose from, n may be 0
+    y: Tensor  # (n,) their labels
+    eps: float  # the usual radius for Linf
+
+    @property
+    def shape(self) -> tuple:  # (ch,h,w)
+        "Of an image"
+        return tuple(self.x.shape[1:])
+
+
+def photograph_shelf() -> Shelf:
+    """The shipped networks that read photographs. They come without images: those of CIFAR-10 are
+    not shipped, and the reader brings one
+
+    Returns
+    -------
+    Shelf
+    """
+    from spat_nb.app import zoo
+
+    @functools.cache
+    def get(name):
+        return zoo.load(PHOTOGRAPHS[name], "cpu")
+
+    card = zoo.card(next(iter(PHOTOGRAPHS.values())))
+    nets = {name: partial(get, name) for name in PHOTOGRAPHS}
+    nothing = torch.zeros(0, dtype=torch.long)
+    return Shelf(nets, tuple(card["classes"]), torch.zeros(0, 3, 32, 32), nothing, card["eps"])

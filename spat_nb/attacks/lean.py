@@ -20,7 +20,6 @@ from .gradients import value_and_grad
 from .losses import dlr_or_margin, missed
 from .minimal import fab
 from .nearest import within
-from ..core.remarks import remark
 from .square import square
 from .steps import apgd
 from .targets import TOGETHER
@@ -28,6 +27,7 @@ from .threat import Ball
 from .wrapped import dlr_targeted, margin_targeted
 from ..core.checks import check_labels, check_logits
 from ..core.protocols import AttackFunction, ModelFunction
+from ..core.remarks import remark
 from ..core.tensors import logits
 
 # %% auto #0

@@ -30,7 +30,7 @@ class Method:
     says: str  # what it does, and whose it is
     fields: dict = field(default_factory=dict)  # fields of a Recipe, or short words, as specs
     target: str = ""  # what the training attack moves away from
-    inner: str = ""  # loss that it climbs
+    inner: str = ""  # loss that it maximises
     start: str = ""  # of the training attack
     step: str = ""  # of the training attack
     outer: str = ""  # what the weights descend

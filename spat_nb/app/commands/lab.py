@@ -31,7 +31,8 @@ def add(parser):
     parser.add_argument(
         "--playground",
         action="store_true",
-        help="Open the playground as a page of its own (Voila) instead of JupyterLab.",
+        help="Open the playground as a page of its own (Voila) instead of JupyterLab. With "
+        "--theme=dark the page is dark.",
     )
     parser.add_argument(
         "--no-browser", action="store_true", help="Open no browser, and print the address."

@@ -83,7 +83,7 @@ def _add_short_words(parser):
         "--start", type=spec, help="Let the training attack start so: 'gaussian(sigma=.001)'."
     )
     parser.add_argument(
-        "--inner", type=spec, help="Let the training attack climb this loss: margin say."
+        "--inner", type=spec, help="Let the training attack maximise this loss, for example margin."
     )
     parser.add_argument(
         "--beta", type=not_below, help="Weigh the second term of the objective by this."
