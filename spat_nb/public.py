@@ -54,6 +54,7 @@ FLOORS = {
         "spat_nb.attacks.spsa": "spsa()",
         "spat_nb.attacks.rays": "rays()",
         "spat_nb.attacks.autoattack": "autoattack()",
+        "spat_nb.attacks.lean": "lean()",
         "spat_nb.attacks.cascade": "Cascade()",
     },
     "measure": {
@@ -64,6 +65,8 @@ FLOORS = {
         "spat_nb.measure.sweep": "sweep!",
         "spat_nb.measure.intervals": "wilson!",
         "spat_nb.measure.versus": "paired!",
+        "spat_nb.measure.anytime": "Anytime!",
+        "spat_nb.measure.loading": "check_loading!",
         "spat_nb.measure.trust": "trust!",
         "spat_nb.measure.card": "Card!",
     },

@@ -719,3 +719,19 @@ def test_a_hundred_classes():
         rows["repulsive, 50 epochs"]["accuracy at training loss 0, dot"] < 0.5
         and rows["repulsive, 50 epochs"]["the same, linf"] == 1
     )
+
+
+def test_the_default_dtype_of_before_is_not_kept():
+    "Prototypes are placed once for each default dtype: neither head meets the other's"
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        first = Prototypes(12, 5, points="repulsive", seed=11)
+    finally:
+        torch.set_default_dtype(before)
+    second = Prototypes(12, 5, points="repulsive", seed=11)
+    assert (first.P.dtype, second.P.dtype) == (torch.float64, before)
+    assert second(torch.rand(2, 12)).dtype == before
+    with torch.device("meta"):
+        assert Prototypes(12, 5, seed=11).P.device.type == "meta"
+    assert Prototypes(12, 5, seed=11).P.device.type == "cpu"

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.checks import check_images
 from .batches import Batches
 
-__all__ = ["pair", "Pairs", "in_memory"]
+__all__ = ["split_pair", "pair", "Pairs", "in_memory"]
 
 _IMAGES, _LABELS = (
     ("image", "images", "img", "pixel_values", "x", "inputs", "input", "data"),
@@ -24,6 +24,32 @@ def _labels(y):
     if y.ndim == 2 and y.shape[1] == 1 and not y.is_floating_point():
         y = y[:, 0]
     return y if y.is_floating_point() else y.long()
+
+
+def split_pair(
+    batch,  # (x, y), (x, y, more), or a dict of which one key means images and another labels
+) -> tuple:  # x, y as they are
+    """Which part of a batch, or of an item, is the image, and which the label.
+
+    TypeError or ValueError where it is not clear
+    """
+    if isinstance(batch, Mapping):
+        keys = [next((k for k in words if k in batch), None) for words in (_IMAGES, _LABELS)]
+        if None in keys:
+            raise ValueError(
+                f"a batch is a dict with the keys {', '.join(map(repr, batch))}; give 'image' and"
+                " 'label', or pairs (x, y)."
+            )
+        x, y = (batch[k] for k in keys)
+    elif isinstance(batch, (tuple, list)) and len(batch) > 1:
+        x, y = batch[:2]
+    else:
+        raise TypeError(
+            "a batch is a"
+            f" {type(batch).__name__}{f' of {len(batch)}' if isinstance(batch, (tuple, list)) else ''};"  # noqa: E501
+            " give pairs (x, y) of images and labels."
+        )
+    return x, y
 
 
 def pair(
@@ -48,22 +74,7 @@ def pair(
     TypeError or ValueError
         where it is not clear which they are
     """
-    if isinstance(batch, Mapping):
-        keys = [next((k for k in words if k in batch), None) for words in (_IMAGES, _LABELS)]
-        if None in keys:
-            raise ValueError(
-                f"a batch is a dict with the keys {', '.join(map(repr, batch))}; give 'image' and"
-                " 'label', or pairs (x, y)."
-            )
-        x, y = (batch[k] for k in keys)
-    elif isinstance(batch, (tuple, list)) and len(batch) > 1:
-        x, y = batch[:2]
-    else:
-        raise TypeError(
-            "a batch is a"
-            f" {type(batch).__name__}{f' of {len(batch)}' if isinstance(batch, (tuple, list)) else ''};"  # noqa: E501
-            " give pairs (x, y) of images and labels."
-        )
+    x, y = split_pair(batch)
     if isinstance(x, (tuple, list)) and not any(isinstance(v, Tensor) for v in x):
         raise TypeError(
             f"the images of a batch are a list of {type(x[0]).__name__ if x else 'nothing'}; give a"

@@ -16,10 +16,12 @@ from ..core.evalmode import device_of
 from ..core.machine import device_name
 from ..core.settings import default_device
 from ..data.draws import pick
+from ..data.items import from_dataset, is_dataset
 from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
 from .metering import metered
 from .report import Report
+from .stopping import judged_until, part_of_file
 from .told import images_told, network_told
 from .trust import trust as trust_card
 
@@ -71,7 +73,7 @@ def _shape(data):
 
 def judge(
     model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
-    data,  # `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
+    data,  # `Batches`, a Dataset, a DataLoader, tensors (x, y), or what yields such batches
     ball: Ball | str,  # threat model, or its spec: 'L2(0.5)'
     attacks=STANDARD,  # see `named_attacks`; pgd without lr= steps by a quarter of the radius
     trust: bool
@@ -81,6 +83,9 @@ def judge(
     # how the network runs while it is attacked; default: the reader's setting
     precision: str | None = None,
     n: int | None = None,  # so many images, balanced by class; default: all
+    # in random order, until the 95% interval of the hardest row reaches so far to each side
+    within: float | None = None,
+    budget: float | None = None,  # in random order, until so many seconds are over
     seed: int = 0,  # of random starts
     progress: bool = True,  # show a bar
     name: str = "",  # of the network, for the report; default: its make
@@ -98,7 +103,7 @@ def judge(
     model : ModelFunction
         pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data
-        `Batches`, tensors (x, y), or what yields batches (x, y); not trained on
+        `Batches`, a Dataset, a DataLoader, tensors (x, y), or what yields such batches
     ball : Ball | str
         threat model, or its spec: 'L2(0.5)'
     attacks
@@ -114,6 +119,11 @@ def judge(
         how the network runs while it is attacked; default: the reader's setting
     n : int | None
         so many images, balanced by class; default: all
+    within : float | None
+        in random order, until the 95% interval of the hardest row reaches so far to each side
+        (default: None)
+    budget : float | None
+        in random order, until so many seconds are over (default: None)
     seed : int
         of random starts (default: 0)
     progress : bool
@@ -148,6 +158,8 @@ def judge(
     ('fgsm', 'worst')
     """
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
+    if is_dataset(data):
+        data = from_dataset(data)
     if trust:
         _check_trust(data, ball)
     if device is not None and isinstance(model, nn.Module):
@@ -158,8 +170,18 @@ def judge(
     data = _part(data, n)
     run = devices.evaluate if devices is not None else evaluate
     progress = progress and (devices is None or devices.first)
-    options = {"seed": seed, "progress": progress, "resume": resume}
-    record = run(model, data, precision, **options, **counted)
+    stopped = None
+    if within is None and budget is None:
+        options = {"seed": seed, "progress": progress, "resume": resume}
+        record = run(model, data, precision, **options, **counted)
+    else:
+
+        def judge_part(part, k):
+            kept = part_of_file(resume, k)
+            options = {"seed": seed + k, "progress": progress, "resume": kept}
+            return run(model, part, precision, **options, **counted)
+
+        record, stopped = judged_until(judge_part, data, within, budget, seed)
     if notes:
         record.info["notes"] = [*notes, *record.notes]
     card = None
@@ -177,6 +199,7 @@ def judge(
         threads=torch.get_num_threads(),
         attacks={k: told for k, (_, told) in chosen.items()},
         card=card,
+        stopped=stopped,
         passes=_passes(made, meters),
         made={
             "spat_nb": __version__,

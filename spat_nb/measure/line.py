@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..attacks.door import misfits
 from ..attacks.gradients import watched
+from ..attacks.remarks import remarks
 from ..core.checks import check_images
 from ..core.digest import digest
 from ..core.protocols import ModelFunction
@@ -74,15 +75,20 @@ class Line:
                 stream_for(x.device, self.seed, s.runs, s.name),
                 fitting_threads(self.model, x),
                 watched(tell=False) as seen,
+                remarks() as said,
             ):
                 p = (
                     attacked(s.name, s.attack, s.ball, self.model, self.net, x, y)
                     if s.attack
                     else self.clean(x, y)
                 )
-            return [p.tolist(), time.perf_counter() - start, list(self.classes), int(seen.images)]
+            seconds = time.perf_counter() - start
+            return [p.tolist(), seconds, list(self.classes), int(seen.images), said]
 
-        p, seconds, classes, broken = self.tell(f"{s.name} {s.runs}", (x, y), make)
+        # a file from before attacks could say something holds four of these
+        p, seconds, classes, broken, *said = self.tell(f"{s.name} {s.runs}", (x, y), make)
+        notes = [f"{s.name}: {sentence}" for sentence in (said[0] if said else [])]
+        self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
         self.broken[s.name] += broken
         self.classes = tuple(classes)
         ok = torch.tensor(p) == y.cpu()

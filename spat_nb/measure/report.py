@@ -15,6 +15,7 @@ from ..core.files import write_aside
 from ..core.paths import what_is
 from .card import Card
 from .record import Record
+from .stopping import Stopped
 from .told import heading
 
 __all__ = ["SCHEMA", "DOUBTS", "Report"]
@@ -72,6 +73,8 @@ class Report:
         name -> spec, or description, of every attack
     card : Card | None
         of the trust gates; None: not asked (default: None)
+    stopped : Stopped | None
+        how far it went; None: all images (default: None)
     passes : dict
         attack -> images, forward and backward passes for each (default: dict())
     made : dict
@@ -86,6 +89,7 @@ class Report:
     threads: int  # of the CPU
     attacks: dict  # name -> spec, or description, of every attack
     card: Card | None = None  # of the trust gates; None: not asked
+    stopped: Stopped | None = None  # how far it went; None: all images
     passes: dict = field(
         default_factory=dict
     )  # attack -> images, forward and backward passes for each
@@ -167,6 +171,7 @@ class Report:
         advice = self.card.advice() if self.card is not None else []
         return [
             f"weakest class: {name}, {_percent(accuracy)} under {row}",
+            *([str(self.stopped)] if self.stopped else []),
             f"verdict: {self.verdict}",
             *self.record.notes,
             *advice,
@@ -231,6 +236,7 @@ class Report:
             "kind": KIND,
             "record": _json_of(self.record),
             "card": _json_of(self.card) if self.card is not None else None,
+            "stopped": self.stopped.as_dict() if self.stopped is not None else None,
         }
         for key in ("ball", "network", "data", "device", "threads", "attacks", "passes", "made"):
             values[key] = getattr(self, key)
@@ -272,6 +278,7 @@ class Report:
             report = cls(
                 record=_from_json(Record, values["record"]),
                 card=_from_json(Card, values["card"]) if values["card"] else None,
+                stopped=Stopped(**values["stopped"]) if values.get("stopped") else None,
                 passes=values["passes"],
                 made=values["made"],
                 **fields,

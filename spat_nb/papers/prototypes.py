@@ -23,8 +23,14 @@ __all__ = ['Prototypes', 'ruled', 'own_head', 'pull', 'pull_cos']
 
 # %% ../../nbs/60_prototypes.ipynb #ec027d10
 @functools.cache
-def _placed(points, classes, width, seed):
+def _cached(points, classes, width, seed, dtype, device):
     return points(classes, width, seed)
+
+
+def _placed(points, classes, width, seed):
+    "The prototypes, placed once for each default dtype and device: a search may take seconds"
+    dtype, device = torch.get_default_dtype(), str(torch.get_default_device())
+    return _cached(points, classes, width, seed, dtype, device)
 
 
 def _named(table, v, what):
