@@ -124,11 +124,19 @@ def open_foreign(
     )
     if chosen is not None:
         model = look(chosen=chosen)
-        data = data._replace(test=data.test.with_(classes=classes))
+        data = Data(*(_with_classes(part, classes) for part in data))
     notes = [*found.notes, *_said_of_pixels(a, library), *model.notes, *more]
     model = model.to(device).eval()
     pixels = pixel_numbers(around.get("mean"), around.get("std")) or None
     return Foreign(model, data, recipe, source, pixels, tuple(notes))
+
+
+def _with_classes(part, classes):
+    "The same images with these names of classes; groups of classes go where one has joined them"
+    more = {}
+    if len(classes) != part.c and getattr(part, "superclasses", ()):
+        more = {"superclasses": (), "superclass_of_class": ()}
+    return part.with_(classes=classes, **more)
 
 
 def _adapted(a, model, x, **around):

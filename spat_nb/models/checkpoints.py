@@ -36,7 +36,10 @@ def open_checkpoint(
         try:
             with _quiet():
                 model, told = AutoModelForImageClassification.from_pretrained(
-                    where, local_files_only=True, output_loading_info=True
+                    where,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
                 )
         except (OSError, ValueError) as e:
             raise FileNotFoundError(f"{text} has no weights here ({first_line(e)}).") from None
@@ -79,7 +82,7 @@ def _quiet():
 
 def _hf_config(auto, text, where):
     try:
-        return auto.from_pretrained(where, local_files_only=True)
+        return auto.from_pretrained(where, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise FileNotFoundError(
             f"{text} is no folder of transformers, and not in its cache ({first_line(e)}); give "

@@ -82,11 +82,29 @@ class Fixed(nn.Module):
 def _refuse_pickles(path):
     "ValueError where an exported program holds a pickle that could run code"
     with zipfile.ZipFile(path) as z:
-        for name in z.namelist():
+        names = z.namelist()
+        _refuse_others(path, names)
+        for name in names:
             if name.endswith(".pt"):
                 _weights_only(path, name, z.read(name))
             if name.endswith("_config.json"):
                 _refuse_objects(path, name, z)
+
+
+OLD = ("serialized_state_dict.json", "serialized_constants.json")  # pickles, despite their names
+
+
+def _refuse_others(path, names):
+    "ValueError where an archive holds machine code, a name twice, or the pickles of old versions"
+    if any("aotinductor" in n for n in names):
+        raise ValueError(
+            f"{path} holds compiled machine code, which is not run here; export the network with "
+            "torch.export.save."
+        )
+    if len({*names}) < len(names) or {*OLD} & {*names}:
+        raise ValueError(
+            f"{path} is no archive that torch.export.save writes today; export the network again."
+        )
 
 
 def _refuse_objects(path, name, z):
