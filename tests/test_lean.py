@@ -189,3 +189,41 @@ def test_a_remark_is_a_warning_where_nobody_listens():
         with remarks() as inner:
             remark("inside")
     assert said == ["once"] and inner == ["inside"]
+
+
+class Sure(nn.Module):
+    "Class 3, whatever it sees, but class 4 where the first pixel is white: far outside the ball"
+
+    def forward(self, x):
+        white = x[:, 0, 0, 0] > 0.9
+        z = torch.zeros(len(x), 10)
+        z[:, 3] = 5
+        z[white, 4] = 9
+        return z + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("holes", "misled"), [(0, False), (1, False), (2, True), (8, True)])
+def test_one_image_may_be_luck_and_several_are_not(holes, misled, monkeypatch):
+    "In place of Square an attack that fools the first images, each known by a pixel of its own"
+    x = torch.full((30, 1, 8, 8), 0.5)
+    x[:, 0, 0, 1] = torch.arange(30) / 255
+
+    def planted(ball, queries):
+        def attack(model, v, y):
+            v = v.clone()
+            v[(255 * v[:, 0, 0, 1]).round() < holes, 0, 0, 0] = 1
+            return v
+
+        return attack
+
+    monkeypatch.setattr("spat_nb.attacks.lean.square", planted)
+    asked = []
+
+    def full(model, v, y):
+        asked.append(len(v))
+        return v
+
+    with remarks() as said:
+        lean(Linf(0.1), full=full)(Sure(), x, torch.full((30,), 3))
+    assert any("may mislead" in s for s in said) == misled
+    assert asked == ([30 - holes] if misled else [])
