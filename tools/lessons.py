@@ -28,7 +28,7 @@ LIMITS = {
 EXERCISES = (3, 5)  # at least, at most
 
 # pages that are no lesson: they ask no question and set no exercise
-PAGES = {"index", "guide_own_defence"}
+PAGES = {"index", "guide_own_defence", "guide_own_model"}
 # "How it is built": what stands behind the lessons. Within the form, but for picture and exercises
 BUILT = {"00_settings", "00_files", "00_identity"}
 

@@ -243,17 +243,16 @@ class Lean:
             board.show(self.full, i)
 
     def _misled(self, board) -> bool:
-        "Does Square fool what gradients left? One image may be luck: then as many more are asked"
-        attack, found = square(self.ball, self.queries), 0
-        rest = board.standing()
-        rest = rest[torch.randperm(len(rest)).to(rest.device)]
-        for drawn in rest[: 2 * self.sample].split(max(1, self.sample)):
-            if not len(drawn):
-                break
-            found += board.show(attack, drawn)
+        "Does Square fool what gradients left? One image may be luck: then all others are asked"
+        i = board.standing()
+        i = i[torch.randperm(len(i)).to(i.device)]
+        found, attack = 0, square(self.ball, self.queries)
+        for some in (i[: self.sample], i[self.sample :]):
+            if len(some):
+                found += board.show(attack, some)
             if found != 1:
                 break
-        return found > 1 or 10 * found > len(rest)
+        return found > 1 or 10 * found > len(i)
 
 
 def lean(

@@ -23,6 +23,7 @@ __all__ = ["LoadingCheck", "check_loading"]
 
 LEVEL = 0.001  # chance that a right network is doubted, all readings together
 GAIN = 0.05  # a reading that is better by less than this share is no reason to doubt
+CLOSE = 0.03  # readings whose shares lie so near to the best are named beside it
 BATCH = 64
 
 
@@ -172,7 +173,7 @@ def _look(model, x, y, normalisation, classes):
     if best is not None and (labels is None or shares[best.name] >= labels.accuracy):
         return found(
             mistake=f"the network seems to want {best.name}",
-            evidence=f"{as_it_is}, {_percent(shares[best.name])} with {best.name}",
+            evidence=f"{as_it_is}, {_rivals(better, shares)}",
             mend=best.mend,
         ), []
     if labels is not None:
@@ -188,7 +189,16 @@ def _look(model, x, y, normalisation, classes):
     told = f"{as_it_is} (chance {_percent(chance)}); the best of {len(others)} other readings"
     told += f" of the pixels, {next_name}, gives {_percent(next_share)}"
     suspects = [r for r in others if told_apart(seen[r], right, 0.2, 0.0)]
+    if suspects:
+        told += ", perhaps more than by chance: more images would tell"
     return found(mistake="", evidence=told, mend=""), suspects
+
+
+def _rivals(better, shares):
+    "The reading that fits best, and others that fit about as well"
+    ranked = sorted(better, key=lambda r: -shares[r.name])
+    close = [r for r in ranked if shares[ranked[0].name] - shares[r.name] <= CLOSE]
+    return ", ".join(f"{_percent(shares[r.name])} with {r.name}" for r in close)
 
 
 def _of_labels(labels: Relabelling, as_it_is: str, classes) -> dict:
