@@ -252,7 +252,7 @@ class Lean:
                 found += board.show(attack, some)
             if found != 1:
                 break
-        return found > 1 or 10 * found > len(i)
+        return found > 1
 
 
 def lean(
