@@ -199,7 +199,8 @@ class Sure(nn.Module):
         z = torch.zeros(len(x), 10)
         z[:, 3] = 5
         z[white, 4] = 9
-        return z + 0 * x.flatten(1).sum(1, keepdim=True)
+        slope = torch.zeros(10).index_fill(0, torch.tensor(5), 1e-3)
+        return z + slope * x.flatten(1).mean(1, keepdim=True)  # a gradient that leads nowhere
 
 
 @pytest.mark.parametrize(("holes", "misled"), [(0, False), (1, False), (2, True), (8, True)])
@@ -227,3 +228,22 @@ def test_one_image_may_be_luck_and_several_are_not(holes, misled, monkeypatch):
         lean(Linf(0.1), full=full)(Sure(), x, torch.full((30,), 3))
     assert any("may mislead" in s for s in said) == misled
     assert asked == ([30 - holes] if misled else [])
+
+
+def test_a_zero_gradient_is_told_and_the_full_attack_is_run():
+    "AutoAttack's own look at the model, before anything is searched"
+
+    class Flat(nn.Module):
+        def forward(self, x):
+            return torch.eye(10)[[3] * len(x)] * 5 + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    asked = []
+
+    def full(model, v, y):
+        asked.append(len(v))
+        return v
+
+    x = torch.rand(6, 1, 8, 8)
+    with remarks() as said:
+        lean(Linf(0.1), full=full, queries=20)(Flat(), x, torch.full((6,), 3))
+    assert asked == [6] and any(s.startswith("no gradient") for s in said)

@@ -16,6 +16,7 @@ from torch import Tensor
 from .autoattack import autoattack
 from .balls import L2, Linf
 from .door import door
+from .doubts import doubts
 from .gradients import value_and_grad
 from .losses import dlr_or_margin, missed
 from .minimal import fab
@@ -147,7 +148,7 @@ class Lean:
     doubtful : float
         share of the standing images that FAB is shown (default: 0.25)
     sample : int
-        images that Square is shown (default: 32)
+        images that Square is shown; 0: nothing is doubted (default: 32)
     queries : int
         of Square (default: 500)
     """
@@ -162,7 +163,7 @@ class Lean:
     chunks: int = 4  # at most
     moves: float = 0.02  # by so large a share of itself
     doubtful: float = 0.25  # share of the standing images that FAB is shown
-    sample: int = 32  # images that Square is shown
+    sample: int = 32  # images that Square is shown; 0: nothing is doubted
     queries: int = 500  # of Square
 
     def __call__(
@@ -177,11 +178,21 @@ class Lean:
                 z = check_logits(logits(m, x), len(x))
             check_labels(y, c=z.shape[1])
             board = _Board(m, x, y, missed(z, y))
+            doubted = self._doubted(board)
             if len(i := board.standing()):
                 board.search(apgd(self.ball, self.quick, loss=dlr_or_margin), i)
             if len(board.standing()):
                 closest = self._targeted(board, z)
-                self._without_search(board, closest)
+                self._near(board, closest)
+                if self.sample and self._misled(board):
+                    remark(
+                        "Square, which needs no gradient, fooled images that all searches with"
+                        " gradients had left; the gradients may mislead, so AutoAttack was run in"
+                        " full on what was left."
+                    )
+                    doubted = True
+                if doubted and len(i := board.standing()):
+                    board.show(self.full, i)
             return board.x_adv
 
     def _targeted(self, board, z) -> Tensor:  # (b,) the highest value that was reached
@@ -222,8 +233,19 @@ class Lean:
             moving = rise > self.moves * values[i].abs()
             i = i[moving & ~board.won[i]]
 
-    def _without_search(self, board, closest):
-        "FAB where it was close, Square on a sample: where that finds something, all is run"
+    def _doubted(self, board) -> bool:
+        "Do AutoAttack's own looks at the model say that gradients cannot be followed?"
+        i = board.standing()
+        if not self.sample or not len(i):
+            return False
+        told = doubts(board.model, board.x[i], board.y[i])
+        told = [t for t in told if t.split(":")[0] in ("random", "dynamic", "no gradient")]
+        for sentence in told:
+            remark(f"{sentence} AutoAttack was run in full on what was left.")
+        return bool(told)
+
+    def _near(self, board, closest):
+        "FAB on the images that came closest to falling"
         i = board.standing()
         if not len(i):
             return
@@ -233,14 +255,6 @@ class Lean:
             board.show(within(near, self.ball), i[some])
         for warning in told:
             remark(f"FAB: {warning.message}")
-        if not self._misled(board):
-            return
-        remark(
-            "Square, which needs no gradient, fooled images that all searches with gradients had"
-            " left; the gradients may mislead, so AutoAttack was run in full on what was left."
-        )
-        if len(i := board.standing()):
-            board.show(self.full, i)
 
     def _misled(self, board) -> bool:
         "Does Square fool what gradients left? One image may be luck: then all others are asked"
