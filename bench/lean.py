@@ -30,7 +30,6 @@ BALLS = {
 }
 FAULTS = {
     "logits times 256": faults.Times,
-    "softmax in the network": faults.Softmax,
     "reversed gradient": faulty_gradients.Reversed,
     "gradient on whole bytes only": faulty_gradients.Grid,
     "gradient by lot": faulty_gradients.Lottery,

@@ -134,17 +134,17 @@ class Lean:
     quick : int
         steps of the first search (default: 10)
     first : int
-        steps towards each target (default: 20)
+        steps towards each target (default: 25)
     targets : int
-        classes, the nearest first (default: 4)
+        classes, the nearest first (default: 9)
     finalists : int
-        targets of an image that are followed further (default: 2)
+        targets of an image that are followed further (default: 3)
     chunk : int
         steps between two looks whether the margin still moves (default: 20)
     chunks : int
         at most (default: 4)
     moves : float
-        by so large a share of itself (default: 0.02)
+        by so large a share of itself (default: 0.005)
     doubtful : float
         share of the standing images that FAB is shown (default: 0.25)
     sample : int
@@ -156,12 +156,12 @@ class Lean:
     ball: Linf | L2  # threat model
     full: AttackFunction  # for models whose gradients mislead
     quick: int = 10  # steps of the first search
-    first: int = 20  # steps towards each target
-    targets: int = 4  # classes, the nearest first
-    finalists: int = 2  # targets of an image that are followed further
+    first: int = 25  # steps towards each target
+    targets: int = 9  # classes, the nearest first
+    finalists: int = 3  # targets of an image that are followed further
     chunk: int = 20  # steps between two looks whether the margin still moves
     chunks: int = 4  # at most
-    moves: float = 0.02  # by so large a share of itself
+    moves: float = 0.005  # by so large a share of itself
     doubtful: float = 0.25  # share of the standing images that FAB is shown
     sample: int = 32  # images that Square is shown; 0: nothing is doubted
     queries: int = 500  # of Square
