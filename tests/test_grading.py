@@ -2,7 +2,10 @@
 
 import csv
 import json
+import multiprocessing
 import shutil
+import threading
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,27 @@ def test_every_kind_of_hand_in(tmp_path):
     assert "helper" in next(
         m.said for m in marks if m.exercise == "exercise 4" and m.reader == "cyd"
     )
+
+
+def test_one_thread_starts_all_processes(tmp_path, monkeypatch):
+    "filelock, which torch brings along, refuses a fork while another thread forks"
+    started, start = [], BaseProcess.start
+
+    def noted(process):
+        started.append((threading.get_ident(), len(multiprocessing.active_children())))
+        start(process)
+
+    monkeypatch.setattr(BaseProcess, "start", noted)
+    never = "def worst(v):\n    while True: pass\nattempt(worst, 'exercise 2')"
+    right = "attempt(lambda v: v.index(min(v)), 'exercise 2')"
+    for reader, answer in zip("abcd", (never, never, right, right), strict=True):
+        cell_handed_in(tmp_path / f"{reader}.ipynb", answer)
+    marks = grade(tmp_path, seconds=3, workers=2, progress=False)
+    assert [m.verdict for m in marks] == ["too slow", "too slow", "right", "right"]
+    # the first one was at work when the second one began, and there are never three
+    assert {thread for thread, _ in started} == {threading.get_ident()}
+    assert [others for _, others in started][:2] == [0, 1] and len(started) == 4
+    assert max(others for _, others in started) == 1 and not multiprocessing.active_children()
 
 
 def test_by_the_command(tmp_path, capsys):

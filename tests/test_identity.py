@@ -3,9 +3,11 @@ every process, and quick
 """
 
 import copy
+import inspect
 import json
 import os
 import re
+import reprlib
 import subprocess
 import sys
 import textwrap
@@ -860,6 +862,61 @@ def test_our_own_code_is_one_part_a_module(monkeypatch):
         and "ascend" in difference(was, made_of(a), 9)
         and made_of(a, ours=False) == names
     )
+
+
+def test_a_function_in_c_that_is_bound_to_a_class_stands_for_it(tmp_path):
+    "`apply` of an autograd function is one from torch 2.15 on; `fromkeys` of a dict is everywhere"
+    text = """
+        import functools
+        class D(dict):
+            def __setitem__(self, k, v): super().__setitem__(k, v+1)
+        made = D.fromkeys
+        def ask(x): return made(x)
+        class Owner:
+            make = D.fromkeys
+        waits = functools.partial(made, (1, 2))
+    """
+    was, now = (module(tmp_path, t) for t in (text, text.replace("v+1", "v-1")))
+    for name in ("made", "ask", "Owner", "waits"):
+        old, new = made_of(getattr(was, name)), made_of(getattr(now, name))
+        assert "function `D.__setitem__`" in difference(old, new), name
+    assert made_of(dict.fromkeys) == {"it": "built in dict.fromkeys"}
+    assert describe(dict.fromkeys) == "<built-in method fromkeys of type object>"
+    assert describe(was.made) == f"<built-in method fromkeys of {was.D!r}>"
+    assert not made_of(torch.relu).keys() - {"it"}
+
+
+@pytest.mark.parametrize("options", ["", "frozen=True", "order=True", "slots=True"])
+def test_what_dataclass_writes_is_no_part(options, tmp_path):
+    text = """
+        import reprlib
+        from dataclasses import dataclass, field
+        @dataclass(OPTIONS)
+        class P:
+            x: int = 1
+        @dataclass(OPTIONS)
+        class Q:
+            p: P = field(default_factory=P)
+            def __repr__(self): return "Q"
+        @dataclass(repr=False)
+        class R:
+            @reprlib.recursive_repr()
+            def __repr__(self): return "R"
+    """
+    text = text.replace("OPTIONS", options or "unsafe_hash=True")
+    m = module(tmp_path, text)
+    for a in (m.P(), m.Q(), m.P):
+        parts = made_of(a)
+        assert {k for k in parts if k.startswith("function")} <= {"function Q.__repr__"}
+        assert not [k for k, v in parts.items() if re.search("_replace|create_fn|wrapper", k + v)]
+    # as Python 3.13 builds it, on every version
+    inner = inspect.unwrap(m.P.__repr__)
+    m.P.__repr__ = reprlib.recursive_repr()(inner)
+    m.P.__repr__.__wrapped__ = inner
+    assert not [k for k, v in made_of(m.P).items() if re.search("create_fn|wrapper", k + v)]
+    # what a reader wrote counts, also within the helper that dataclass takes for its own
+    before, after = (module(tmp_path, text.replace('"R"', word)).R for word in ("'R'", "'S'"))
+    assert "function `R.__repr__`" in difference(made_of(before), made_of(after))
 
 
 def test_an_object_may_say_what_it_stands_for():

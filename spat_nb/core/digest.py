@@ -49,6 +49,10 @@ def describe(
         return "[" + ", ".join(map(down, a)) + "]"
     if depth and inspect.isfunction(a) and a.__closure__:
         return f"{a.__code__.co_qualname.split('.<locals>')[0]}({', '.join(down(c.cell_contents) for c in a.__closure__)})"  # noqa: E501
+    # a function in C tells only that it is bound to a class, as `apply` of an autograd function is
+    of: Any = a.__self__ if inspect.isbuiltin(a) else None
+    if isinstance(of, type) and of.__module__ != "builtins":
+        return f"<built-in method {a.__name__} of {of!r}>"
     kind: Any = type(a)
     if depth and kind.__repr__ is object.__repr__:
         return f"{type(a).__name__}({', '.join(f'{k}={down(v)}' for k, v in getattr(a, '__dict__', {}).items())})"  # noqa: E501

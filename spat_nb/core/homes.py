@@ -6,10 +6,12 @@
 # Where code comes from, and what it reads of its module
 from __future__ import annotations
 
+import dataclasses
 import dis
 import functools
 import importlib.util
 import os
+import reprlib
 import sys
 import sysconfig
 import types
@@ -136,7 +138,7 @@ def version_of(name):
 def is_generated(
     f,  # a function
 ) -> bool:
-    """Was the function written by a library, as the methods of a dataclass are?
+    """Was the function written by `dataclass`?
 
     Parameters
     ----------
@@ -147,9 +149,11 @@ def is_generated(
     -------
     bool
     """
-    return "__create_fn__" in f.__code__.co_qualname or f.__code__.co_qualname.startswith(
-        "_recursive_repr"
-    )
+    # its `__repr__` stands within a helper: of dataclasses, or of reprlib from Python 3.13 on
+    if f.__code__.co_filename in (dataclasses.__file__, reprlib.__file__):
+        f = getattr(f, "__wrapped__", f)
+    code = f.__code__
+    return "__create_fn__" in code.co_qualname or code.co_filename == dataclasses.__file__
 
 
 def file_of(

@@ -109,8 +109,13 @@ class Things:
         return "method"
 
     def a_builtin(self, v, kind):
-        if not isinstance(v.__self__, (type(None), types.ModuleType, type)):
-            self.down(".__self__", v.__self__)
+        """A function in C, which may be bound to a class of one's own, as `apply` of a
+        `torch.autograd.Function` is from torch 2.15 on: then it does what that class says
+        """
+        of = v.__self__
+        library = isinstance(of, type) and home_of(of.__module__) == "torch"
+        if not library and not isinstance(of, (type(None), types.ModuleType)):
+            self.down(".__self__", of)
         return f"built in {v.__qualname__}"
 
     def a_wrapped(self, v, kind):

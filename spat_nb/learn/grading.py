@@ -8,9 +8,10 @@ import csv
 import importlib
 import io
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from ..core.files import write_aside
 from .handins import Attempt, attempts_in, hand_ins, plain_python
 
 __all__ = ["Mark", "grade", "summary", "write_csv"]
+
+# what lessons import beside Python's own
+_LIBRARIES = ("fastcore", "matplotlib", "numpy", "pandas", "spat_nb", "torch")
 
 
 @dataclass(frozen=True)
@@ -102,34 +106,73 @@ def _work(attempt: Attempt, pipe) -> None:
     pipe.send(told)
 
 
-def _in_a_process(attempt: Attempt, seconds: float) -> tuple[str, str]:
-    "The verdict of a process that is killed when its time is up"
-    kinds = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("fork" if "fork" in kinds else "spawn")
-    mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(attempt, theirs), daemon=True)
-    process.start()
-    theirs.close()
+class _Running:
+    "The process of an attempt, which is killed when its time is up"
+
+    def __init__(self, attempt: Attempt, seconds: float):
+        kinds = multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context("fork" if "fork" in kinds else "spawn")
+        self.seconds = seconds
+        self.pipe, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_work, args=(attempt, theirs), daemon=True)
+        self.process.start()
+        self.end = time.monotonic() + seconds
+        theirs.close()
+
+    def verdict(self) -> tuple[str, str] | None:
+        "What it says, or what became of it; None while it works"
+        ended = self.process.exitcode is not None
+        try:
+            if self.pipe.poll():
+                return self.pipe.recv()
+        except EOFError:
+            ended = True
+        if ended:
+            return "error", "its process ended without an answer."
+        if time.monotonic() >= self.end:
+            return "too slow", f"no answer within {self.seconds:g} seconds."
+        return None
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _wait(running: Iterable[_Running]) -> None:
+    "Until one has something to say, has ended, or has no time left"
+    news = [item for r in running for item in (r.pipe, r.process.sentinel)]
+    left = min(r.end for r in running) - time.monotonic()
+    connection.wait(news, max(left, 0))
+
+
+def _verdicts(
+    attempts: Iterable[Attempt], seconds: float, workers: int
+) -> Generator[tuple[str, str], None, None]:
+    """The verdicts, in order, of processes side by side. One thread starts them all: a fork takes
+    along what other threads hold at that moment, and libraries (filelock) refuse two at once
+    """
+    waiting = enumerate(attempts)
+    running: dict[int, _Running] = {}
+    told: dict[int, tuple[str, str]] = {}
+    following = 0
     try:
-        ready = connection.wait([mine, process.sentinel], seconds)
-        if mine in ready or mine.poll():
-            return mine.recv()
-        if not ready:
-            return "too slow", f"no answer within {seconds:g} seconds."
-        return "error", "its process ended without an answer."
-    except EOFError:
-        return "error", "its process ended without an answer."
+        while True:
+            for k, attempt in islice(waiting, workers - len(running)):
+                running[k] = _Running(attempt, seconds)
+            if not running:
+                return
+            _wait(running.values())
+            for k, verdict in [(k, r.verdict()) for k, r in running.items()]:
+                if verdict:
+                    running.pop(k).close()
+                    told[k] = verdict
+            while following in told:
+                yield told.pop(following)
+                following += 1
     finally:
-        process.kill()
-        process.join()
-
-
-def _mark(reader: str, path: Path, attempt: Attempt, seconds: float) -> Mark:
-    if attempt.is_guess:
-        verdict, said = ("guessed", attempt.guess) if attempt.guess else ("not attempted", "")
-    else:
-        verdict, said = _in_a_process(attempt, seconds)
-    return Mark(reader, path.stem, attempt.name, verdict, said)
+        for r in running.values():
+            r.close()
 
 
 def _all_attempts(folder: Path) -> Iterator[tuple[str, Path, Attempt | str]]:
@@ -144,15 +187,38 @@ def _all_attempts(folder: Path) -> Iterator[tuple[str, Path, Attempt | str]]:
             yield reader, path, attempt
 
 
-def _import_for_all(attempts: Iterable[Attempt]) -> None:
-    "Import once what each process would import by itself"
+def _mark(
+    reader: str, path: Path, attempt: Attempt | str, verdicts: Iterator[tuple[str, str]]
+) -> Mark:
+    "The mark of an attempt; `verdicts` has the next one of those that are run"
+    if isinstance(attempt, str):
+        return Mark(reader, path.stem, "", "unreadable", attempt)
+    if attempt.is_guess:
+        verdict, said = ("guessed", attempt.guess) if attempt.guess else ("not attempted", "")
+    else:
+        verdict, said = next(verdicts)
+    return Mark(reader, path.stem, attempt.name, verdict, said)
+
+
+def _imported(definitions: Iterable[str]) -> Iterator[str]:
+    "The modules of the lessons' own libraries that definitions import"
+    for node in (n for d in dict.fromkeys(definitions) for n in ast.walk(ast.parse(d))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        yield from (name for name in names if name.partition(".")[0] in _LIBRARIES)
+
+
+def _import_for_all(attempts: list[Attempt]) -> None:
+    "Import once what each process would import by itself; nothing that readers wrote is run"
     import torch
 
     torch.set_num_threads(1)
-    modules = dict.fromkeys(m for attempt in attempts for m in attempt.modules)
-    for module in ["learn.exercise", *modules]:
+    rooms = ["learn.exercise", *(m for attempt in attempts for m in attempt.modules)]
+    found = _imported(d for attempt in attempts for d in attempt.definitions)
+    for module in dict.fromkeys([*(f"spat_nb.{room}" for room in rooms), *found]):
         with contextlib.suppress(ImportError):
-            importlib.import_module(f"spat_nb.{module}")
+            importlib.import_module(module)
 
 
 def grade(
@@ -168,18 +234,11 @@ def grade(
     from ..core.progress import bar
 
     todo = list(_all_attempts(folder))
-    _import_for_all(attempt for *_, attempt in todo if isinstance(attempt, Attempt))
-
-    def one(item) -> Mark:
-        reader, path, attempt = item
-        if isinstance(attempt, str):
-            return Mark(reader, path.stem, "", "unreadable", attempt)
-        return _mark(reader, path, attempt, seconds)
-
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        marks = pool.map(one, todo)
-        shown = bar(marks, total=len(todo), desc="exercises") if progress else marks
-        return list(shown)
+    run = [a for *_, a in todo if isinstance(a, Attempt) and not a.is_guess]
+    _import_for_all(run)
+    with contextlib.closing(_verdicts(run, seconds, max(1, workers))) as verdicts:
+        marks = (_mark(*item, verdicts) for item in todo)
+        return list(bar(marks, total=len(todo), desc="exercises") if progress else marks)
 
 
 def write_csv(

@@ -129,7 +129,8 @@ def check_loading(
     data
         `Batches`, tensors (x, y), or what yields batches (x, y)
     normalisation : tuple | None
-        (mean, std) of the normalisation that was put before the network; None: none was
+        (mean, std) of the normalisation that was put before the network; None: none was (default:
+        None)
     n : int
         look at so many images (default: 256)
 
