@@ -345,7 +345,8 @@ def test_an_onnx_file_that_does_not_convert_is_judged_by_queries(there, plain, c
 
 @pytest.mark.parametrize("kind", ["half", "bfloat16"])
 def test_a_network_in_half_precision_is_judged_in_float32(kind, there):
-    text = f"import mine\n\n\ndef small(classes, channels):\n    return mine.vgg(classes, channels).{kind}()\n"
+    text = "import mine\n\n\ndef small(classes, channels):\n    return mine.vgg(classes, channels)"
+    text += f".{kind}()\n"
     Path(f"in_{kind}.py").write_text(text)
     it = opened(typed(f"in_{kind}.py:small", 4))
     assert {p.dtype for p in it.model.parameters()} == {torch.float32}

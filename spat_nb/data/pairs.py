@@ -56,7 +56,7 @@ def item_pair(
     data,  # a map-style Dataset
     i: int,  # position in it
 ) -> tuple:  # (image, label) as they are
-    "One item. ValueError that names it where its file cannot be read; TypeError where it is no pair"
+    "One item. ValueError that names it where it cannot be read, TypeError where it is no pair"
     try:
         item = data[i]
     except OSError as e:
