@@ -197,7 +197,7 @@ def _look(model, x, y, normalisation, classes):
     next_name, next_share = max(shares.items(), key=lambda item: item[1])
     told = f"{as_it_is} (chance {_percent(chance)}); the best of {len(others)} other readings"
     told += f" of the pixels, {next_name}, gives {_percent(next_share)}"
-    if not are_seen:
+    if several and not are_seen:
         told += f"; {len(y)} images are too few to tell it from chance"
     suspects = [r for r in others if told_apart(seen[r], right, 0.2, 0.0)]
     return found(mistake="", evidence=told, mend=""), suspects
