@@ -343,6 +343,16 @@ def test_an_onnx_file_that_does_not_convert_is_judged_by_queries(there, plain, c
     assert "without gradients" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["half", "bfloat16"])
+def test_a_network_in_half_precision_is_judged_in_float32(kind, there):
+    text = "import mine\n\n\ndef small(classes, channels):\n    return mine.vgg(classes, channels)"
+    text += f".{kind}()\n"
+    Path(f"in_{kind}.py").write_text(text)
+    it = opened(typed(f"in_{kind}.py:small", 4))
+    assert {p.dtype for p in it.model.parameters()} == {torch.float32}
+    assert any("judged in float32" in note for note in it.notes)
+
+
 def test_what_a_function_without_gradients_is_judged_by(there):
     it = opened(typed("mine.py:answers", 4))
     assert it.attacks.startswith("square, spsa") and "queries" in it.notes[-2] + it.notes[-1]

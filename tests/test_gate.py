@@ -274,6 +274,26 @@ def test_the_same_network_passes(baseline, tmp_path, capsys, monkeypatch):
     assert "| worst | 40 |" in page.read_text()
 
 
+def test_the_folder_of_a_report_is_its_report(baseline):
+    assert Report.load(baseline.parent).made == Report.load(baseline).made
+
+
+def test_the_baseline_is_not_written_over(baseline, capsys):
+    before = baseline.read_bytes()
+    for flag, path in (("--out", baseline), ("--report", baseline.parent)):
+        for against in (baseline, baseline.parent):
+            assert run("gate", NET, "--against", against, flag, path) == 2
+            assert f"{flag}: it would write over the baseline" in capsys.readouterr().err
+    assert baseline.read_bytes() == before
+
+
+def test_a_baseline_in_random_order_is_refused(tmp_path, capsys):
+    base = tmp_path / "stopped.json"
+    assert run("evaluate --n-test 30 --attacks fgsm --within .5 --out", base, NET) == 0
+    assert run("gate", NET, "--against", base) == 2
+    assert "--against: the baseline was judged in random order" in capsys.readouterr().err
+
+
 def test_a_standard_network_has_fallen(baseline, tmp_path, capsys):
     xml = tmp_path / "gate.xml"
     assert run("gate digits/standard/w16 --against", baseline, "--junit", xml) == 1

@@ -246,3 +246,52 @@ def test_hugging_face_from_a_folder(tmp_path):
         open_judged(f"hf:{tmp_path}/d", part="dev")
     with pytest.raises(FileNotFoundError, match="save_to_disk"):
         open_judged("hf:nobody/has-this-one")
+
+
+class Broken(Pictures):
+    "One of its files is gone once it is opened"
+
+    gone = -1
+
+    def __getitem__(self, i):
+        if i == self.gone:
+            raise OSError("no such file")
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize(
+    "label,says",
+    [
+        (0.5, "item 0 of the data set has the label 0.5"),
+        ([0.0, 1.0], r"item 0 of the data set has the label \[0.0, 1.0\]"),
+        (float("nan"), "has the label nan"),
+        ("cat", "has the label cat; give the number of its class"),
+    ],
+)
+def test_labels_that_are_no_numbers_of_classes(label, says):
+    class Labelled(Pictures):
+        def __getitem__(self, i):
+            return self.images[i], label
+
+    data = Labelled(pictures(), None)
+    with pytest.raises(ValueError, match=says):
+        from_dataset(data)
+
+
+def test_an_item_that_cannot_be_read_is_named():
+    data = Broken(pictures(), LABELS)
+    told = from_dataset(data)
+    data.gone = 7
+    says = r"item 7 of the data set cannot be read \(no such file\)"
+    with pytest.raises(ValueError, match=says):
+        told.tensors()
+    with pytest.raises(ValueError, match=says):
+        from_dataset(data)
+
+
+def test_a_pixel_that_is_no_number_is_no_augmentation():
+    x = torch.rand(6, 3, 8, 8, generator=torch.manual_seed(0))
+    x[0, 0, 0, 0] = float("nan")
+    data = from_dataset(TensorDataset(x, torch.arange(6) % 3))
+    with pytest.raises(ValueError, match="(?i)nan"):
+        data.tensors()

@@ -291,3 +291,27 @@ def test_the_table_has_the_best_first(coloured):
 def test_no_images():
     with pytest.raises(ValueError, match="no images"):
         check_loading(SmallCNN(10, channels=1), [])
+
+
+@pytest.mark.parametrize("n,c", [(1, 2), (3, 3), (6, 2), (12, 3)])
+def test_few_images_accuse_no_network(n, c):
+    x = torch.rand(n, 3, 8, 8, generator=torch.manual_seed(0))
+    y = torch.arange(n) % c
+    x[:, 0, 0, 0] = y / 255  # the class is told by one pixel
+
+    def right(v):
+        told = (v[:, 0, 0, 0] * 255).round().clamp(0, c - 1).long()
+        return 3 * torch.nn.functional.one_hot(told, c).float()
+
+    def constant(v):
+        return 3 * torch.eye(c)[[0] * len(v)]
+
+    for model in (right, constant):
+        assert not check_loading(model, (x, y)).mistake
+    assert "too few to tell it from chance" in check_loading(constant, (x, y)).evidence or n == 1
+
+
+def test_many_images_at_chance_are_still_a_mistake():
+    x = torch.rand(120, 3, 8, 8, generator=torch.manual_seed(0))
+    found = check_loading(lambda v: 3 * torch.eye(3)[[0] * len(v)], (x, torch.arange(120) % 3))
+    assert found.mistake == "no reading of the pixels is better than chance"

@@ -16,6 +16,7 @@ from ..core.slots import split_specs
 __all__ = [
     "number",
     "above",
+    "share",
     "not_below",
     "radius",
     "whole",
@@ -48,6 +49,14 @@ def above(text: str) -> float:
     if value > 0:
         return value
     raise ArgumentTypeError(f"{text} is not above 0")
+
+
+def share(text: str) -> float:
+    "A number between 0 and 1"
+    value = number(text)
+    if 0 < value < 1:
+        return value
+    raise ArgumentTypeError(f"{text} does not lie between 0 and 1; .02 is two points")
 
 
 def not_below(text: str) -> float:

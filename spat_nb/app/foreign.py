@@ -182,7 +182,7 @@ def _said_of_pixels(a, library):
 def _found(a, library, test, layers):
     "The network as it came"
     if library is not None:
-        return _of_library(a, library, test)
+        return _in_float32(_of_library(a, library, test))
     if is_program(a.weights) or Path(a.weights).expanduser().is_file():
         if a.state:
             raise ValueError(f"state: {a.weights} has its weights in it; leave it out.")
@@ -190,7 +190,18 @@ def _found(a, library, test, layers):
         with torch.no_grad():
             program = open_program(a.weights, before(layers.args[0]))
         return Found(program.model, None, [f"network: {program.kind}.", *program.notes])
-    return _typed(a, test)
+    return _in_float32(_typed(a, test))
+
+
+def _in_float32(found):
+    "The same with weights in float32, in which everything is judged"
+    if isinstance(found.model, nn.Module):
+        kinds = {p.dtype for p in found.model.parameters() if p.is_floating_point()}
+        if kinds - {torch.float32}:
+            told = ", ".join(sorted(str(k).removeprefix("torch.") for k in kinds))
+            found.notes.append(f"precision: its weights are {told}; it is judged in float32.")
+            found.model.float()
+    return found
 
 
 def _of_library(a, library, test):

@@ -18,7 +18,7 @@ from ..core.progress import bar
 from .batches import Batches, ImageSet
 from .draws import rng
 from .images import to_rgb
-from .pairs import Pairs, split_pair
+from .pairs import Pairs, item_pair, label_number
 from .streams import centre
 
 __all__ = ["Items", "from_dataset", "is_dataset"]
@@ -135,7 +135,7 @@ class Items(ImageSet):
         i: int,  # position in `data`
     ) -> Tensor:  # (ch,h,w) in [0,1]
         "One image. TypeError where the item holds none"
-        image, _ = split_pair(self.data[i])
+        image, _ = item_pair(self.data, i)
         try:
             return _pixels(image, self.side)
         except (TypeError, ValueError, RuntimeError) as e:
@@ -228,7 +228,7 @@ def _columns(data):
 
 
 def _label_of(data, i):
-    return int(torch.as_tensor(split_pair(data[i])[1]).reshape(()))
+    return label_number(item_pair(data, i)[1], i)
 
 
 def _read_labels(data):
@@ -260,7 +260,8 @@ def _class_names(data, y):
 def _refuse_change(items):
     "ValueError where an image is another one when it is read again: no set to judge on"
     first = int(items.index[0])
-    if not torch.equal(items.pixels(first), items.pixels(first)):
+    once, again = items.pixels(first), items.pixels(first)
+    if not torch.equal(once.nan_to_num(), again.nan_to_num()):  # NaN is refused by its name later
         raise ValueError(
             "the data set gives other pixels each time an image is read; take the augmentation out"
             " of the images that are judged."

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.checks import check_images
 from .batches import Batches
 
-__all__ = ["split_pair", "pair", "Pairs", "in_memory"]
+__all__ = ["split_pair", "item_pair", "label_number", "pair", "Pairs", "in_memory"]
 
 _IMAGES, _LABELS = (
     ("image", "images", "img", "pixel_values", "x", "inputs", "input", "data"),
@@ -50,6 +50,38 @@ def split_pair(
             " give pairs (x, y) of images and labels."
         )
     return x, y
+
+
+def item_pair(
+    data,  # a map-style Dataset
+    i: int,  # position in it
+) -> tuple:  # (image, label) as they are
+    "One item. ValueError that names it where it cannot be read, TypeError where it is no pair"
+    try:
+        item = data[i]
+    except OSError as e:
+        why = " ".join(str(e).split())[:120] or type(e).__name__
+        raise ValueError(
+            f"item {i} of the data set cannot be read ({why}); take it out, or fetch it again."
+        ) from None
+    return split_pair(item)
+
+
+def label_number(
+    y,  # a label as an item gives it
+    i: int,  # position of the item, for the sentence
+) -> int:
+    "The class as a number. ValueError where it is none, or no whole one"
+    try:
+        told = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        told = None
+    if told is None or told.numel() != 1 or not float(told).is_integer():
+        raise ValueError(
+            f"item {i} of the data set has the label {' '.join(str(y).split())[:60]}; give the "
+            "number of its class, a whole one from 0."
+        )
+    return int(told)
 
 
 def pair(

@@ -165,6 +165,11 @@ def check_images_same(
     "ValueError where they are others"
     then = baseline.record.info.get("identity", {}).get("images")
     if n != len(baseline.record.y) or (then and images != then):
+        if baseline.stopped is not None:
+            raise ValueError(
+                "against: the baseline was judged in random order, as --within and --budget do; "
+                "make it again without them, so that all images are judged in their order."
+            )
         raise ValueError(
             f"data: these are not the images of the baseline ({n:,} images {images[:12]}, it has"
             f" {len(baseline.record.y):,} images {str(then)[:12]}); judge the same images in the"

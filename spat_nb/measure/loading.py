@@ -76,6 +76,14 @@ def _above_chance(right, chance):
     return binomtest(int(right.sum()), len(right), chance, alternative="greater").pvalue < 0.01
 
 
+def _are_enough(n, chance):
+    "Would a network half way between chance and all right be told from chance in 99 of 100 draws?"
+    from scipy.stats import binom
+
+    needed = binom.isf(0.01, n, chance) + 1  # right answers that luck gives once in a hundred
+    return binom.sf(needed - 1, n, (1 + chance) / 2) >= 0.99
+
+
 def _images(data, n, device):
     "Images and labels to look at, balanced by class, where the network is"
     from .feed import batches_of
@@ -120,7 +128,8 @@ def check_loading(
     A mistake is claimed where another reading is better by five points at least and by more than
     chance (exact McNemar test, one in a thousand for all readings together), where the labels look
     permuted (learned on one half of the images, tested on the other), or where no reading is
-    better than chance. Where a reading only seems better, four times as many images are asked.
+    better than chance on images enough to see it. Where a reading only seems better, four times as
+    many images are asked.
 
     Parameters
     ----------
@@ -180,7 +189,8 @@ def _look(model, x, y, normalisation, classes):
     if labels is not None:
         return found(**_of_labels(labels, as_it_is, classes)), []
     several = len(y.unique()) > 1  # of one class nobody can say what chance is
-    if several and not any(_above_chance(v, chance) for v in (right, *seen.values())):
+    are_seen = any(_above_chance(v, chance) for v in (right, *seen.values()))
+    if several and not are_seen and _are_enough(len(y), chance):
         return found(
             mistake="no reading of the pixels is better than chance",
             evidence=f"{as_it_is}, chance is {_percent(chance)}",
@@ -189,6 +199,8 @@ def _look(model, x, y, normalisation, classes):
     next_name, next_share = max(shares.items(), key=lambda item: item[1])
     told = f"{as_it_is} (chance {_percent(chance)}); the best of {len(others)} other readings"
     told += f" of the pixels, {next_name}, gives {_percent(next_share)}"
+    if several and not are_seen:
+        told += f"; {len(y)} images are too few to tell it from chance"
     suspects = [r for r in others if told_apart(seen[r], right, 0.2, 0.0)]
     if suspects:
         told += ", perhaps more than by chance: more images would tell"

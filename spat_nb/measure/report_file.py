@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "SCHEMA", "read_report", "write_report_file"]
 
 SCHEMA = 1
+NAME = "report.json"  # of the file in a folder that --report wrote
 KIND = "report"
 # every key of the file
 KEYS = {
@@ -118,13 +119,15 @@ def _with_seconds(values):
 
 def read_report(
     kind: type[Report],  # what to make of it
-    path,  # of a file that `write_report_file` wrote
+    path,  # of a file that `write_report_file` wrote, or of a folder with report.json
 ) -> Report:
     """Read a report.
 
     FileNotFoundError, or ValueError where the file is damaged or no report
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if (path / NAME).is_file():
+        path /= NAME
     if not path.is_file():
         raise FileNotFoundError(f"no report {path}; check the path, or judge first.")
     try:

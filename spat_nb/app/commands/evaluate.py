@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..arguments import above, add_judging, seconds
+from ..arguments import add_judging, seconds, share
 
 EXAMPLE = (
     "spat_nb evaluate digits/pgd_at/w16 --attacks 'pgd(steps=20), apgd' --ball 'L2(.5)' --trust"
@@ -52,7 +52,7 @@ def add_stops(parser):
     "When to stop before all images are judged"
     parser.add_argument(
         "--within",
-        type=above,
+        type=share,
         metavar="SHARE",
         help="Judge in random order, and stop when the 95%% interval of the hardest row reaches so "
         "far to each side: .02 is two points.",

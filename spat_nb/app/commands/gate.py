@@ -86,6 +86,7 @@ def _gate(a):
     from ..gate_files import add_summary, lines, summary_of, write_junit
 
     baseline = Report.load(a.against)
+    _check_baseline_stays(a)
     if a.junit:
         check_writable(a.junit)
     _take(a, baseline)
@@ -96,6 +97,17 @@ def _gate(a):
         write_junit(found, a.junit)
     add_summary(summary_of(found))
     return 0 if found.passed else FALLEN
+
+
+def _check_baseline_stays(a):
+    "ValueError where the baseline would be written over: each run could then fall a little more"
+    from pathlib import Path
+
+    base = Path(a.against).expanduser()
+    kept = {base.resolve(), (base / "report.json").resolve()}
+    for flag, path in (("out", a.out), ("report", a.report and Path(a.report) / "report.json")):
+        if path and Path(path).expanduser().resolve() in kept:
+            raise ValueError(f"{flag}: it would write over the baseline {base}; give another path.")
 
 
 def _take(a, baseline):
