@@ -112,8 +112,11 @@ class _Board:
         return points, values
 
     def show(self, attack, i) -> int:
-        "Run any attack; how many images it fooled"
-        points = attack(self.model, self.x[i], self.y[i])
+        "Run any attack; how many images it fooled. What it warns of becomes a remark"
+        with warnings.catch_warnings(record=True) as told:
+            points = attack(self.model, self.x[i], self.y[i])
+        for warning in told:
+            remark(str(warning.message))
         with torch.no_grad():
             won = missed(logits(self.model, points), self.y[i])
         self.take(i, points, won)
@@ -251,10 +254,7 @@ class Lean:
             return
         some = closest[i].argsort(descending=True)[: max(1, int(self.doubtful * len(i)))]
         near = fab(type(self.ball), 30, targets=3, halvings=0, radius=self.ball.eps)
-        with warnings.catch_warnings(record=True) as told:
-            board.show(within(near, self.ball), i[some])
-        for warning in told:
-            remark(f"FAB: {warning.message}")
+        board.show(within(near, self.ball), i[some])
 
     def _misled(self, board) -> bool:
         "Does Square fool what gradients left? One image may be luck: then all others are asked"
