@@ -23,7 +23,7 @@ from spat_nb.measure import faults, faulty_gradients
 from spat_nb.measure.metering import Meter, watching
 
 OUT = Path(__file__).parents[1] / "results/lean/laptop.json"
-IMAGES = {"digits": 120, "cifar10": 60}
+IMAGES = {"digits": 100, "cifar10": 40}
 BALLS = {
     "digits": {"Linf": Linf(0.15), "L2": L2(1.0)},
     "cifar10": {"Linf": Linf(8 / 255), "L2": L2(0.5)},
