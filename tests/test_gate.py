@@ -405,3 +405,13 @@ def test_a_crash_is_no_fall(baseline, capsys, monkeypatch):
     monkeypatch.setattr("spat_nb.measure.judge.judge", crash)
     assert run("gate", NET, "--against", baseline) == 2
     assert "spat_nb gate: RuntimeError: out of memory" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_here_is_named(baseline, tmp_path, capsys):
+    "A baseline keeps the data as it was typed: from another folder it has to be typed again"
+    values = json.loads(baseline.read_text(encoding="utf-8"))
+    values["made"]["asked"]["data"] = "photos"
+    moved = tmp_path / "moved.json"
+    moved.write_text(json.dumps(values), encoding="utf-8")
+    assert run(f"gate {NET} --against", moved) == 2
+    assert "judged on photos, which is not here" in capsys.readouterr().err

@@ -295,3 +295,49 @@ def test_a_pixel_that_is_no_number_is_no_augmentation():
     data = from_dataset(TensorDataset(x, torch.arange(6) % 3))
     with pytest.raises(ValueError, match="(?i)nan"):
         data.tensors()
+
+
+# ---- from the command line
+
+
+def typed(*words):
+    from spat_nb.app.cli import main
+
+    return main(["evaluate", *words])
+
+
+def test_flags_that_mean_nothing_here_are_refused(folder, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\ndef net(x):\n    return torch.stack([x.mean((1, 2, 3))] * 2, 1)\n"
+    )
+    name, more = (
+        f"{tmp_path}/mine.py:net",
+        ["--ball", "Linf(.1)", "--size", "8", "--attacks", "fgsm"],
+    )
+    for flags, words in (
+        (["--untrained"], "untrained"),
+        (["--pretrained"], "pretrained"),
+        (["--root", str(folder)], "root"),
+    ):
+        assert typed(name, "--data", str(folder), *more, *flags)
+        assert words in capsys.readouterr().err
+
+
+def test_a_folder_is_judged_by_the_command(folder, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "def net(x):\n"
+        "    s = 9 * (x.mean((1, 2, 3)) - 0.5)[:, None]\n"
+        "    import torch\n"
+        "    return torch.cat([s, -s], 1)\n"
+    )
+    name = f"{tmp_path}/mine.py:net"
+    told = typed(
+        name, "--data", str(folder), "--split", "train", "--size", "8", "--ball", "Linf(.1)"
+    )
+    out = capsys.readouterr().out
+    assert not told and "train: 6 images of 3x8x8, 2 classes" in out
+    assert "loaded right?" in out  # six images tell nothing, and accuse nobody
+    assert not typed(
+        name, "--data", str(folder), "--size", "8", "--ball", "Linf(.1)", "--n-test", "2"
+    )
+    assert "val: 2 images" in capsys.readouterr().out

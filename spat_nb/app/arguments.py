@@ -218,7 +218,8 @@ def add_judging(parser):
     )
     parser.add_argument(
         "--resume",
-        help="Keep in this file what is done, so that the same command goes on after a kill.",
+        help="Keep in this file what is done, so that the same command goes on after a kill. "
+        "With --within or --budget each part has a file of its own beside it: a.0.json.",
     )
     parser.add_argument(
         "--precision",

@@ -104,6 +104,12 @@ def open_foreign(
 ) -> Foreign:
     "Open what was typed. FileNotFoundError, ImportError, TypeError or ValueError in one sentence"
     library = open_library(a.weights, a.pretrained) if is_library(a.weights) else None
+    for flag in ("pretrained", "untrained"):
+        if library is None and getattr(a, flag):
+            raise ValueError(
+                f"{flag}: only an architecture of timm, torchvision or transformers has weights of "
+                f"its library; leave it out for {a.weights}."
+            )
     recipe = _recipe(a, library)
     data, source = open_images(a, recipe, device, library.size if library else None)
     x = data.test.subset(min(8, data.test.n)).tensors()[0].cpu()

@@ -31,9 +31,9 @@ def open_images(
                 f"split is {a.split}; of {recipe.data} the test images are judged: leave it out."
             )
         return open_data(recipe, device), f"{recipe.data}, test"
-    images, source = open_judged(
-        a.data, a.split, a.size or size, a.root, device, recipe.batch or 128
-    )
+    if a.root is not None:
+        raise ValueError(f"root: {a.data} says where it lies; leave it out.")
+    images, source = open_judged(a.data, a.split, a.size or size, None, device, recipe.batch or 128)
     if a.n_test is not None:
         if a.n_test > images.n:
             raise ValueError(

@@ -38,6 +38,7 @@ class LoadingCheck:
     mistake: str  # what is most likely wrong; '': nothing found
     evidence: str  # the numbers that say so
     mend: str  # what to do; '': nothing
+    is_open: bool = False  # would more images tell more?
 
     def table(self):  # pandas.DataFrame, the best reading first
         "Accuracy under every reading of the pixels"
@@ -49,6 +50,8 @@ class LoadingCheck:
         return table.sort_values("accuracy", ascending=False, kind="stable")
 
     def __str__(self):
+        if self.is_open:
+            return f"loaded right? These images do not tell: {self.evidence}."
         if not self.mistake:
             return f"loaded right, as far as can be seen: {self.evidence}."
         return f"PROBABLY LOADED WRONG: {self.mistake}. {self.evidence}. Mend: {self.mend}."
@@ -204,7 +207,8 @@ def _look(model, x, y, normalisation, classes):
     suspects = [r for r in others if told_apart(seen[r], right, 0.2, 0.0)]
     if suspects:
         told += ", perhaps more than by chance: more images would tell"
-    return found(mistake="", evidence=told, mend=""), suspects
+    is_open = bool(suspects) or several and not are_seen
+    return found(mistake="", evidence=told, mend="", is_open=is_open), suspects
 
 
 def _rivals(better, shares):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 
 from ..arguments import number
 from . import evaluate
@@ -139,9 +140,25 @@ def _take_data(a, asked):
             f"data: the baseline names code, which is run only where it is typed: "
             f"--data {asked['data']}"
         )
+    _check_there(asked.get("data"), asked.get("root"))
     for flag in OF_DATA:
         if getattr(a, flag, None) is None:
             setattr(a, flag, asked.get(flag))
+
+
+def _check_there(name, root):
+    "Refuse a folder or file of the baseline that is not to be found from here"
+    from spat_nb.core.settings import settings
+    from spat_nb.data.judged import is_ones_own
+    from spat_nb.data.opening import SOURCES, file_of
+
+    if not name or name in SOURCES or is_ones_own(name):
+        return
+    if file_of(name, Path(root or settings().data).expanduser()) is None:
+        raise ValueError(
+            f"data: the baseline was judged on {name}, which is not here; give the same images: "
+            "--data FOLDER."
+        )
 
 
 def _check(it, attacks, baseline):
