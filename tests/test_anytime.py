@@ -182,6 +182,19 @@ def test_a_killed_one_goes_on(given, tmp_path):
     assert again.passes == {}  # nothing was attacked again
 
 
+def test_a_part_that_was_done_is_not_done_again(given, tmp_path):
+    "Stopped after a batch, then asked for more: the first batch comes from its file"
+    kept = tmp_path / "kept.safetensors"
+    assert run(given, budget=1e-9, resume=kept).stopped.images == 40
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.0.safetensors"]
+    on, fresh = run(given, within=0.1, resume=kept), run(given, within=0.1)
+    assert torch.equal(on.record.preds["fgsm"], fresh.record.preds["fgsm"])
+    assert on.stopped == fresh.stopped
+    done, anew = on.passes["fgsm"]["images"], fresh.passes["fgsm"]["images"]
+    first = int(run(given, budget=1e-9).record.correct().sum())  # wrong images are not attacked
+    assert done == anew - first
+
+
 def test_tensors_and_what_has_no_random_order(given):
     net, test = given
     x, y = test.tensors()
