@@ -262,7 +262,7 @@ CASES = {
         ValueError,
         "damaged or cut short.*write it again",
     ),
-    "pickle for weights": (lambda t: load(torch_file(t)), ValueError, "pickle.*safetensors"),
+    "pickle for weights": (lambda t: load(torch_file(t)), ValueError, "pickle.*load_weights"),
     "old pickle": (
         lambda t: load(file(t, pickle.dumps({"w": 1}))),
         ValueError,
@@ -278,7 +278,7 @@ CASES = {
         ValueError,
         "damaged or cut short.*delete it",
     ),
-    "pickle for checkpoint": (lambda t: resume(torch_file(t)), ValueError, "pickle.*safetensors"),
+    "pickle for checkpoint": (lambda t: resume(torch_file(t)), ValueError, "pickle.*load_weights"),
     "weights for checkpoint": (lambda t: resume(whole(t)), ValueError, "w.safetensors"),
     "another program's file": (
         lambda t: load_tree(

@@ -304,7 +304,7 @@ def test_tour(tmp_path, capsys):
     assert all(
         w in said for w in ("clean", "FGSM", "PGD-20", "weakest class", "standard", "PGD-AT")
     )
-    assert page.count("data:image/png;base64,") == 2 and "http" not in re.sub(
+    assert page.count("data:image/png;base64,") == 3 and "http" not in re.sub(
         r'data:image/png;base64,[^"]*', "", page
     )
     std, rob = (_pgd(said, n) for n in ("standard", "PGD-AT"))
