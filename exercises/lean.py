@@ -3,6 +3,7 @@
 import torch
 
 from spat_nb import Linf, get_data, lean, square, zoo
+from spat_nb.core.remarks import remarks
 from spat_nb.learn.exercise import Exercise
 
 # ---- 2. the nearest class
@@ -59,7 +60,7 @@ def gap(fn):
     hidden = fn(net)
     if not callable(hidden):
         return f"hide returns a {type(hidden).__name__}; give a function from pixels to logits."
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), remarks():
         torch.manual_seed(0)
         same = (hidden(x).argmax(1) == net(x).argmax(1)).double().mean().item()
         if same < 0.98:
