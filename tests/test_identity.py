@@ -1036,3 +1036,29 @@ def test_it_is_quick():
         least(lambda: fingerprint(net, weights=False))
         < 0.25 * least(lambda: digest(*net.state_dict().values())) + 0.02
     )
+
+
+def test_a_copy_leaves_the_identity_of_a_class_alone():
+    "copy and pickle keep the names of slots on the class; a run goes on all the same"
+    import copy
+    import dataclasses
+    import pickle
+
+    from spat_nb.attacks.attack import fgsm
+
+    @dataclasses.dataclass(frozen=True)
+    class Mine:
+        ball: object
+
+        def __call__(self, model, x, y):
+            return x
+
+    attack = Mine(Linf(0.1))
+    before = made_of(attack)
+    assert copy.deepcopy(attack) == attack and "__slotnames__" in vars(Mine)
+    assert made_of(attack) == before
+    ours = fgsm(Linf(0.1))
+    before = made_of(ours)
+    pickle.dumps(ours)
+    copy.deepcopy(ours)
+    assert made_of(ours) == before

@@ -217,6 +217,8 @@ def main() -> None:
     args.add_argument("--seed", type=int, default=0, help="chooses the variants")
     given = args.parse_args()
     sys.path.insert(0, str(ROOT))
+    import matplotlib.pyplot  # noqa: F401
+    import pandas  # noqa: F401  an import that an alarm interrupts stays broken
     import torch
 
     torch.set_num_threads(1)

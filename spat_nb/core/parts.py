@@ -63,6 +63,7 @@ NO_MEMBER = {
     "__annotate__",
     "__annotate_func__",
     "__annotations_cache__",
+    "__slotnames__",  # copy and pickle keep it on the class
     "__firstlineno__",
     "__static_attributes__",
     "__abstractmethods__",
