@@ -10,6 +10,7 @@ from spat_nb.data.sources import get_data
 from spat_nb.measure.labelling import relabelling
 from spat_nb.measure.loading import check_loading
 from spat_nb.measure.readings import KNOWN_NORMALISATIONS, readings
+from spat_nb.models.adapters import adapt
 from spat_nb.models.layers import Normalize
 from spat_nb.models.networks import SmallCNN
 
@@ -201,6 +202,21 @@ def test_a_reading_undoes_what_stands_before():
 def undo_of(given, x):
     mean, std = (torch.tensor(v, dtype=x.dtype).view(1, 3, 1, 1) for v in given)
     return (x - mean) / std
+
+
+def test_grey_images_for_a_network_of_three_channels():
+    "They go into all channels, each with a normalisation of its own"
+    x = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    mean, std = (torch.tensor(v, dtype=x.dtype).view(1, 3, 1, 1) for v in IMAGENET)
+    found = {r.name: (r.pixels(x) - mean) / std for r in readings((1, 4, 4), IMAGENET)}
+    want = {"plain pixels from 0 to 1": x, "pixels normalised by mean and std 0.5": 2 * x - 1}
+    for name, value in want.items():
+        assert torch.allclose(found[name], value.expand(-1, 3, -1, -1), atol=1e-12), name
+    assert not any("blue" in name for name in found)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 10))
+    digits = get_data("digits").test
+    model = adapt(net, digits.subset(4).tensors()[0], mean="imagenet", channels=3)
+    assert check_loading(model, digits, IMAGENET).n == 256
 
 
 def test_grey_and_oblong_images_have_fewer_readings():

@@ -16,7 +16,7 @@ from ..core.settings import default_device
 from .batches import Batches, ImageSet
 from .images import find_parts, read_folder
 from .items import from_dataset, is_dataset
-from .pairs import in_memory, pair
+from .pairs import in_memory, is_pair, pair
 from .sources import Data, get_data
 from .streams import Stream
 
@@ -182,7 +182,7 @@ def _of_object(name, part, size, dev, batch_size):
         return found, told
     if is_dataset(found):
         return from_dataset(found, size, batch_size, dev), told
-    if isinstance(found, (tuple, list)) and len(found) == 2 and hasattr(found[0], "shape"):
+    if is_pair(found):
         x, y = pair(found)
         found = torch.utils.data.TensorDataset(x, y)
         return from_dataset(found, size, batch_size, dev), told

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.checks import check_images
 from .batches import Batches
 
-__all__ = ["split_pair", "item_pair", "label_number", "pair", "Pairs", "in_memory"]
+__all__ = ["is_pair", "split_pair", "item_pair", "label_number", "pair", "Pairs", "in_memory"]
 
 _IMAGES, _LABELS = (
     ("image", "images", "img", "pixel_values", "x", "inputs", "input", "data"),
@@ -24,6 +24,13 @@ def _labels(y):
     if y.ndim == 2 and y.shape[1] == 1 and not y.is_floating_point():
         y = y[:, 0]
     return y if y.is_floating_point() else y.long()
+
+
+def is_pair(
+    data,  # anything
+) -> bool:
+    "Are these tensors (x, y), rather than batches of them?"
+    return isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape")
 
 
 def split_pair(

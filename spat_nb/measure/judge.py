@@ -17,6 +17,7 @@ from ..core.machine import device_name
 from ..core.settings import default_device
 from ..data.draws import pick
 from ..data.items import from_dataset, is_dataset
+from ..data.pairs import is_pair
 from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
 from .metering import metered
@@ -28,11 +29,6 @@ from .trust import trust as trust_card
 __all__ = ["judge"]
 
 
-def _is_pair(data):
-    "Are these tensors (x, y)?"
-    return isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape")
-
-
 def _check_trust(data, ball):
     "Refuse what the trust gates cannot look at, before anything has run"
     if ball.eps == 0:
@@ -40,7 +36,7 @@ def _check_trust(data, ball):
             "trust asks whether a robust accuracy is real, which needs a radius above 0; "
             "give another ball."
         )
-    if not hasattr(data, "subset") and not _is_pair(data):
+    if not hasattr(data, "subset") and not is_pair(data):
         raise TypeError(
             f"data is a {type(data).__name__}, of which trust can take no part; "
             "give Batches, which in_memory(data) makes of it, or tensors (x, y)."
@@ -55,7 +51,7 @@ def _part(data, n):
         if n > data.n:
             raise ValueError(f"n is {n}, but there are {data.n} images; leave it out to take all.")
         return data.subset(n)
-    if _is_pair(data):
+    if is_pair(data):
         x, y = data
         if n > len(y):
             raise ValueError(f"n is {n}, but there are {len(y)} images; leave it out to take all.")
@@ -66,7 +62,7 @@ def _part(data, n):
 
 def _shape(data):
     "(ch,h,w) of an image; None where nobody knows before it comes"
-    if _is_pair(data):
+    if is_pair(data):
         return tuple(data[0].shape[1:])
     return getattr(data, "shape", None)
 

@@ -10,11 +10,12 @@ from functools import partial
 
 import torch
 
+from ..core.bars import percent
 from ..core.checks import check_images, check_labels
 from ..core.evalmode import device_of, eval_mode
 from ..core.protocols import ModelFunction
 from ..data.draws import pick
-from ..data.pairs import pair
+from ..data.pairs import is_pair, pair
 from .labelling import Relabelling, relabelling, told_apart
 from .readings import readings
 from .stages import logits_of
@@ -59,10 +60,6 @@ class LoadingCheck:
     __repr__ = __str__
 
 
-def _percent(share):
-    return f"{100 * share:.1f}%"
-
-
 @torch.no_grad()
 def _answers(model, x, change=None):
     "(n,) answers; -1 where the model returned no numbers"
@@ -93,7 +90,7 @@ def _images(data, n, device):
 
     if hasattr(data, "subset"):
         x, y = data.subset(min(n, data.n)).tensors()
-    elif isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape"):
+    elif is_pair(data):
         x, y = pair(data)
         chosen = pick(y, min(n, len(y))).to(x.device)
         x, y = x[chosen], y[chosen]
@@ -175,7 +172,7 @@ def _look(model, x, y, normalisation, classes):
     found = partial(
         LoadingCheck, n=len(y), accuracy=float(right.float().mean()), chance=chance, readings=shares
     )
-    as_it_is = f"{_percent(right.float().mean())} of {len(y)} images right as it is"
+    as_it_is = f"{percent(right.float().mean())} of {len(y)} images right as it is"
     level = LEVEL / 2  # there may be two looks
     if dark := _dark(x):
         mend = "the pixels were divided by 255 twice: take one of the two away"
@@ -196,12 +193,12 @@ def _look(model, x, y, normalisation, classes):
     if several and not are_seen and _are_enough(len(y), chance):
         return found(
             mistake="no reading of the pixels is better than chance",
-            evidence=f"{as_it_is}, chance is {_percent(chance)}",
+            evidence=f"{as_it_is}, chance is {percent(chance)}",
             mend="check that trained weights were loaded, and that the labels are of this data set",
         ), []
     next_name, next_share = max(shares.items(), key=lambda item: item[1])
-    told = f"{as_it_is} (chance {_percent(chance)}); the best of {len(others)} other readings"
-    told += f" of the pixels, {next_name}, gives {_percent(next_share)}"
+    told = f"{as_it_is} (chance {percent(chance)}); the best of {len(others)} other readings"
+    told += f" of the pixels, {next_name}, gives {percent(next_share)}"
     if several and not are_seen:
         told += f"; {len(y)} images are too few to tell it from chance"
     suspects = [r for r in others if told_apart(seen[r], right, 0.2, 0.0)]
@@ -215,12 +212,12 @@ def _rivals(better, shares):
     "The reading that fits best, and others that fit about as well"
     ranked = sorted(better, key=lambda r: -shares[r.name])
     close = [r for r in ranked if shares[ranked[0].name] - shares[r.name] <= CLOSE]
-    return ", ".join(f"{_percent(shares[r.name])} with {r.name}" for r in close)
+    return ", ".join(f"{percent(shares[r.name])} with {r.name}" for r in close)
 
 
 def _of_labels(labels: Relabelling, as_it_is: str, classes) -> dict:
     return dict(
         mistake=f"the labels look permuted: {labels.words(classes)}",
-        evidence=f"{as_it_is}, {_percent(labels.accuracy)} of {labels.n} others with the labels so",
+        evidence=f"{as_it_is}, {percent(labels.accuracy)} of {labels.n} others with the labels so",
         mend="give the order of classes that the network was trained with: --labels names.txt",
     )

@@ -12,12 +12,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..models.inputs import PIXELS
+
 __all__ = ["Reading", "readings", "KNOWN_NORMALISATIONS"]
 
 # name -> (mean, std) that libraries put before a network
 KNOWN_NORMALISATIONS = {
-    "ImageNet's mean and std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "mean and std 0.5": ((0.5,), (0.5,)),
+    "ImageNet's mean and std": PIXELS["imagenet"],
+    "mean and std 0.5": PIXELS["half"],
 }
 Pixels = Callable[[Tensor], Tensor]
 
@@ -111,12 +113,14 @@ def readings(
     what the name says.
     """
     channels, height, width = shape
+    taken = channels  # by the network: grey images may go into all of its channels
     undo: Pixels = _plain
     if normalisation is not None:
+        taken = max(channels, *map(len, normalisation))
         undo = partial(_undone, mean=normalisation[0], std=normalisation[1])
     found = [
         Reading(name, mend, partial(_both, scale, undo))
-        for name, mend, scale in _scales(channels, normalisation)
+        for name, mend, scale in _scales(taken, normalisation)
     ]
     if channels == 3:
         swap = "it was trained on blue, green, red: flip the channels before the network"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 
+from ..core.bars import percent
 from .card import Card
 from .record import Record
 from .report_file import SCHEMA, read_report, write_report_file
@@ -24,10 +25,6 @@ DOUBTS = {
     "random": "the network answers at random",
     "dynamic": "the network runs a search before it answers",
 }
-
-
-def _percent(share):
-    return f"{100 * share:.1f}%"
 
 
 @dataclass(eq=False, repr=False)
@@ -110,10 +107,10 @@ class Report:
         "Flagged or not, by whom, and what is left of the accuracy under all that was tried"
         n = len(self.record.y)
         left = (
-            f"{_percent(self.record.accuracy(self.hardest))} of {n} images stand under all attacks"
+            f"{percent(self.record.accuracy(self.hardest))} of {n} images stand under all attacks"
         )
         if self.card is not None:
-            share = _percent(self.card.accuracy["everything"])
+            share = percent(self.card.accuracy["everything"])
             left += f", {share} of {self.card.n} under the gates' attacks too"
         if self.flags:
             who = ", ".join(self.flags)
@@ -149,7 +146,7 @@ class Report:
         name, accuracy, row = self.weakest
         advice = self.card.advice() if self.card is not None else []
         return [
-            f"weakest class: {name}, {_percent(accuracy)} under {row}",
+            f"weakest class: {name}, {percent(accuracy)} under {row}",
             *([str(self.stopped)] if self.stopped else []),
             f"verdict: {self.verdict}",
             *self.record.notes,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..core.digest import digest
 from ..data.draws import rng
-from ..data.pairs import pair
+from ..data.pairs import is_pair, pair
 from .anytime import Anytime
 from .record import Record
 
@@ -87,7 +87,7 @@ def _count(data):
     "How many images there are. TypeError where they cannot be drawn in random order"
     if hasattr(data, "take"):
         return data.n
-    if isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape"):
+    if is_pair(data):
         return len(data[1])
     raise TypeError(
         f"data is a {type(data).__name__}, of which no random part can be taken; give Batches, a"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.evalmode import device_of, eval_mode
 from .inputs import follows_gradient, input_layers
+from .library import first_line
 from .outputs import Logits, logits_path, picked, told_path
 
 __all__ = ["Adapted", "adapt"]
@@ -81,10 +82,9 @@ def _asked(model, before, extra, x):
     except Exception as e:
         if isinstance(e, torch.OutOfMemoryError):
             raise
-        why = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(". ")[:200]
         shape = "x".join(map(str, x.shape[1:]))
         raise ValueError(
-            f"the network cannot take images of {shape} ({type(e).__name__}: {why}); "
+            f"the network cannot take images of {shape} ({type(e).__name__}: {first_line(e)}); "
             "resize them to what it was made for with --size, in Python size=, or give a "
             "preprocessing."
         ) from e

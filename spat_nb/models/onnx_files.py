@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from .library import first_line
 from .pieces import content_hash
 
 __all__ = ["converted", "session", "Session"]
@@ -18,10 +19,6 @@ INSTALL = 'run: pip install "spat_nb[onnx]"'
 # versions of ONNX's operators that converters know, tried where that of a file is too new
 VERSIONS = (17, 13)
 NEAR = 1e-3  # largest difference of two logits, over the largest logit
-
-
-def _why(e):
-    return (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(". ")[:120]
 
 
 def _read(path):
@@ -35,7 +32,9 @@ def _read(path):
         onnx.checker.check_model(graph)
         return graph
     except Exception as e:
-        raise ValueError(f"{path} is no readable ONNX file ({_why(e)}); export it again.") from None
+        raise ValueError(
+            f"{path} is no readable ONNX file ({first_line(e)}); export it again."
+        ) from None
 
 
 def _converter():
@@ -61,7 +60,7 @@ def _as_layers(graph, differs):
             model = convert(write()).eval()
             wrong = differs(model)
         except Exception as e:
-            wrong = f"onnx2torch cannot convert it ({_why(e)})"
+            wrong = f"onnx2torch cannot convert it ({first_line(e)})"
         if not wrong:
             return model, ""
         why = why or wrong
@@ -200,7 +199,9 @@ def _runner(onnxruntime, path):
     try:
         made = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as e:
-        raise ValueError(f"onnxruntime cannot run {path} ({_why(e)}); export it again.") from None
+        raise ValueError(
+            f"onnxruntime cannot run {path} ({first_line(e)}); export it again."
+        ) from None
     first = made.get_inputs()[0]
     kind = torch.float16 if first.type == "tensor(float16)" else torch.float32
     if first.type == "tensor(double)":

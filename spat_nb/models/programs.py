@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .library import first_line
 from .pieces import content_hash, fixed_batch
 
 __all__ = ["ENDINGS", "Fixed", "Program", "is_program", "open_program"]
@@ -149,8 +150,7 @@ def _exported(path, x):
 
 
 def _unreadable(path, kind, e):
-    why = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(". ")[:150]
-    return ValueError(f"{path} is no readable {kind} ({why}); export it again.")
+    return ValueError(f"{path} is no readable {kind} ({first_line(e)}); export it again.")
 
 
 def _pieced(program, x, batch):

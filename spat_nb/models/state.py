@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.paths import what_is
+from .library import first_line
 
 __all__ = ["read_state", "without_prefixes", "load_weights", "is_script"]
 
@@ -73,9 +74,8 @@ def _tree(path):
             "torch.save(model.state_dict(), 'weights.pth')."
         ) from None
     except Exception as e:
-        why = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(". ")[:120]
         raise ValueError(
-            f"{path} is {what_is(path)} and no readable file of weights ({why}); "
+            f"{path} is {what_is(path)} and no readable file of weights ({first_line(e)}); "
             "give a .safetensors file, or what torch.save(model.state_dict(), path) wrote."
         ) from None
 

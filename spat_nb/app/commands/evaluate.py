@@ -98,8 +98,8 @@ def judged(
         source=it.source,
         outside=True,
         notes=notes,
-        within=getattr(a, "within", None),
-        budget=getattr(a, "budget", None),
+        within=a.within,
+        budget=a.budget,
     )
     report.made |= _made(a, it)
     _write(a, it, report)
@@ -149,18 +149,17 @@ def _loading(it):
 
 def _made(a, it):
     "What else a report keeps: the command, what was asked for, and hashes"
-    import hashlib
-
     from torch import nn
 
     from spat_nb.core.digest import digest
     from spat_nb.core.paths import shell
+    from spat_nb.models.pieces import content_hash
 
     asked = {k: getattr(a, k, None) for k in ASKED}
     asked["data"] = asked["data"] or it.source.removesuffix(", test")
     hashes = {}
     if it.file is not None:
-        hashes["file"] = hashlib.sha256(it.file.read_bytes()).hexdigest()
+        hashes["file"] = content_hash(it.file)
     if isinstance(it.model, nn.Module):
         hashes["weights"] = digest(*it.model.state_dict().values())
     return {

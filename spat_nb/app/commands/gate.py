@@ -52,7 +52,8 @@ def add(parser):
     parser.add_argument(
         "--junit", metavar="XML", help="Write the verdict to this file, as JUnit XML."
     )
-    evaluate.add_judged(parser)  # all images are judged: those of the baseline
+    evaluate.add_judged(parser)
+    parser.set_defaults(within=None, budget=None)  # all images of the baseline are judged
 
 
 def run(a):
@@ -102,8 +103,6 @@ def _gate(a):
 
 def _check_baseline_stays(a):
     "ValueError where the baseline would be written over: each run could then fall a little more"
-    from pathlib import Path
-
     base = Path(a.against).expanduser()
     kept = {base.resolve(), (base / "report.json").resolve()}
     for flag, path in (("out", a.out), ("report", a.report and Path(a.report) / "report.json")):
