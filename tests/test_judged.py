@@ -46,7 +46,7 @@ def test_pictures_keep_their_bytes_labels_and_names():
     assert torch.equal((x * 255).round().byte(), want)
     assert y.tolist() == LABELS and items.classes == ("cat", "dog", "fox")
     assert (items.n, items.c, items.shape, len(items)) == (12, 3, (3, 8, 8), 3)
-    assert torch.equal(items.loaded().x, want)
+    assert torch.equal(in_memory(items).x, want)
 
 
 def test_grey_stays_grey_and_sizes_are_made():

@@ -225,6 +225,22 @@ def test_grey_and_oblong_images_have_fewer_readings():
     assert "pixels normalised by mean and std 0.5" in names
 
 
+def test_a_permutation_that_explains_little_leaves_the_weights_open(coloured):
+    "Random weights tell some classes apart too, in an order of their own"
+    net, data = coloured
+    order = [1, 0, *range(2, 10)]
+    assert "trained weights" not in check_loading(Relabelled(net, order[::-1]), data).mend
+
+    class Half(nn.Module):
+        def forward(self, x):
+            z = net(x).roll(1, 1)
+            z[::2] = torch.eye(10)[torch.zeros(len(z[::2]), dtype=torch.long)]
+            return z
+
+    found = check_loading(Half(), data)
+    assert "permuted" in found.mistake and "check that trained weights" in found.mend
+
+
 def test_labels_are_doubted_on_images_that_did_not_choose_the_order():
     g = torch.Generator().manual_seed(1)
     doubted = 0

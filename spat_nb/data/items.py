@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 
 from ..core.checks import check_images, check_labels
 from ..core.progress import bar
-from .batches import Batches, ImageSet
+from .batches import ImageSet
 from .draws import rng
 from .images import to_rgb
 from .pairs import Pairs, item_pair, label_number
@@ -163,16 +163,6 @@ class Items(ImageSet):
             if self.augment:
                 x = self.augment(x, rng(self.seed, e, k))
             yield x, self.y[i].to(self.device)
-
-    def loaded(
-        self,
-        augment: Callable | None = None,  # of the result: (x float, generator) -> x
-    ) -> Batches:
-        "Read all images once and keep them as bytes on the device"
-        plain = self.with_(shuffle=False, augment=None)
-        x = torch.cat([(x * 255).round().byte() for x, _ in plain.epoch()])
-        kept = (self.batch_size, self.shuffle, augment, self.seed)
-        return Batches(x, self.y.to(self.device), self.classes, *kept)
 
     def tensors(self):
         "All images at once; mind the memory"

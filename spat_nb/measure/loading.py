@@ -25,6 +25,7 @@ __all__ = ["LoadingCheck", "check_loading"]
 LEVEL = 0.001  # chance that a right network is doubted, all readings together
 GAIN = 0.05  # a reading that is better by less than this share is no reason to doubt
 CLOSE = 0.03  # readings whose shares lie so near to the best are named beside it
+LITTLE = 0.6  # what fewer right answers than this in any order of labels leave open
 BATCH = 64
 
 
@@ -216,8 +217,13 @@ def _rivals(better, shares):
 
 
 def _of_labels(labels: Relabelling, as_it_is: str, classes) -> dict:
+    mend = "give the order of classes that the network was trained with: --labels names.txt"
+    if (
+        labels.accuracy < LITTLE
+    ):  # random weights tell some classes apart too, in an order of theirs
+        mend += "; or check that trained weights were loaded, since this is little too"
     return dict(
         mistake=f"the labels look permuted: {labels.words(classes)}",
         evidence=f"{as_it_is}, {percent(labels.accuracy)} of {labels.n} others with the labels so",
-        mend="give the order of classes that the network was trained with: --labels names.txt",
+        mend=mend,
     )
