@@ -1,10 +1,11 @@
 """Do the judges of the exercises refuse what is wrong?  python tools/mutants.py [ROOM ...]
 
 Of each exercise's right answer wrong variants are made: another operator, a sign, a constant off by
-one, another axis, a step left out. A judge should refuse at least 95% of them. What survives is
-printed, for somebody to look at: some variants are right after all. (An exercise that is judged by
-what an answer achieves has no variants: one that achieves it is right.) All right answers that an
-exercise names must be accepted, all wrong ones refused. Exit code 1 where that does not hold.
+one, another axis, another parameter, a step or an option left out. A judge should refuse at least
+95% of them. What survives is printed, for somebody to look at: some variants are right after all.
+(An exercise that is judged by what an answer achieves has no variants: one that achieves it is
+right.) All right answers that an exercise names must be accepted, all wrong ones refused. Exit code
+1 where that does not hold.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ NAMES = {
 }
 NAMES |= {other: name for name, other in NAMES.items() if other not in ("lt", "gt")}
 # functions of two arguments whose order does not matter
-SYMMETRIC = {"allclose", "equal", "isclose", "maximum", "minimum"}
+SYMMETRIC = {"allclose", "equal", "isclose", "max", "maximum", "min", "minimum"}
 # methods that only move data: a chain without them fails or is the same
 KEPT = {"clone", "detach", "contiguous", "float", "double", "item", "tolist", "to", "backward"}
 
@@ -97,7 +98,12 @@ def changed_constant(node: ast.Constant) -> Iterator[ast.AST]:
 
 
 def changed_call(node: ast.Call) -> Iterator[ast.AST]:
-    "A step of a chain left out, two arguments exchanged"
+    "A step of a chain or an option left out, two arguments exchanged"
+    for k in node.keywords:
+        if k.arg:
+            yield ast.Call(
+                node.func, node.args, [other for other in node.keywords if other is not k]
+            )
     if isinstance(node.func, ast.Attribute) and node.func.attr not in KEPT:
         if not isinstance(node.func.value, ast.Name) or node.func.value.id not in ("torch", "F"):
             yield node.func.value
@@ -127,6 +133,42 @@ def variants(function: ast.FunctionDef) -> Iterator[ast.FunctionDef]:
             if is_annotation(new, old):
                 continue
             yield Replace(old, list(changed(old))[j]).visit(new)
+    yield from without_a_step(function)
+    yield from of_another(function)
+
+
+def without_a_step(function: ast.FunctionDef) -> Iterator[ast.FunctionDef]:
+    "All variants of a function in which a statement is left out that changes what is there already"
+    for i, node in enumerate(ast.walk(function)):
+        for field in ("body", "orelse"):
+            steps = getattr(node, field, None)
+            for j, step in enumerate(steps if isinstance(steps, list) else []):
+                if is_change(step):
+                    new = copy.deepcopy(function)
+                    getattr(list(ast.walk(new))[i], field)[j] = ast.Pass()
+                    yield new
+
+
+def is_change(step: ast.stmt) -> bool:
+    "Does a statement use what it sets (x = x + d), or call something for its effect?"
+    if isinstance(step, ast.Assign):
+        target = ast.unparse(step.targets[0])
+        return any(ast.unparse(n) == target for n in ast.walk(step.value))
+    called = isinstance(step, ast.Expr) and isinstance(step.value, ast.Call)
+    return isinstance(step, ast.AugAssign) or called
+
+
+def of_another(function: ast.FunctionDef) -> Iterator[ast.FunctionDef]:
+    "All variants of a function that read another of its parameters in one place"
+    names = [a.arg for a in function.args.args]
+    for i, node in enumerate(ast.walk(function)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
+            other = names[(names.index(node.id) + 1) % len(names)]
+            new = copy.deepcopy(function)
+            read = list(ast.walk(new))[i]
+            if other != node.id and not is_annotation(new, read):
+                read.id = other
+                yield new
 
 
 def is_annotation(function: ast.FunctionDef, node: ast.AST) -> bool:
@@ -213,7 +255,9 @@ def difference(function: ast.FunctionDef, variant: ast.FunctionDef) -> str:
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("rooms", nargs="*", help="files of exercises/, as in balls; default: all")
-    args.add_argument("--most", type=int, default=25, help="variants of one exercise (25)")
+    args.add_argument(
+        "--most", type=int, default=1000, help="variants of one exercise; default: all"
+    )
     args.add_argument("--seed", type=int, default=0, help="chooses the variants")
     given = args.parse_args()
     sys.path.insert(0, str(ROOT))
