@@ -74,6 +74,9 @@ def toctrees(contents):
 
 # ---- API cards from docments
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tools"))
+import webplay  # noqa: E402
+
 from spat_nb._docstring_text import join_sections, split_sections  # noqa: E402
 
 
@@ -698,6 +701,7 @@ def main():
     os.environ["IN_TEST"] = "1"
     print(f"building the site with {'Quarto' if quarto else 'Sphinx'}", flush=True)
     build_quarto() if quarto else build_sphinx(out)
+    webplay.write(out)
     print(f"{out}/index.html, {time.time() - t:.0f} s")
 
 

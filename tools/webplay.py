@@ -187,7 +187,8 @@ def digits_script():
     levels = (255 * x).round().to(torch.uint8)
     if not torch.equal(levels.float() / 255, x):
         raise ValueError("a digit has a level that is no byte; the page would round it.")
-    return images_script("digits", [1, 8, 8], y.tolist(), levels.numpy().tobytes())
+    classes = list(map(str, range(10)))
+    return images_script("digits", [1, 8, 8], classes, y.tolist(), levels.numpy().tobytes())
 
 
 def photographs_script():
@@ -200,13 +201,13 @@ def photographs_script():
         img = Image.open(io.BytesIO(f.read_bytes())).convert("RGB")
         made.append(np.asarray(img).transpose(2, 0, 1).tobytes())
         labels.append(classes.index(f.stem.split("_")[0]))
-    return images_script("photographs", [3, 32, 32], labels, b"".join(made))
+    return images_script("photographs", [3, 32, 32], classes, labels, b"".join(made))
 
 
-def images_script(name, shape, labels, levels):
-    about = dict(name=name, shape=shape, labels=labels)
+def images_script(name, shape, classes, labels, levels):
+    about = dict(name=name, shape=shape, classes=classes, labels=labels)
     numbers = base64.b64encode(levels).decode()
-    return f"spatPlay.images({json.dumps(about, separators=(',', ':'))},\n{json.dumps(numbers)});\n"
+    return f"spatPlay.keep({json.dumps(about, separators=(',', ':'))},\n{json.dumps(numbers)});\n"
 
 
 def write(
