@@ -74,9 +74,6 @@ def toctrees(contents):
 
 # ---- API cards from docments
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tools"))
-import webplay  # noqa: E402
-
 from spat_nb._docstring_text import join_sections, split_sections  # noqa: E402
 
 
@@ -685,6 +682,14 @@ def build_sphinx(out):
     colab(site, out)
 
 
+def playground(out):
+    "What the page `play` needs"
+    if "play.md" in str(website()["sidebar"]):
+        import webplay  # beside this file
+
+        webplay.write(out)
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     a.add_argument("--out", type=Path, default=ROOT / "_docs", help="folder to write, by Sphinx")
@@ -701,7 +706,7 @@ def main():
     os.environ["IN_TEST"] = "1"
     print(f"building the site with {'Quarto' if quarto else 'Sphinx'}", flush=True)
     build_quarto() if quarto else build_sphinx(out)
-    webplay.write(out)
+    playground(out)
     print(f"{out}/index.html, {time.time() - t:.0f} s")
 
 
