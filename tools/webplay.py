@@ -3,9 +3,10 @@
 `make docs` calls `write`; by hand:  python tools/webplay.py --out DIR
 
 A page that is opened from a folder may load scripts and nothing else, so a network is a script: its
-layers as JSON, its weights as float32 in base64. Batch norm is folded into the convolution before it,
-the scale of a head into its matrix. docs/play/engine.js reads these layers, and no others: a network
-with another layer is refused here, in one sentence.
+layers as JSON, its numbers in base64, as float16 where that is exact (shipped weights are) and as
+float32 elsewhere. Batch norm becomes a x + b, and the scale of a head goes into its matrix.
+docs/play/engine.js reads these layers, and no others: a network with another layer is refused here,
+in one sentence.
 """
 
 import argparse
@@ -56,23 +57,35 @@ def menu():
 
 # ---- layers
 class Layers:
-    "The layers of a network, as JSON, and all their numbers in one row"
+    "The layers of a network, as JSON, and all their numbers in two rows"
 
     def __init__(self):
-        self.numbers = []
+        self.numbers = {"<f2": [], "<f4": []}
 
     def keep(self, t):
-        "Add numbers; where they begin"
-        begin = sum(a.size for a in self.numbers)
-        self.numbers.append(t.detach().double().numpy().astype("<f4").ravel())
-        return begin
+        "Add numbers; their row, and where they begin"
+        full = t.detach().double().numpy().astype("<f4").ravel()
+        half = full.astype("<f2")
+        row = "<f2" if np.array_equal(half.astype("<f4"), full) else "<f4"
+        begin = sum(a.size for a in self.numbers[row])
+        self.numbers[row].append(half if row == "<f2" else full)
+        return [list(self.numbers).index(row), begin]
 
-    def affine(self, a, b):
+    def texts(self):
+        "Both rows in base64"
+        rows = (np.concatenate([np.zeros(0, t), *r]) for t, r in self.numbers.items())
+        return [base64.b64encode(r.tobytes()).decode() for r in rows]
+
+    def affine(self, norm):
+        a, b = scale_and_shift(norm)
         return {"op": "affine", "a": self.keep(a), "b": self.keep(b)}
 
-    def conv(self, w, b, m):
+    def conv(self, m, norm):
+        if m.bias is not None:
+            raise ValueError("the site's playground knows convolutions without bias alone.")
         one = dict(op="conv", out=m.out_channels, groups=m.groups, k=m.kernel_size[0])
-        return {**one, "stride": m.stride[0], "w": self.keep(w), "b": self.keep(b)}
+        norm = norm and self.affine(norm)
+        return {**one, "stride": m.stride[0], "w": self.keep(m.weight), "norm": norm}
 
     def linear(self, w, b):
         return {"op": "linear", "out": len(w), "w": self.keep(w), "b": self.keep(b)}
@@ -85,7 +98,7 @@ class Layers:
             m = left.pop(0)
             if isinstance(m, nn.Conv2d):
                 norm = left.pop(0) if left and isinstance(left[0], nn.BatchNorm2d) else None
-                made.append(self.conv(*folded(m, norm), m))
+                made.append(self.conv(m, norm))
             else:
                 made += self.one(m)
         return made
@@ -93,7 +106,7 @@ class Layers:
     def one(self, m):
         kinds = {
             Normalize: self.normalize,
-            nn.BatchNorm2d: lambda m: [self.affine(*scale_and_shift(m))],
+            nn.BatchNorm2d: lambda m: [self.affine(m)],
             nn.ReLU: lambda m: [{"op": "relu"}],
             nn.Sequential: self.row,
             Sparta: self.sparta,
@@ -110,7 +123,8 @@ class Layers:
         return kinds[type(m)](m)
 
     def normalize(self, m):
-        return [self.affine(1 / m.std.double().flatten(), (-m.mean.double() / m.std).flatten())]
+        a, b = 1 / m.std.double().flatten(), (-m.mean.double() / m.std).flatten()
+        return [{"op": "affine", "a": self.keep(a), "b": self.keep(b)}]
 
     def sparta(self, m):
         if m.rectify or m.shuffle or m.wire is not None:
@@ -152,16 +166,6 @@ def scale_and_shift(norm):
     return a, norm.bias.double() - a * norm.running_mean.double()
 
 
-def folded(conv, norm=None):
-    "(weights, biases) of a convolution with the batch norm behind it"
-    w = conv.weight.double()
-    b = torch.zeros(len(w), dtype=torch.double) if conv.bias is None else conv.bias.double()
-    if norm is None:
-        return w, b
-    a, shift = scale_and_shift(norm)
-    return a.view(-1, 1, 1, 1) * w, a * b + shift
-
-
 def network_script(name, title):
     "A shipped network as a script that hands it to the page"
     net, card, layers = zoo.load(name, "cpu").eval(), zoo.card(name), Layers()
@@ -176,8 +180,7 @@ def network_script(name, title):
         eps=card["eps"],
         layers=made,
     )
-    numbers = base64.b64encode(np.concatenate(layers.numbers).tobytes()).decode()
-    return f"spatPlay.network({json.dumps(about, separators=(',', ':'))},\n{json.dumps(numbers)});\n"
+    return script("network", about, layers.texts())
 
 
 # ---- images
@@ -206,8 +209,13 @@ def photographs_script():
 
 def images_script(name, shape, classes, labels, levels):
     about = dict(name=name, shape=shape, classes=classes, labels=labels)
-    numbers = base64.b64encode(levels).decode()
-    return f"spatPlay.keep({json.dumps(about, separators=(',', ':'))},\n{json.dumps(numbers)});\n"
+    return script("keep", about, base64.b64encode(levels).decode())
+
+
+def script(call, about, numbers):
+    "A script that hands something to the page"
+    about = json.dumps(about, separators=(",", ":"))
+    return f"spatPlay.{call}({about},\n{json.dumps(numbers)});\n"
 
 
 def write(

@@ -126,10 +126,18 @@ function spatEngine(kernel) {
     return x;
   }
 
+  // weights and biases with the batch norm behind them
+  function folded({ out: no, w, norm }, numbers, each) {
+    const weight = numbers(w, no * each).slice(), bias = new Float32Array(no);
+    if (!norm) return { weight, bias };
+    const a = numbers(norm.a, no);
+    weight.forEach((t, i) => (weight[i] = t * a[Math.floor(i / each)]));
+    return { weight, bias: numbers(norm.b, no) };
+  }
+
   function conv(spec, numbers, ni) {
     const { out: no, k, groups, stride } = spec, each = (ni / groups) * k * k;
-    const weight = numbers.subarray(spec.w, spec.w + no * each);
-    const bias = numbers.subarray(spec.b, spec.b + no);
+    const { weight, bias } = folded(spec, numbers, each);
     if (k !== 3 || stride > 2 || groups !== 1) return general(spec, weight, bias, ni);
     const round = turned(weight, no, ni);
     const there = kernel && kernel.prepare(weight, bias, ni, no);
@@ -150,8 +158,8 @@ function spatEngine(kernel) {
 
   // ---- the other layers
   function affine(spec, numbers, channels) {
-    const a = numbers.subarray(spec.a, spec.a + channels);
-    const b = numbers.subarray(spec.b, spec.b + channels);
+    const a = numbers(spec.a, channels);
+    const b = numbers(spec.b, channels);
     let n;
     return {
       forward(x, shape) {
@@ -246,8 +254,8 @@ function spatEngine(kernel) {
   }
 
   function linear(spec, numbers, d) {
-    const n = spec.out, w = numbers.subarray(spec.w, spec.w + n * d);
-    const b = numbers.subarray(spec.b, spec.b + n);
+    const n = spec.out, w = numbers(spec.w, n * d);
+    const b = numbers(spec.b, n);
     return {
       channels: n,
       forward(x) {
@@ -285,7 +293,7 @@ function spatEngine(kernel) {
 
   // -|x - P_o|^2, the nearest prototype wins
   function nearest(spec, numbers, d) {
-    const n = spec.out, P = numbers.subarray(spec.w, spec.w + n * d);
+    const n = spec.out, P = numbers(spec.w, n * d);
     let x;
     return {
       channels: n,
@@ -323,14 +331,20 @@ function spatEngine(kernel) {
     };
   }
 
-  function numbersOf(text) {
-    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    return new Float32Array(bytes.buffer);
+  const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  function halves(text) {
+    return Float32Array.from(new Uint16Array(bytesOf(text).buffer), (h) => {
+      const exponent = (h >> 10) & 31, digits = h & 1023;
+      const size = exponent ? 2 ** (exponent - 15) * (1 + digits / 1024) : 2 ** -24 * digits;
+      return h >> 15 ? -size : size;
+    });
   }
 
-  // about: what tools/webplay.py wrote; text: its numbers in base64
-  function network(about, text) {
-    const layers = row(about.layers, numbersOf(text), about.shape[0]);
+  // about: what tools/webplay.py wrote; texts: its numbers in base64, float16 and float32
+  function network(about, [half, full]) {
+    const rows = [halves(half), new Float32Array(bytesOf(full).buffer)];
+    const numbers = ([row, begin], n) => rows[row].subarray(begin, begin + n);
+    const layers = row(about.layers, numbers, about.shape[0]);
     return {
       logits: (x) => layers.forward(x, about.shape)[0],
       // of (dz, logits) at the point of the last `logits`

@@ -204,8 +204,8 @@
         element("form", { class: "play-menu", "aria-label": "What is attacked, and how", onsubmit: (e) => e.preventDefault() },
           ...menu.lines, element("div", { class: "play-row" }, element("label", { for: "play-file" }, "your own"), file), drawn,
           element("button", { type: "button", onclick: again, title: "all controls as they were at the beginning" }, "Start again")),
-        element("div", { class: "play-shown" }, said, status, legend,
-          element("div", { class: "play-pair" }, cards.left.box, cards.right.box))));
+        element("div", { class: "play-shown" }, said, legend,
+          element("div", { class: "play-pair" }, cards.left.box, cards.right.box))), status);
     const begin = () => {
       const s = controls.fromHash(location.hash);
       pad.set(s.own && s.images === "digits" ? imageOf(s) : null);
