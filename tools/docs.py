@@ -688,6 +688,10 @@ def playground(out):
         import webplay  # beside this file
 
         webplay.write(out)
+        # icons are drawn by the style sheet's fonts; the same as a script of 1.6 MB is not needed
+        page = out / "play.html"
+        text = re.sub(r"<script[^>]*fontawesome\.js[^>]*></script>", "", page.read_text("utf-8"))
+        page.write_text(text, encoding="utf-8")
 
 
 def main():

@@ -51,7 +51,9 @@ def menu():
     titles = {name: title.removeprefix("CIFAR-10, ") for title, name in named.items()}
     lacking = set(zoo.names()) - set(titles)
     if lacking:
-        raise ValueError(f"{', '.join(sorted(lacking))}: give it a name in MORE of tools/webplay.py.")
+        raise ValueError(
+            f"{', '.join(sorted(lacking))}: give it a name in MORE of tools/webplay.py."
+        )
     return titles
 
 

@@ -157,7 +157,7 @@ function spatAttacks() {
     const lo = span.map((s) => Math.min(...s)), hi = span.map((s) => Math.max(...s));
     const half = Math.max(0.68 * Math.max(hi[0] - lo[0], hi[1] - lo[1]), 0.03 * Math.sqrt(x.length));
     const middle = [0, 1].map((k) => (lo[k] + hi[k]) / 2);
-    return { p, aim, es, track, rival: other, half, middle };
+    return { aim, es, track, rival: other, half, middle };
   }
 
   // loss, lead of a wrong class, answer and distance from x, at one point of the plane

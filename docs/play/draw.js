@@ -41,17 +41,17 @@ spatPlay.draw = (() => {
 
   // ---- probabilities before and after
   function bars([p, q], classes, y) {
-    const row = 24, left = 68, wide = 300, box = svg("svg", { viewBox: `0 0 ${wide} ${10 * row + 4}` });
+    const row = 20, left = 80, wide = 300, box = svg("svg", { viewBox: `0 0 ${wide} ${10 * row + 4}` });
     const across = wide - left - 40;
     classes.forEach((name, k) => {
       const at = k * row + 2;
       if (k === y) box.append(svg("rect", { class: "band", x: 0, y: at, width: wide, height: row }));
-      box.append(svg("text", { x: left - 6, y: at + 16, "text-anchor": "end" }, name));
+      box.append(svg("text", { x: left - 6, y: at + 14, "text-anchor": "end" }, name));
       [[p[k], "clean"], [q[k], "attacked"]].forEach(([v, kind], i) =>
-        box.append(svg("rect", { class: kind, x: left, y: at + 3 + 9 * i, height: 8, width: v * across })));
+        box.append(svg("rect", { class: kind, x: left, y: at + 2 + 8 * i, height: 7, width: v * across })));
       const most = Math.max(p[k], q[k]);
       if (most >= 0.01)
-        box.append(svg("text", { x: left + most * across + 4, y: at + 16 }, percent(q[k])));
+        box.append(svg("text", { class: "after", x: left + most * across + 4, y: at + 14 }, percent(q[k])));
     });
     box.append(svg("line", { class: "axis", x1: left, x2: left, y1: 0, y2: 10 * row + 4 }));
     return box;
@@ -135,9 +135,9 @@ spatPlay.draw = (() => {
     pen.closePath();
   }
 
-  // land: grid of the plane; flat: the plane and the way through it
-  function landscape(canvas, land, flat, classes) {
-    const side = 720, { n, values, lead, said, norms } = land;
+  // land: values on a grid of the plane, and the way through it
+  function landscape(canvas, land, classes) {
+    const side = 720, { n, values, lead, said, norms, half, middle: centre } = land;
     canvas.width = canvas.height = side;
     const pen = canvas.getContext("2d");
     const low = Math.min(...values), high = Math.max(...values, low + 1e-6);
@@ -156,7 +156,7 @@ spatPlay.draw = (() => {
     pen.drawImage(small, 0.5, 0.5, n - 1, n - 1, 0, 0, side, side);
     const cell = side / (n - 1);
     const spot = ([j, i]) => [j * cell, side - i * cell];
-    const place = (uv) => spot(uv.map((t, k) => ((t - flat.middle[k]) / flat.half + 1) * (n - 1) / 2));
+    const place = (uv) => spot(uv.map((t, k) => ((t - centre[k]) / half + 1) * (n - 1) / 2));
     const line = (ends, width, dash = []) => {
       pen.setLineDash(dash);
       pen.lineWidth = width;
@@ -168,7 +168,7 @@ spatPlay.draw = (() => {
       pen.stroke();
     };
     pen.strokeStyle = ink(canvas, "ink");
-    line(crossings(norms, n, flat.how.eps), 2.5);
+    line(crossings(norms, n, land.eps), 2.5);
     line(crossings(lead, n, 0), 3.5, [12, 9]);
     pen.setLineDash([]);
     pen.fillStyle = ink(canvas, "ink");
@@ -180,7 +180,7 @@ spatPlay.draw = (() => {
       const [x, y] = spot(middle(said, n, k)), wide = pen.measureText(name).width / 2 + 6;
       pen.fillText(name, Math.min(side - wide, Math.max(wide, x)), Math.min(side - 20, Math.max(20, y)));
     });
-    marks(canvas, pen, flat, place);
+    marks(canvas, pen, land, place);
     return { low: short(low), high: short(high), strip: strip(stops, gamma) };
   }
 
@@ -189,14 +189,14 @@ spatPlay.draw = (() => {
     return `linear-gradient(to right, ${at.map((c) => `rgb(${c.map(Math.round)})`).join()})`;
   }
 
-  function marks(canvas, pen, flat, place) {
+  function marks(canvas, pen, { track, rival }, place) {
     const edge = ink(canvas, "edge");
     pen.strokeStyle = pen.fillStyle = ink(canvas, "attacked");
     pen.lineWidth = 4;
     pen.beginPath();
-    flat.track.forEach((uv) => pen.lineTo(...place(uv)));
+    track.forEach((uv) => pen.lineTo(...place(uv)));
     pen.stroke();
-    for (const uv of flat.track) {
+    for (const uv of track) {
       pen.beginPath();
       pen.arc(...place(uv), 6, 0, 7);
       pen.fill();
@@ -209,7 +209,7 @@ spatPlay.draw = (() => {
       pen.fill();
       pen.stroke();
     };
-    const [x, y] = place([0, 0]), [a, b] = place(flat.rival);
+    const [x, y] = place([0, 0]), [a, b] = place(rival);
     mark(() => {
       pen.beginPath();
       pen.arc(x, y, 12, 0, 7);
@@ -219,7 +219,7 @@ spatPlay.draw = (() => {
       for (const [s, t] of [[0, -13], [13, 0], [0, 13], [-13, 0]]) pen.lineTo(a + s, b + t);
       pen.closePath();
     }, "rival");
-    mark(() => star(pen, place(flat.track[flat.track.length - 1]), 21), "attacked");
+    mark(() => star(pen, place(track[track.length - 1]), 21), "attacked");
   }
 
   return { picture, change, bars, curve, landscape, percent, short };

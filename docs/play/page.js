@@ -74,13 +74,13 @@
 
   function showLand(c, land) {
     c.ground = land;
-    const { low, high, strip } = draw.landscape(c.parts.land.canvas, land, c.seen, c.about.classes);
+    const { low, high, strip } = draw.landscape(c.parts.land.canvas, land, c.about.classes);
     c.parts.land.canvas.setAttribute("aria-label",
       `a map of the loss around the image, from ${low} to ${high}, with the path of the attack`);
     const bar = element("span", { class: "play-strip" });
     bar.style.background = strip;
     c.scale.replaceChildren(`loss ${low}`, bar, high);
-    const rival = `The diamond is the end of a second attack, sent to ${c.about.classes[c.seen.aim]}.`;
+    const rival = `The diamond is the end of a second attack, sent to ${c.about.classes[land.aim]}.`;
     c.parts.land.below.textContent = rival;
   }
 
@@ -132,6 +132,7 @@
     id += 1;
     begun = performance.now();
     waiting = 2;
+    root.dataset.asked = id;
     const mine = id, x = imageOf(s), digits = s.images === "digits";
     said.textContent = "";
     drawn.hidden = !digits;

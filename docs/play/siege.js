@@ -3,7 +3,7 @@ spatPlay.siege = (() => {
   "use strict";
   const { element, draw, images } = spatPlay;
   const NETWORK = "digits/standard/w16";
-  const NUMBERS = [30, 31, 32, 33, 34]; // digits that fall without a mask
+  const NUMBERS = [35, 36, 37, 38, 39]; // digits that fall to each of the attacks where there is no mask
   const SETTING = { ball: "Linf", eps: 0.15, steps: 20, seed: 0 };
 
   const MASKS = {
@@ -40,7 +40,7 @@ spatPlay.siege = (() => {
       opens: ["averaging"],
       falls: "Each look has steep slopes that point anywhere, but by chance: over 64 looks they cancel, and the slope of the bare network is left.",
       holds: "Each look has steep slopes that point anywhere, and 20 steps along them are a walk at random. Another loss reads the same dice.",
-      link: () => lesson("21_trust.html", "Trust: what chance does to an attack"),
+      link: () => lesson("12_attack.html", "The engine: models that draw at random"),
     },
   };
 

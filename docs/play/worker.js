@@ -26,19 +26,20 @@ function spatWorker(engine, attacks) {
       if (!(await goOn(id))) return;
     }
     seen.z0 = z0;
-    const flat = attacks.plane(model, x, y, how, seen), last = seen[seen.length - 1];
-    const { es, ...shown } = flat;
+    const last = seen[seen.length - 1];
     postMessage({
-      kind: "attack", id, y, ...shown, how, xAdv: last.x, change: attacks.minus(last.x, x),
+      kind: "attack", id, y, how, p: [z0, last.z].map((z) => attacks.softmax(z).p), xAdv: last.x, change: attacks.minus(last.x, x),
       norm: attacks.BALLS[how.ball].norm(attacks.minus(last.x, x)),
       far: attacks.BALLS.L2.norm(attacks.minus(last.x, x)),
       losses: seen.map((s) => s.value), won: seen.map((s) => s.won), lost: seen.map((s) => s.lost),
     });
+    const flat = attacks.plane(model, x, y, how, seen);
     for (const n of grids) if (!(await land(id, model, x, y, how, flat, n))) return;
     postMessage({ kind: "done", id });
   }
 
-  async function land(id, model, x, y, how, { es, half, middle }, n) {
+  async function land(id, model, x, y, how, flat, n) {
+    const { es, half, middle, track, rival, aim } = flat;
     const rows = { values: [], lead: [], said: [], norms: [] };
     for (let i = 0; i < n; i++)
       for (let j = 0; j < n; j++) {
@@ -47,7 +48,7 @@ function spatWorker(engine, attacks) {
         Object.values(rows).forEach((row, k) => row.push(seen[k]));
         if (!(await goOn(id))) return false;
       }
-    postMessage({ kind: "land", id, n, ...rows });
+    postMessage({ kind: "land", id, n, eps: how.eps, half, middle, track, rival, aim, ...rows });
     return true;
   }
 
