@@ -168,6 +168,18 @@ def scale_and_shift(norm):
     return a, norm.bias.double() - a * norm.running_mean.double()
 
 
+def record(card):
+    "What the card says of the network, in one line"
+    shares = {k: card.accuracy(k) for k in ("clean", "aa")}
+    clean, attacked = (f"{share:.0%} of {n:,}" for share, *_, n in shares.values())
+    kind = "photographs" if card["data"] == "cifar10" else "digits"
+    radius = f"{255 * card['eps']:.0f}/255" if kind == "photographs" else f"{card['eps']:g}"
+    return (
+        f"Recorded: right on {clean} test {kind}, and on {attacked} under AutoAttack"
+        f" (Linf, {radius})."
+    )
+
+
 def network_script(name, title):
     "A shipped network as a script that hands it to the page"
     net, card, layers = zoo.load(name, "cpu").eval(), zoo.card(name), Layers()
@@ -180,6 +192,7 @@ def network_script(name, title):
         shape=[3, 32, 32] if photographs else [1, 8, 8],
         classes=list(card["classes"]),
         eps=card["eps"],
+        record=record(card),
         layers=made,
     )
     return script("network", about, layers.texts())

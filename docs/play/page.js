@@ -20,16 +20,17 @@
       loss: figure("The loss, step by step", element("div", { role: "img", class: "play-curve" })),
       land: figure("The loss around the image", element("canvas", { class: "play-land", role: "img" })),
     };
-    const title = element("h3", {}), verdict = element("p", { class: "play-verdict" });
+    const title = element("h3", {}), record = element("p", { class: "play-record" });
+    const verdict = element("p", { class: "play-verdict" });
     const busy = element("progress", { "aria-label": "progress", hidden: true });
     const words = element("p", { class: "play-words" });
     const scale = element("div", { class: "play-scale" });
     parts.land.figure.append(scale);
     const group = (name, ...ids) => element("div", { class: `play-${name}` }, ...ids.map((id) => parts[id].figure));
     const box = element("section", { class: "play-card", "data-side": side },
-      title, verdict, busy, words, group("pictures", "clean", "change", "attacked"),
+      title, record, verdict, busy, words, group("pictures", "clean", "change", "attacked"),
       group("charts", "belief", "loss"), group("ground", "land"));
-    return { parts, title, verdict, busy, words, scale, box, seen: null, ground: null };
+    return { parts, title, record, verdict, busy, words, scale, box, seen: null, ground: null };
   }
 
   function say(c, s, classes) {
@@ -145,6 +146,7 @@
         c.about = (await spatPlay.load(s[side])).about;
         if (mine !== id) return;
         c.title.textContent = c.about.title;
+        c.record.textContent = c.about.record;
         await workers[side]({
           kind: "play", id, name: s[side], x, label, how: controls.how(s), seed: s.start,
           grids: digits ? [13, 25] : [7, 17],
