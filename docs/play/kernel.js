@@ -1,5 +1,5 @@
-/* The convolution of kernel.wat, four products at a time, for engine.js. Where a browser has no SIMD
-   in WebAssembly `spatKernel()` is null, and engine.js sums by itself: the same numbers, but slower.
+/* The convolution of kernel.wat, four products at a time, for convolutions.js. Where a browser has no SIMD
+   in WebAssembly `spatKernel()` is null, and convolutions.js sums by itself: the same numbers, but slower.
 
    One function, so that the page can hand its text to a worker. */
 function spatKernel() {

@@ -30,7 +30,8 @@ const spatPlay = (() => {
 
   // a worker that is handed each network once
   function worker(hear) {
-    const text = `(${spatWorker})(${spatEngine}(${spatKernel}()), ${spatAttacks}());`;
+    const engine = `(${spatEngine})((${spatConvolutions})((${spatKernel})()))`;
+    const text = `(${spatWorker})(${engine}, (${spatAttacks})());`;
     const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     const made = new Worker(address), known = new Set();
     made.onmessage = ({ data }) => hear(data);
