@@ -233,6 +233,19 @@ def look(site, patience=20000):
     return faults
 
 
+def play_bytes(site, said=""):
+    "What the page `play` asks for, in bytes, when it is opened at `said`; with two networks"
+    with served(site) as base, chromium() as browser:
+        tab, sizes = browser.new_page(), []
+        tab.on(
+            "response",
+            lambda r: r.url.startswith(base) and sizes.append(int(r.headers["content-length"])),
+        )
+        tab.goto(f"{base}play.html{said}")
+        tab.wait_for_selector("#spat-play[data-shown]", timeout=60_000)
+        return sum(sizes)
+
+
 def test_site(tmp_path):
     site, before = tmp_path / "site", sorted(p.name for p in NBS.iterdir())
     r = subprocess.run(
@@ -286,6 +299,10 @@ def test_site(tmp_path):
         list((site / "_static/mathjax").rglob("*.woff"))
     ) > 20
     assert not faults + (look(site) or []), "\n".join(faults)
+    if executable():
+        sizes = {said: play_bytes(site, said) for said in ("", "#images=photographs")}
+        print(f"bytes of the page play: {sizes}")
+        assert max(sizes.values()) < 3e6, sizes
 
 
 def test_the_defence_of_the_guide_is_as_short_as_it_says():

@@ -682,6 +682,18 @@ def build_sphinx(out):
     colab(site, out)
 
 
+def playground(out):
+    "What the page `play` needs"
+    if "play.md" in str(website()["sidebar"]):
+        import webplay  # beside this file
+
+        webplay.write(out)
+        # icons are drawn by the style sheet's fonts; the same as a script of 1.6 MB is not needed
+        page = out / "play.html"
+        text = re.sub(r"<script[^>]*fontawesome\.js[^>]*></script>", "", page.read_text("utf-8"))
+        page.write_text(text, encoding="utf-8")
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     a.add_argument("--out", type=Path, default=ROOT / "_docs", help="folder to write, by Sphinx")
@@ -698,6 +710,7 @@ def main():
     os.environ["IN_TEST"] = "1"
     print(f"building the site with {'Quarto' if quarto else 'Sphinx'}", flush=True)
     build_quarto() if quarto else build_sphinx(out)
+    playground(out)
     print(f"{out}/index.html, {time.time() - t:.0f} s")
 
 
