@@ -176,7 +176,8 @@ def judge(
     card = None
     if trust:
         more = trust if isinstance(trust, dict) else {}
-        card = trust_card(model, data, ball, **{"progress": progress, "seed": seed, **more})
+        given = {"progress": progress, "seed": seed, "judged": record, **more}
+        card = trust_card(model, data, ball, **given)
         if notes:
             card.info["notes"] = list(notes)
     return Report(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 
-from ..core.bars import percent
+from ..core.bars import interval, percent
 from .card import Card
 from .record import Record
 from .report_file import SCHEMA, read_report, write_report_file
@@ -104,20 +104,23 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        "Flagged or not, by whom, and what is left of the accuracy under all that was tried"
-        n = len(self.record.y)
-        left = (
-            f"{percent(self.record.accuracy(self.hardest))} of {n} images stand under all attacks"
-        )
-        if self.card is not None:
-            share = percent(self.card.accuracy["everything"])
-            left += f", {share} of {self.card.n} under the gates' attacks too"
+        "Flagged or not, by whom, and what is left; the lowest number that was found comes first"
+        left = self._left()
         if self.flags:
             who = ", ".join(self.flags)
             return f"flagged by {who}: {left}; do not trust the number before you know why."
         if self.card is None:
             return f"not asked whether the number is real (trust=True asks): {left}."
         return f"no flag: {left}."
+
+    def _left(self):
+        "What stands, the lowest number first"
+        share = percent(self.record.accuracy(self.hardest))
+        stand = f"{share} of {len(self.record.y)} images stand under all attacks"
+        if self.card is None:
+            return stand
+        lowest = interval(*self.card.lowest)
+        return f"{lowest} of {self.card.n} images stand under the gates' attacks too, {stand}"
 
     def table(self):  # pandas.DataFrame, a row per attack
         """n, accuracy, lo, hi (Wilson, 95%), weakest class and its accuracy
