@@ -82,7 +82,7 @@ class Against:
         return [k for k in self.report.flags if k not in old and (k in asked or k not in gates)]
 
     def _asked_twice(self):
-        "Gates that flag now by a check that the baseline, perhaps of an older version, was asked too"
+        "Gates that flag now by a check that the baseline was asked too: an older version has fewer"
         now, then = self.report.card, self.baseline.card
         if now is None or then is None:
             return set()

@@ -5,6 +5,7 @@ Written by hand: no notebook makes it.
 
 from __future__ import annotations
 
+from .forgetful import forgetful
 from .standins import inner_networks
 
 __all__ = ["CALLS", "attacks_for", "numbers_for"]
@@ -43,12 +44,6 @@ CALLS = {
 }
 
 
-def _has_memory(card):
-    "May it remember? Only where looking at it changes it, or nothing at all was found"
-    flags = {c.name for c in card.checks if c.verdict == "flag"}
-    return "G1 mode" in flags or {"G5 grey", "G7 zero"} <= flags
-
-
 def attacks_for(
     card,  # of `trust`, with what it stands on
 ) -> dict:  # name of an attack -> the checks that call for it
@@ -58,8 +53,8 @@ def attacks_for(
         if check.verdict == "flag":
             for name in CALLS.get(check.name, ()):
                 called.setdefault(name, []).append(check.name)
-    if not _has_memory(card):
-        called.pop("no_memory", None)
+    if "no_memory" in called and forgetful(card.ground.net, card.ground.x) is None:
+        del called["no_memory"]  # it remembers nothing
     if not inner_networks(card.ground.net, card.ground.x[:32]):
         called.pop("inner_gradient", None)
     order = sorted(called, key=lambda k: -len(called[k]))

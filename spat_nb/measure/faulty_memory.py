@@ -58,6 +58,8 @@ class Stored(Fault):
     ):
         super().__init__(model)
         self.far = far
+        self.seen: Tensor
+        self.labels: Tensor
         self.register_buffer("seen", x.clone())
         self.register_buffer("labels", y.clone())
 

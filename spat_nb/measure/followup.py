@@ -6,7 +6,7 @@ Written by hand: no notebook makes it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import torch
@@ -41,9 +41,9 @@ class Fall:
     lo: float  # lowest plausible fall, 99%, paired
     hi: float  # highest
     new: int  # images that nothing before it had broken
-    seconds: float
     cell: str  # the attack in at most 20 lines
     note: str = ""  # why it could not be run
+    seconds: float = 0.0  # 0 where it was read from a file
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,6 +112,19 @@ class FollowUp:
         "The attack that left least"
         ran = [f for f in self.falls if not f.note]
         return min(ran, key=lambda f: f.stand) if ran else None
+
+    def as_dict(self) -> dict:
+        "As JSON values; seconds differ from run to run and stay out"
+        values = asdict(self)
+        for fall in values["falls"]:
+            del fall["seconds"]
+        return values
+
+    @classmethod
+    def of(cls, values: dict) -> FollowUp:
+        "What `as_dict` gave"
+        falls = [Fall(**{**f, "flags": tuple(f["flags"])}) for f in values["falls"]]
+        return cls(**{**values, "falls": tuple(falls), "lowered": tuple(values["lowered"])})
 
     def __repr__(self):
         keep = self.best

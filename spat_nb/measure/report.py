@@ -10,6 +10,7 @@ from html import escape
 
 from ..core.bars import interval, percent
 from .card import Card
+from .followup import FollowUp
 from .record import Record
 from .report_file import SCHEMA, read_report, write_report_file
 from .stopping import Stopped
@@ -55,6 +56,8 @@ class Report:
         attack -> images, forward and backward passes for each (default: dict())
     made : dict
         versions, commit, and whatever a caller adds (default: dict())
+    follow : FollowUp | None
+        what came of the card's flags; None: not asked (default: None)
     """
 
     record: Record  # the answer to every image, clean and under every attack
@@ -70,6 +73,7 @@ class Report:
         default_factory=dict
     )  # attack -> images, forward and backward passes for each
     made: dict = field(default_factory=dict)  # versions, commit, and whatever a caller adds
+    follow: FollowUp | None = None  # what came of the card's flags; None: not asked
 
     # ---- what it says
 
@@ -119,6 +123,9 @@ class Report:
         stand = f"{share} of {len(self.record.y)} images stand under all attacks"
         if self.card is None:
             return stand
+        if self.follow is not None and self.follow.falls:
+            lowest = interval(*self.follow.lowest)
+            return f"{lowest} of {self.card.n} images stand after the follow-up, {stand}"
         lowest = interval(*self.card.lowest)
         return f"{lowest} of {self.card.n} images stand under the gates' attacks too, {stand}"
 
@@ -154,6 +161,8 @@ class Report:
             f"verdict: {self.verdict}",
             *self.record.notes,
             *advice,
+            *([f"follow-up: {self.follow.headline}"] if self.follow else []),
+            *(self.follow.lines() if self.follow else []),
         ]
 
     def _gates(self, card: Card):
@@ -166,6 +175,8 @@ class Report:
         lines = [table, "", *self._said()]
         if self.card is not None:
             lines += ["", self._gates(self.card).to_string(float_format="{:.3g}".format, na_rep="")]
+        if self.follow is not None and self.follow.best is not None:
+            lines += ["", "The attack that left least, to keep:", "", self.follow.best.cell]
         return "\n".join(lines)
 
     def __repr__(self):
