@@ -38,7 +38,8 @@ from spat_nb.measure.calls import CALLS
 
 OUT = Path(__file__).parents[1] / "results/followup/laptop.json"
 BALL = Linf(0.15)
-N = 200
+N = 128
+COST = 0.5
 # these give other answers than the network within: the twin is the same function
 OTHERS = ("rounded input", "straight through", "rippled glass", "search inside")
 BASES = ("digits/pgd_at/w16", "digits/standard/w16")
@@ -62,7 +63,7 @@ def knowing(model, x, y):
     model = model.eval()
     stand = torch.ones(len(y), dtype=torch.bool)
     seen = StraightThrough(model, model.model)
-    for attack, target in ((thorough(BALL, 200), seen), (square(BALL, 3000), model)):
+    for attack, target in ((thorough(BALL, 100), seen), (square(BALL, 2000), model)):
         torch.manual_seed(0)
         x_adv = attack(target, x, y)
         with torch.no_grad():
@@ -72,7 +73,7 @@ def knowing(model, x, y):
 
 def followed(model, data, attack=None, attacks=None):
     "The figures of one network"
-    card = trust(model, data, BALL, attack, n=N, progress=False)
+    card = trust(model, data, BALL, attack, n=N, cost=COST, progress=False)
     start = time.perf_counter()
     found = follow_up(card, attacks, progress=False)
     return {

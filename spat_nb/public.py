@@ -74,7 +74,7 @@ FLOORS = {
         "spat_nb.measure.followup": "follow_up! FollowUp!",
         "spat_nb.measure.adaptive": "thorough!",
         "spat_nb.measure.uncut": "uncut!",
-        "spat_nb.measure.standins": "fitted! blurred!",
+        "spat_nb.measure.standins": "fitted! averaged!",
         "spat_nb.measure.forgetful": "forgetful!",
     },
     "training": {

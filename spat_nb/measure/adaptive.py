@@ -21,7 +21,7 @@ from ..attacks.targets import apgd_t
 from ..core import spec
 from ..models.inputs import StraightThrough
 from .forgetful import forgetful
-from .standins import blurred, fitted
+from .standins import averaged, fitted
 from .uncut import uncut
 
 __all__ = [
@@ -107,7 +107,7 @@ def taught_gradient(model, x, y, ball, steps=50):
 
 def mean_gradient(model, x, y, ball, steps=30, draws=8):
     "Forward the model, backward its mean answer to noisy copies: ripples average out"
-    stand_in = blurred(model, ball, draws)
+    stand_in = averaged(model, ball, draws)
     attack = pgd(ball, steps, loss=margin, best=True)
     return attack(StraightThrough(model, stand_in), x, y)
 
@@ -161,6 +161,6 @@ def as_cell(
 
 # names of recipes' parts that a reader takes from spat_nb
 _PUBLIC = {
-    "Cascade", "L1", "Linf", "StraightThrough", "apgd", "blurred", "fitted", "forgetful",
+    "Cascade", "L1", "Linf", "StraightThrough", "apgd", "averaged", "fitted", "forgetful",
     "margin", "pgd", "rays", "spsa", "square", "thorough", "uncut",
 }  # fmt: skip

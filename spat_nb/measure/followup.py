@@ -179,7 +179,7 @@ def _one(ground, name, flags, lowest):
     stand = ground.claimed
     try:
         stand = _stand(ground, name, partial(recipe, ball=ground.ball, **numbers))
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as e:
+    except (AttributeError, RuntimeError, TypeError, ValueError) as e:
         note = _first_line(e)  # a row says so: the others are still worth something
     points, lo, hi = _points(ground.claimed, stand, ground.n)
     fall = Fall(

@@ -20,11 +20,11 @@ from ..core.protocols import ModelFunction
 from ..core.tensors import logits
 from ..models.networks import SmallCNN
 
-__all__ = ["Blurred", "blurred", "fitted", "inner_networks"]
+__all__ = ["Averaged", "averaged", "fitted", "inner_networks"]
 
 
-class Blurred(nn.Module):
-    "The mean answer to noisy copies; see `blurred`"
+class Averaged(nn.Module):
+    "The mean answer to noisy copies; see `averaged`"
 
     def __init__(
         self,
@@ -42,15 +42,28 @@ class Blurred(nn.Module):
         return logits(self.model, noisy).view(self.draws, len(x), -1).mean(0)
 
 
-def blurred(
+def averaged(
     model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     ball: Ball,  # threat model
     draws: int = 16,  # copies of an image
-) -> Blurred:
+) -> Averaged:
     """The mean answer to copies that are moved at random by up to a quarter of the radius: ripples
     that are shorter leave its gradient
+
+    Parameters
+    ----------
+    model : ModelFunction
+        pixels (b,ch,h,w) in [0,1] to logits (b,c)
+    ball : Ball
+        threat model
+    draws : int
+        copies of an image (default: 16)
+
+    Returns
+    -------
+    Averaged
     """
-    return Blurred(model, replace(ball, eps=ball.eps / 4), draws)
+    return Averaged(model, replace(ball, eps=ball.eps / 4), draws)
 
 
 def inner_networks(

@@ -60,7 +60,7 @@ class _Through(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").rstrip("_")
-        if name in CUTS or func is torch.Tensor.data.__get__:  # type: ignore[attr-defined]
+        if name in CUTS or func == torch.Tensor.data.__get__:  # type: ignore[attr-defined]
             return args[0]
         if func is torch.autograd.grad:
             kwargs["create_graph"] = True
