@@ -42,6 +42,8 @@ CALLS = {
     "G9 stronger": ("other_losses", *RUGGED),
     "G9 claim": ("other_losses",),
 }
+# where answers are random, every gate sees that; one roll of a gradient tells little
+OF_DICE = ("average_answers", "inner_gradient", "other_losses", "no_memory")
 
 
 def attacks_for(
@@ -53,6 +55,8 @@ def attacks_for(
         if check.verdict == "flag":
             for name in CALLS.get(check.name, ()):
                 called.setdefault(name, []).append(check.name)
+    if "G1 repeats" in {c.name for c in card.checks if c.verdict == "flag"}:
+        called = {k: v for k, v in called.items() if k in OF_DICE}
     if "no_memory" in called and forgetful(card.ground.net, card.ground.x) is None:
         del called["no_memory"]  # it remembers nothing
     if not inner_networks(card.ground.net, card.ground.x[:32]):
