@@ -293,3 +293,23 @@ def test_a_report_keeps_its_follow_up(tmp_path):
     del values["follow_up"]
     (tmp_path / "old.json").write_text(json.dumps(values))
     assert Report.load(tmp_path / "old.json").follow is None
+
+
+def test_the_command_line_follows_up(tmp_path, monkeypatch, capsys):
+    from spat_nb.app.cli import main
+    from spat_nb.measure import judge as room
+
+    monkeypatch.setattr(room, "trust_card", lambda *a, **kw: card(Times, 48))
+    (tmp_path / "mine.py").write_text(
+        "from spat_nb import zoo\n"
+        "from spat_nb.measure.faults import Times\n"
+        "def net():\n"
+        "    return Times(zoo.load('digits/standard/w16', 'cpu'))\n"
+    )
+    words = f"{tmp_path}/mine.py:net --data digits --ball Linf(.15) --n-test 12 --attacks fgsm"
+    line = ["evaluate", *words.split(), "--device", "cpu", "--follow"]
+    assert main([*line, "--report", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "attack = partial(" in said and "points below the claim" in said
+    page = (tmp_path / "out/report.html").read_text()
+    assert "What the flags led to" in page and "lowest number found" in page

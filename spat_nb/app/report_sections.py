@@ -205,7 +205,7 @@ def _followed(follow):
         ]
         for f in follow.falls
     ]
-    head = ["flags", "attack that they call for", "left", "points below the claim [99%]", "new"]
+    head = ["flags", "attack that they call for", "left", "below the claim, points", "new"]
     table = [("table", rows(head, body, texts=(0, 1, 2)))] if body else []
     return [("head", "What the flags led to"), ("text", told), *table]
 

@@ -120,14 +120,16 @@ class Report:
     def _left(self):
         "What stands, the lowest number first"
         share = percent(self.record.accuracy(self.hardest))
-        stand = f"{share} of {len(self.record.y)} images stand under all attacks"
+        n = len(self.record.y)
         if self.card is None:
-            return stand
-        if self.follow is not None and self.follow.falls:
-            lowest = interval(*self.follow.lowest)
-            return f"{lowest} of {self.card.n} images stand after the follow-up, {stand}"
-        lowest = interval(*self.card.lowest)
-        return f"{lowest} of {self.card.n} images stand under the gates' attacks too, {stand}"
+            return f"{share} of {n} images stand under all attacks"
+        is_followed = self.follow is not None and bool(self.follow.falls)
+        lowest = self.follow.lowest if is_followed else self.card.lowest  # type: ignore[union-attr]
+        more = "the gates' attacks" + (" and those of the follow-up" if is_followed else "")
+        return (
+            f"{interval(*lowest)} of {self.card.n} images stand under {more} too, {share} of {n}"
+            " under the attacks that were named"
+        )
 
     def table(self):  # pandas.DataFrame, a row per attack
         """n, accuracy, lo, hi (Wilson, 95%), weakest class and its accuracy
