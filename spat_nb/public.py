@@ -71,6 +71,11 @@ FLOORS = {
         "spat_nb.measure.cases": "worst_cases!",
         "spat_nb.measure.trust": "trust!",
         "spat_nb.measure.card": "Card!",
+        "spat_nb.measure.followup": "follow_up! FollowUp!",
+        "spat_nb.measure.adaptive": "thorough!",
+        "spat_nb.measure.uncut": "uncut!",
+        "spat_nb.measure.standins": "fitted! averaged!",
+        "spat_nb.measure.forgetful": "forgetful!",
     },
     "training": {
         "spat_nb.training.learner": "Learner!",

@@ -344,8 +344,8 @@ def test_masked_and_no_flag_never_stand_together():
 def test_the_verdict_comes_from_one_place():
     clear = report_with()
     assert clear.verdict == (
-        "no flag: 100.0% of 2 images stand under all attacks, "
-        "50.0% of 2 under the gates' attacks too."
+        "no flag: 50.0% [9.5, 90.5] of 2 images stand under the gates' attacks too, "
+        "100.0% of 2 under the attacks that were named."
     )
     assert str(clear).count("no flag") == 1
     flagged = report_with(flags=["G2 order"])

@@ -54,6 +54,7 @@ def _in_short(report):
             (
                 "facts",
                 [
+                    *_lowest(report),
                     ("clean images", f"{_accuracy(report, 'clean')} answered right"),
                     ("under attack", f"{_accuracy(report, report.hardest)}, {_tried(report)}"),
                     (
@@ -67,6 +68,18 @@ def _in_short(report):
             *(("text", note) for note in report.record.notes),
         ],
     )
+
+
+def _lowest(report):
+    "The lowest number that was found, where somebody looked"
+    card, follow = report.card, report.follow
+    if card is None:
+        return []
+    found = follow if follow is not None and follow.falls else card
+    left = (
+        f"{interval(*found.lowest)} of {card.n} images, under all attacks of this report together"
+    )
+    return [("lowest number found", left)]
 
 
 def _tried(report):
@@ -168,7 +181,33 @@ def _trust(report):
     told = f"{card.headline[0].upper()}{card.headline[1:]}."
     advice = [("text", a) for a in card.advice()]
     title = f"All {len(card.checks)} checks: {counts}"
-    return [("text", told), *advice, ("fold", (title, rows(head, body, texts=(1, 5))))]
+    return [
+        ("text", told),
+        *advice,
+        *_followed(report.follow),
+        ("fold", (title, rows(head, body, texts=(1, 5)))),
+    ]
+
+
+def _followed(follow):
+    "Per flag, what the attack found that it calls for"
+    if follow is None:
+        told = "The flags were not followed up; --follow runs the attacks that they call for."
+        return [("asked", [Asked("Follow-up", False, told)])]
+    told = f"{follow.headline[0].upper()}{follow.headline[1:]}."
+    body = [
+        [
+            ", ".join(f.flags),
+            f.told,
+            f.note or f"{percent(f.stand)}",
+            "" if f.note else f"{f.points:.1f} [{f.lo:.1f}, {f.hi:.1f}]",
+            "" if f.note else f.new,
+        ]
+        for f in follow.falls
+    ]
+    head = ["flags", "attack that they call for", "left", "below the claim, points", "new"]
+    table = [("table", rows(head, body, texts=(0, 1, 2)))] if body else []
+    return [("head", "What the flags led to"), ("text", told), *table]
 
 
 def _number(v):

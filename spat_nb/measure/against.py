@@ -75,11 +75,19 @@ class Against:
 
     @property
     def new_flags(self) -> list:
-        "Whoever doubts the number now and did not then; gates only where both asked them"
+        "Whoever doubts the number now and did not then; checks only where both asked them"
         old = {*self.baseline.flags}
         gates = self.report.card.flags if self.report.card is not None else []
-        known = self.baseline.card is not None
-        return [k for k in self.report.flags if k not in old and (known or k not in gates)]
+        asked = self._asked_twice()
+        return [k for k in self.report.flags if k not in old and (k in asked or k not in gates)]
+
+    def _asked_twice(self):
+        "Gates that flag now by a check that the baseline was asked too: an older version has fewer"
+        now, then = self.report.card, self.baseline.card
+        if now is None or then is None:
+            return set()
+        known = {c.name for c in then.checks}
+        return {c.gate for c in now.checks if c.verdict == "flag" and c.name in known}
 
     @property
     def passed(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from ..core.bars import interval
 from ..core.files import write_aside
 from ..core.paths import what_is
 from .checks import Check
+from .ground import Ground
 from .intervals import wilson
 
 __all__ = ["MARKS", "Card"]
@@ -42,6 +44,8 @@ class Card:
         the key of `accuracy` that is in question
     info : dict
         model, ball, seed, cost, seconds
+    ground : Ground | None
+        images and who stands, for `follow_up`; no file keeps it (default: None)
     """
 
     checks: tuple  # of Check, by gate
@@ -52,6 +56,8 @@ class Card:
     n: int  # images
     claim: str  # the key of `accuracy` that is in question
     info: dict  # model, ball, seed, cost, seconds
+    # images and who stands, for `follow_up`; no file keeps it
+    ground: Ground | None = field(default=None, compare=False)
 
     @property
     def flags(self):
@@ -63,13 +69,21 @@ class Card:
         return {c.name: c for c in self.checks}[name]
 
     @property
+    def lowest(self) -> tuple:  # share, lowest and highest plausible value; in [0,1]
+        """The share of the images that nothing broke, with its 95% interval (Wilson): the number to
+        publish
+        """
+        share = self.accuracy["everything"]
+        return share, *wilson(round(share * self.n), self.n)
+
+    @property
     def headline(self):
-        "The verdict and both accuracies, one sentence"
+        "The verdict, the lowest number with its interval, and the claim; one sentence"
         said = f"flagged by {', '.join(self.flags)}" if self.flags else "no flag"
+        claim = "as judged" if self.claim == "judged" else f"under {self.claim}"
         return (
-            f"{said}: {self.accuracy[self.claim]:.1%} under {self.claim},"
-            f" {self.accuracy['everything']:.1%} under everything tried (n = {self.n},"
-            f" {self.info['ball']})"
+            f"{said}: {interval(*self.lowest)} under everything tried,"
+            f" {self.accuracy[self.claim]:.1%} {claim} (n = {self.n}, {self.info['ball']})"
         )
 
     def table(
@@ -133,7 +147,8 @@ class Card:
 
     def save(self, path):
         "Write to a JSON file"
-        d = {**asdict(self), "checks": [asdict(c) for c in self.checks]}
+        d = asdict(replace(self, ground=None))
+        del d["ground"]
         with write_aside(path) as part:
             part.write_text(json.dumps(_plain(d), allow_nan=False), encoding="utf-8")
 

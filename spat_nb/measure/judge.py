@@ -20,6 +20,7 @@ from ..data.items import from_dataset, is_dataset
 from ..data.pairs import is_pair
 from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
+from .followup import follow_up
 from .metering import metered
 from .report import Report
 from .stopping import judged_until
@@ -74,6 +75,7 @@ def judge(
     attacks=STANDARD,  # see `named_attacks`; pgd without lr= steps by a quarter of the radius
     trust: bool
     | dict = False,  # also ask whether the number is real; a dict is more for `trust`: n, cost, ...
+    follow: bool = False,  # and run the attacks that the flags of the card call for; implies trust
     device=None,  # where the network is judged; default: where it is
     resume=None,  # file that keeps what is done: a judgement that was killed goes on from it
     # how the network runs while it is attacked; default: the reader's setting
@@ -107,6 +109,8 @@ def judge(
     trust : bool | dict
         also ask whether the number is real; a dict is more for `trust`: n, cost, ... (default:
         False)
+    follow : bool
+        and run the attacks that the flags of the card call for; implies trust (default: False)
     device
         where the network is judged; default: where it is
     resume
@@ -156,6 +160,7 @@ def judge(
     ball = a_ball(spec.make(ball, outside=outside) if isinstance(ball, str) else ball)
     if is_dataset(data):
         data = from_dataset(data)
+    trust = trust or follow
     if trust:
         _check_trust(data, ball)
     if device is not None and isinstance(model, nn.Module):
@@ -173,12 +178,15 @@ def judge(
     record, stopped = judged_until(judge_images, data, within, budget, seed, resume)
     if notes:
         record.info["notes"] = [*notes, *record.notes]
-    card = None
+    card = followed = None
     if trust:
         more = trust if isinstance(trust, dict) else {}
-        card = trust_card(model, data, ball, **{"progress": progress, "seed": seed, **more})
+        given = {"progress": progress, "seed": seed, "judged": record, **more}
+        card = trust_card(model, data, ball, **given)
         if notes:
             card.info["notes"] = list(notes)
+    if follow and card is not None:
+        followed = follow_up(card, progress=progress)
     return Report(
         record=record,
         ball=spec.text(ball),
@@ -188,6 +196,7 @@ def judge(
         threads=torch.get_num_threads(),
         attacks={k: told for k, (_, told) in chosen.items()},
         card=card,
+        follow=followed,
         stopped=stopped,
         passes=_passes(made, meters),
         made={

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 
-from ..core.bars import percent
+from ..core.bars import interval, percent
 from .card import Card
+from .followup import FollowUp
 from .record import Record
 from .report_file import SCHEMA, read_report, write_report_file
 from .stopping import Stopped
@@ -55,6 +56,8 @@ class Report:
         attack -> images, forward and backward passes for each (default: dict())
     made : dict
         versions, commit, and whatever a caller adds (default: dict())
+    follow : FollowUp | None
+        what came of the card's flags; None: not asked (default: None)
     """
 
     record: Record  # the answer to every image, clean and under every attack
@@ -70,6 +73,7 @@ class Report:
         default_factory=dict
     )  # attack -> images, forward and backward passes for each
     made: dict = field(default_factory=dict)  # versions, commit, and whatever a caller adds
+    follow: FollowUp | None = None  # what came of the card's flags; None: not asked
 
     # ---- what it says
 
@@ -104,20 +108,28 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        "Flagged or not, by whom, and what is left of the accuracy under all that was tried"
-        n = len(self.record.y)
-        left = (
-            f"{percent(self.record.accuracy(self.hardest))} of {n} images stand under all attacks"
-        )
-        if self.card is not None:
-            share = percent(self.card.accuracy["everything"])
-            left += f", {share} of {self.card.n} under the gates' attacks too"
+        "Flagged or not, by whom, and what is left; the lowest number that was found comes first"
+        left = self._left()
         if self.flags:
             who = ", ".join(self.flags)
             return f"flagged by {who}: {left}; do not trust the number before you know why."
         if self.card is None:
             return f"not asked whether the number is real (trust=True asks): {left}."
         return f"no flag: {left}."
+
+    def _left(self):
+        "What stands, the lowest number first"
+        share = percent(self.record.accuracy(self.hardest))
+        n = len(self.record.y)
+        if self.card is None:
+            return f"{share} of {n} images stand under all attacks"
+        is_followed = self.follow is not None and bool(self.follow.falls)
+        lowest = self.follow.lowest if is_followed else self.card.lowest  # type: ignore[union-attr]
+        more = "the gates' attacks" + (" and those of the follow-up" if is_followed else "")
+        return (
+            f"{interval(*lowest)} of {self.card.n} images stand under {more} too, {share} of {n}"
+            " under the attacks that were named"
+        )
 
     def table(self):  # pandas.DataFrame, a row per attack
         """n, accuracy, lo, hi (Wilson, 95%), weakest class and its accuracy
@@ -151,6 +163,8 @@ class Report:
             f"verdict: {self.verdict}",
             *self.record.notes,
             *advice,
+            *([f"follow-up: {self.follow.headline}"] if self.follow else []),
+            *(self.follow.lines() if self.follow else []),
         ]
 
     def _gates(self, card: Card):
@@ -163,6 +177,8 @@ class Report:
         lines = [table, "", *self._said()]
         if self.card is not None:
             lines += ["", self._gates(self.card).to_string(float_format="{:.3g}".format, na_rep="")]
+        if self.follow is not None and self.follow.best is not None:
+            lines += ["", "The attack that left least, to keep:", "", self.follow.best.cell]
         return "\n".join(lines)
 
     def __repr__(self):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..core.files import write_aside
 from ..core.paths import what_is
 from .card import Card
+from .followup import FollowUp
 from .record import Record
 from .stopping import Stopped
 
@@ -42,6 +43,8 @@ KEYS = {
     "attacks, precision, seed, notes, and identity: fingerprints of model, attacks and images",
     "card": "the trust card: checks with figure, limit and verdict; accuracy under the gates' "
     "attacks; null where it was not asked",
+    "follow_up": "what the attacks found that the card's flags call for: falls, each with its "
+    "attack as code; claimed, before, after: shares; lowered: points; null where not asked",
     "stopped": "how far a judgement went that did not need all images: images, total, row, "
     "accuracy, low, high, why; null where all were judged",
     "summary": "counted from the answers: verdict; flags; rows: row -> n, accuracy and its 95% "
@@ -49,7 +52,7 @@ KEYS = {
     "row",
     "cases": "told: how the worst cases were found; shown: row, label, answer and radius of each",
 }
-OPTIONAL = ("when", "stopped", "summary", "cases")
+OPTIONAL = ("when", "follow_up", "stopped", "summary", "cases")
 FIELDS = ("ball", "network", "data", "device", "threads", "attacks", "passes", "made")
 
 
@@ -79,9 +82,11 @@ def _values(report, date, more):
         "card": card["info"].pop("seconds", None) if card is not None else None,
     }
     values = {k: getattr(report, k) for k in FIELDS}
+    follow = report.follow.as_dict() if report.follow is not None else None
     stopped = report.stopped.as_dict() if report.stopped is not None else None
     values |= {
         "stopped": stopped,
+        "follow_up": follow,
         "schema": SCHEMA,
         "kind": KIND,
         "when": when,
@@ -149,6 +154,7 @@ def read_report(
             record=_from_json(Record, values["record"]),
             card=_from_json(Card, values["card"]) if values["card"] else None,
             stopped=Stopped(**values["stopped"]) if values.get("stopped") else None,
+            follow=FollowUp.of(values["follow_up"]) if values.get("follow_up") else None,
             **{k: values[k] for k in FIELDS},
         )
         repr(report)  # a whole report can say what it says

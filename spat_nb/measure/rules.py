@@ -232,6 +232,15 @@ RULES = {
             "The number is an overestimate: use the lower one.",
             "Report AutoAttack, and write an attack for what is special in this model.",
         ),
+        "G9 claim": (
+            "claim above the lowest found, points",
+            2.5,
+            (
+                "All attacks together fool more images than the claimed number knows of; each of"
+                " them alone may have found few."
+            ),
+            "Publish the lowest number; count an image as robust only where nothing broke it.",
+        ),
         "G10 both": (
             "checkpoints missing of best and last",
             0,
@@ -258,4 +267,4 @@ RULES = {
 
 
 # seen while all others are at work, and judged at the end
-WATCHED = ("G1 numbers", "G7 finite")
+WATCHED = ("G1 numbers", "G7 finite", "G9 claim")

@@ -32,6 +32,8 @@ from .gate_gradients import gradients_are_true, losses_agree
 from .gate_rules import rules_kept
 from .gate_runs import checkpoints_shown, seeds_shown
 from .gate_strength import stronger_attacks, without_gradients
+from .ground import Ground, stood_before
+from .record import Record
 from .rules import RULES, WATCHED
 from .trial import Trial
 
@@ -54,6 +56,36 @@ GATES = {
 __all__ = ['GATES', 'trust']
 
 # %% ../../nbs/21_card.ipynb #b47d4092
+def _lowest(t):
+    "(m,) bool: which right answers nothing broke, of all that was tried inside the ball"
+    return t.worst(*(k for k in t.stands if not k.startswith("eps ")))
+
+
+def _claim(t, judged):
+    "The name of what is claimed, of the attacks that were run"
+    stood = None if judged is None else stood_before(judged, t.x)
+    if stood is not None:
+        t.stands["judged"] = stood
+        return "judged"
+    # a model that is never right was not attacked
+    return t.claim if t.claim in t.stands else "clean"
+
+
+def _watched(t, broken, claim):
+    "What is seen while all others are at work, and judged at the end"
+    if not len(t.x):
+        return [t.check(k, note="no image is answered right") for k in WATCHED]
+    odd = 100 * t.odd / max(t.asked, 1)
+    share = 100 * int(broken.images) / max(broken.n, 1)
+    lowest = _lowest(t)
+    left = f"{claim} {t.accuracy(claim):.1%}, everything {lowest.sum().item() / t.n:.1%}"
+    return [
+        t.check("G1 numbers", odd, note=f"{t.odd} of {t.asked}"),
+        t.check("G7 finite", share, note=str(broken) if broken else ""),
+        t.check("G9 claim", *t.gap(claim, lowest), note=left),
+    ]
+
+
 def trust(
     model: ModelFunction,  # pixels (b,ch,h,w) in [0,1] to logits (b,c)
     data,  # `Batches` or tensors (x, y), not trained on
@@ -70,6 +102,7 @@ def trust(
     history: list | None = None,  # `Learner.history`, for G10
     seeds: list | None = None,  # a Record or accuracy for each seed, for G11
     limits: dict | None = None,  # limits that differ from `RULES`, {'G9 stronger': 1}
+    judged: Record | None = None,  # of `evaluate` on these images: its hardest row is the claim
     seed: int = 0,  # of images and of all randomness
     progress: bool = True,  # show a bar
 ) -> Card:
@@ -103,6 +136,8 @@ def trust(
         a Record or accuracy for each seed, for G11 (default: None)
     limits : dict | None
         limits that differ from `RULES`, {'G9 stronger': 1} (default: None)
+    judged : Record | None
+        of `evaluate` on these images: its hardest row is the claim (default: None)
     seed : int
         of images and of all randomness (default: 0)
     progress : bool
@@ -153,32 +188,21 @@ def trust(
                 checks += asks(t)
             else:
                 checks += skipped(gate, "no image is answered right")
-        if not len(t.x):
-            checks += [t.check(k, note="no image is answered right") for k in WATCHED]
-        else:
-            checks.append(
-                t.check("G1 numbers", 100 * t.odd / max(t.asked, 1), note=f"{t.odd} of {t.asked}")
-            )
-            checks.append(
-                t.check(
-                    "G7 finite",
-                    100 * int(broken.images) / max(broken.n, 1),
-                    note=str(broken) if broken else "",
-                )
-            )
+        claim = _claim(t, judged)
+        checks += _watched(t, broken, claim)
     order = list(RULES)
     shown = {
         k: v.sum().item() / t.n
         for k, v in t.stands.items()
         if not k.startswith("eps ") and "#" not in k and k != f"PGD-{t.long // 2}"
     }
-    inside = [k for k in t.stands if not k.startswith("eps ")]
+    lowest = _lowest(t)
     return Card(
         tuple(sorted(checks, key=lambda c: order.index(c.name))),
-        {**shown, "everything": t.worst(*inside).sum().item() / t.n},
+        {**shown, "everything": lowest.sum().item() / t.n},
         [[e, t.accuracy(f"eps {e:.4g}")] for e in getattr(t, "radii", [])],
         t.n,
-        "yours" if attack else f"PGD-{t.long}",
+        claim,
         dict(
             model=type(model).__name__,
             ball=f"{type(ball).__name__}({ball.eps:.4g})",
@@ -187,4 +211,5 @@ def trust(
             cost=cost,
             seconds=round(time.perf_counter() - start, 1),
         ),
+        Ground(model, t.model, t.x, t.y, t.ball, t.stands[claim], lowest, t.n, cost, seed),
     )

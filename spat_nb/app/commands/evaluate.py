@@ -39,6 +39,12 @@ def add_judged(parser):
         action="store_true",
         help="Ask also whether the number is real: eleven gates on 256 images.",
     )
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="Run the attacks too that the flags of --trust call for, and print the one that left "
+        "least, as code.",
+    )
     parser.add_argument("--out", help="Write the report to this JSON file.")
     parser.add_argument(
         "--report",
@@ -92,6 +98,7 @@ def judged(
         it.ball,
         attacks,
         trust=a.trust,
+        follow=a.follow,
         resume=a.resume,
         precision=a.precision,
         name=it.name,
