@@ -85,6 +85,7 @@ FLOORS = {
         "spat_nb.training.tricks": "awp() in_train()",
         "spat_nb.training.averages": "EMA()",
         "spat_nb.training.staged": "noisy() n_fgsm() Staged",
+        "spat_nb.training.onestep": "zeroed() zerograd() coins() grad_align NuAT",
         "spat_nb.training.devices": "many!",
         "spat_nb.training.recipe": "Recipe!",
         "spat_nb.training.methods": "method!",

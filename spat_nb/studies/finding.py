@@ -17,6 +17,7 @@ NAMES = (
     "baseline",
     "classwise",
     "combine",
+    "fast",
     "hypersphere",
     "prototypes",
     "sparta",
