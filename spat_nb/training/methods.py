@@ -130,6 +130,15 @@ METHODS = {
         {"objective": "pgd_at", "callbacks": ("EMA(decay=0.999)",)},
         net="average of weights",
     ),
+    "faal": Method(
+        "classes weighted by the worst mixture of their margins (Zhang et al. 2024)",
+        {"objective": "faal(r=0.5)"},
+        outer="c p_y ce(x_adv)",
+    ),
+    "muon": Method(
+        "matrices step in all directions alike (Jordan et al. 2024)",
+        {"objective": "pgd_at", "optimiser": "muon"},
+    ),
     "spat": Method(
         "the label is smoothed where the examples are made (our reading of arXiv 2009.10978)",
         {"objective": "spat(a=0.1)"},
