@@ -21,18 +21,18 @@ class muon(torch.optim.Optimizer):
     lr : float
         learning rate of SGD, > 0
     share : float
-        Muon's learning rate, as a share of it; chosen on validation digits (default: 0.2)
+        Muon's learning rate, as a share of it; chosen on validation digits (default: 0.5)
     momentum : float
-        of Muon; torch's default (default: 0.95)
+        of Muon; torch's default
     decay : float
-        Muon's weight decay; torch's default (default: 0.1)
+        Muon's weight decay; torch's default
     """
 
     def __init__(
         self,
         params,  # weights
         lr: float,  # learning rate of SGD, > 0
-        share: float = 0.2,  # Muon's learning rate, as a share of it; chosen on validation digits
+        share: float = 0.5,  # Muon's learning rate, as a share of it; chosen on validation digits
         momentum: float = 0.95,  # of Muon; torch's default
         decay: float = 0.1,  # Muon's weight decay; torch's default
     ):
@@ -67,8 +67,20 @@ class muon(torch.optim.Optimizer):
             p.copy_(flat.view_as(p))
 
     def state_dict(self):
-        return {k: inner.state_dict() for k, inner in self.inner.items()}
+        "In torch's form: Muon's weights are numbered first, then those of SGD"
+        states: dict = {}
+        groups, first = [], 0
+        for inner in self.inner.values():
+            told = inner.state_dict()
+            states |= {first + k: v for k, v in told["state"].items()}
+            groups += told["param_groups"]
+            first += len(told["param_groups"][0]["params"])
+        return {"state": states, "param_groups": groups}
 
     def load_state_dict(self, state):
-        for k, inner in self.inner.items():
-            inner.load_state_dict(state[k])
+        first = 0
+        for inner, group in zip(self.inner.values(), state["param_groups"]):
+            n = len(group["params"])
+            mine = {k - first: v for k, v in state["state"].items() if first <= k < first + n}
+            inner.load_state_dict({"state": mine, "param_groups": [group]})
+            first += n
