@@ -70,7 +70,7 @@ study = Study(
             replays=REPLAYS,
         ),
     },
-    # fewer than elsewhere: forty-five runs are to fit into half an hour of one core
-    sizes={"laptop": {"judged": 100}},
+    # forty-five runs are to fit into half an hour of one core: the lean AutoAttack, on 100 images
+    sizes={"laptop": {"strong": "lean", "judged": 100}},
     claims=tuple(claims()),
 )
