@@ -111,6 +111,7 @@ FLOORS = {
         "spat_nb.papers.points": "simplex repulsive hyperspherical",
         "spat_nb.papers.activations": "SmoothReLU PSSiLU FReLU DYReLU",
         "spat_nb.papers.sparta": "Sparta PooledSparta",
+        "spat_nb.papers.arks": "arks()",
     },
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",

@@ -14,6 +14,7 @@ __all__ = ["NAMES", "studies", "find_study"]
 
 # modules of this folder that hold a `study`
 NAMES = (
+    "arks",
     "baseline",
     "classwise",
     "combine",

@@ -160,6 +160,14 @@ METHODS = {
         outer="pull(x)",
         net="Prototypes head",
     ),
+    "arks": Method(
+        "a kernel in place of the ball: far images count less (Zhu et al. 2022)",
+        {"objective": "arks(sigma=0.5)"},
+        inner="k(u,x) ce",
+        start="at_x",
+        step="AMSGrad, no ball",
+        outer="k(u,x) ce(u)",
+    ),
     "sparta": Method(
         "activations that look around (our reconstruction from the abstract)",
         {"objective": "pgd_at", "act": "Sparta"},
