@@ -5,7 +5,9 @@ from functools import partial
 from spat_nb.studies.claims import gain
 from spat_nb.studies.study import Arm, Study
 
-REACH = 0.15  # that AMSGrad's steps can go in a pixel, as fifteen of .01 in the paper's code
+REACH = (
+    0.15  # that, roughly, AMSGrad's steps can go in a pixel, as fifteen of .01 in the paper's code
+)
 
 
 def arks(size, sigma):
