@@ -6,6 +6,9 @@ torch's Muon takes matrices alone. A convolution is one when all that a channel 
 from __future__ import annotations
 
 import torch
+from torch import nn
+
+from .schedule import sgd
 
 __all__ = ["muon"]
 
@@ -39,48 +42,32 @@ class muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})
         weights = [p for g in self.param_groups for p in g["params"]]
         self.share = share
-        self.whole = [p for p in weights if p.ndim > 1]
         # copies: the memory of a weight may be laid out anew, channels last say
-        self.flat = [torch.nn.Parameter(p.detach().flatten(1).clone()) for p in self.whole]
-        self.inner: dict[str, torch.optim.Optimizer] = {}
+        self.flat = {p: nn.Parameter(p.detach().flatten(1).clone()) for p in weights if p.ndim > 1}
+        # (optimiser, weight of the network -> what the optimiser moves)
+        self.inner: list[tuple[torch.optim.Optimizer, dict]] = []
         if self.flat:
-            self.inner["muon"] = torch.optim.Muon(
-                self.flat, lr=lr, momentum=momentum, weight_decay=decay
+            matrices = torch.optim.Muon(
+                self.flat.values(), lr=lr, momentum=momentum, weight_decay=decay
             )
-        if rest := [p for p in weights if p.ndim <= 1]:
-            self.inner["sgd"] = torch.optim.SGD(
-                rest, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4
-            )
+            self.inner.append((matrices, self.flat))
+        if rest := {p: p for p in weights if p.ndim <= 1}:
+            self.inner.append((sgd(rest, lr=lr), rest))
 
     @torch.no_grad()
     def step(self, closure=None):
         lr = self.param_groups[0]["lr"]
-        for name, inner in self.inner.items():
-            for group in inner.param_groups:
-                group["lr"] = self.share * lr if name == "muon" else lr
-        for flat, p in zip(self.flat, self.whole):
+        for p, flat in self.flat.items():
             flat.copy_(p.flatten(1))
             flat.grad = None if p.grad is None else p.grad.flatten(1)
-        for inner in self.inner.values():
+        for inner, moved in self.inner:
+            inner.param_groups[0]["lr"] = self.share * lr if moved is self.flat else lr
             inner.step()
-        for flat, p in zip(self.flat, self.whole):
+            self.state.update({p: inner.state[q] for p, q in moved.items() if q in inner.state})
+        for p, flat in self.flat.items():
             p.copy_(flat.view_as(p))
 
-    def state_dict(self):
-        "In torch's form: Muon's weights are numbered first, then those of SGD"
-        states: dict = {}
-        groups, first = [], 0
-        for inner in self.inner.values():
-            told = inner.state_dict()
-            states |= {first + k: v for k, v in told["state"].items()}
-            groups += told["param_groups"]
-            first += len(told["param_groups"][0]["params"])
-        return {"state": states, "param_groups": groups}
-
     def load_state_dict(self, state):
-        first = 0
-        for inner, group in zip(self.inner.values(), state["param_groups"]):
-            n = len(group["params"])
-            mine = {k - first: v for k, v in state["state"].items() if first <= k < first + n}
-            inner.load_state_dict({"state": mine, "param_groups": [group]})
-            first += n
+        super().load_state_dict(state)
+        for inner, moved in self.inner:
+            inner.state.update({q: self.state[p] for p, q in moved.items() if p in self.state})
