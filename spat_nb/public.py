@@ -112,6 +112,7 @@ FLOORS = {
         "spat_nb.papers.activations": "SmoothReLU PSSiLU FReLU DYReLU",
         "spat_nb.papers.sparta": "Sparta PooledSparta",
         "spat_nb.papers.arks": "arks()",
+        "spat_nb.papers.rpg": "privacy! membership!",
     },
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",

@@ -115,6 +115,7 @@ ROWS = {
         epochs=run.recipe.epochs,
         sentry=True,
     ),
+    ("rpg", "PGD-AT"): {},
     ("arks", "ARKS 0.5"): dict(objective=arks(0.5, steps=STEPS, lr=0.15 / STEPS)),
     ("classwise", "FAAL throughout"): dict(objective=partial(faal, r=0.5)),
     ("spat", "SPAT a=.1"): dict(objective=partial(spat, a=0.1)),

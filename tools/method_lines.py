@@ -25,6 +25,7 @@ PARTS = {
     "FAAL": ("classwise/faal.py", "worst_mixture faal"),
     "Muon": ("training/muon.py", "muon"),
     "ARKS": ("papers/arks.py", "kernel arks"),
+    "RPG": ("papers/rpg.py", "best_threshold membership gradient_norms privacy"),
 }
 
 

@@ -21,6 +21,7 @@ NAMES = (
     "fast",
     "hypersphere",
     "prototypes",
+    "rpg",
     "sparta",
     "sparta_transfer",
     "spat",
