@@ -35,7 +35,7 @@ def claims(paper="RPG", R="rpg"):
     both = ("PGD-AT", "standard")
     yield Claim(
         paper,
-        "a robust network tells more of its training images",
+        "PGD-AT tells more of its training images",
         score.format("PGD-AT - standard"),
         R,
         both,
@@ -43,7 +43,7 @@ def claims(paper="RPG", R="rpg"):
     )
     yield Claim(
         paper,
-        "attacked images are louder than clean ones, at the weights of PGD-AT",
+        "its attacked images are louder than its clean ones",
         "logarithm of the intensity",
         R,
         ("PGD-AT",),
@@ -51,7 +51,7 @@ def claims(paper="RPG", R="rpg"):
     )
     yield Claim(
         paper,
-        "the loudest image of PGD-AT is louder than that of plain training",
+        "its loudest image is louder than plain training's",
         "logarithm of the ratio of two trainings",
         R,
         both,
