@@ -144,4 +144,4 @@ def privacy(
     x, y = parts[0]
     clean, hit = (gradient_norms(model, v, y).max().item() for v in (x, attack(model, x, y)))
     loud = {"loudest": clean, "loudest_attacked": hit, "intensity": hit / max(clean, 1e-30)}
-    return {**membership(*told, generator), **loud}
+    return {**membership(told[0], told[1], generator), **loud}
