@@ -31,6 +31,8 @@ PAPERS = (
     {"hypersphere", "hypersphere_scale"},
     {"points", "prototypes", "prototype_attacks", "prototype_rules"},
     {"activations", "sparta", "gates", "gate_costs", "gate_moves"},
+    {"arks"},
+    {"rpg"},
 )
 LONGEST = 300  # lines of a room, as `wc -l` counts them
 

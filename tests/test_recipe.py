@@ -303,6 +303,12 @@ PASSES = {  # (forward, backward) for each image, with one step of attack
     "free": (1, 1),
     "fast": (2, 2),
     "n_fgsm": (2, 2),
+    "zerograd": (2, 2),
+    "grad_align": (3, 5),  # its double backward pass goes through two answers once more
+    "nuat": (3, 3),
+    "faal": (2, 2),
+    "muon": (2, 2),
+    "arks": (16, 16),  # fifteen steps of its own
     "awp": (3, 3),
     "ema": (2, 2),
     "spat": (2, 2),

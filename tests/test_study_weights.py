@@ -10,12 +10,14 @@ import torch
 from test_study import CPU, few
 
 from spat_nb.attacks.ascent import gaussian
-from spat_nb.attacks.attack import pgd
+from spat_nb.attacks.attack import fgsm, pgd
 from spat_nb.attacks.losses import ce, margin
 from spat_nb.attacks.wrapped import smoothed
+from spat_nb.classwise.faal import faal
 from spat_nb.classwise.fairness import DAFA
 from spat_nb.classwise.minmax import CFOL, FRL
 from spat_nb.models.networks import SmallCNN
+from spat_nb.papers.arks import arks
 from spat_nb.papers.gate_moves import by_width, freeze, move
 from spat_nb.papers.hypersphere import Hypersphere, margin_ce
 from spat_nb.papers.prototypes import Prototypes, pull
@@ -23,15 +25,19 @@ from spat_nb.papers.sparta import Sparta
 from spat_nb.papers.spat import spat
 from spat_nb.studies import spat as spat_study
 from spat_nb.studies import work
+from spat_nb.studies.classwise import dropped
 from spat_nb.studies.finding import NAMES, find_study
 from spat_nb.studies.job import Job
 from spat_nb.training import building
 from spat_nb.training.averages import EMA
 from spat_nb.training.callbacks import Best, Validate
 from spat_nb.training.events import Callback
-from spat_nb.training.fast import Free, Replay
+from spat_nb.training.fast import Free, Replay, Sentry
 from spat_nb.training.learner import Learner
+from spat_nb.training.muon import muon
 from spat_nb.training.objectives import pgd_at, standard, trades
+from spat_nb.training.onestep import NuAT, coins
+from spat_nb.training.schedule import sgd
 from spat_nb.training.staged import Staged
 from spat_nb.training.tricks import awp
 
@@ -57,6 +63,8 @@ def by_hand(
     best="robust",
     train=None,
     ema=False,
+    opt=sgd,
+    sentry=False,
 ):
     "The loop that all studies had before rows were recipes"
     data = run.open()
@@ -65,14 +73,17 @@ def by_hand(
     net = SmallCNN(10, channels=1, size=8, **(slots or {}))
     more = [objective] if isinstance(objective, Callback) else []
     more += [EMA(look=look)] if ema else []
+    inner = attack(run.ball, STEPS)
+    more += [Sentry(data.valid, inner)] if sentry else []
     calls = [*([] if ema else [look]), chosen, *more]
     learner = Learner(
         net,
         train or data.train,
         objective,
-        attack(run.ball, STEPS),
+        inner,
         epochs,
         LR,
+        opt=opt,
         callbacks=calls,
         precision="channels_last",
         seed=SEED,
@@ -97,6 +108,16 @@ ROWS = {
     ("baseline", "TRADES + AWP"): dict(
         objective=awp(partial(trades, beta=6.0), 0.005), attack=NEAR
     ),
+    ("baseline", "PGD-AT, Muon"): dict(opt=muon),
+    ("fast", "NuAT"): lambda run: dict(
+        objective=NuAT(4.5),
+        attack=lambda ball, steps: fgsm(ball, start=coins(0.5)),
+        epochs=run.recipe.epochs,
+        sentry=True,
+    ),
+    ("rpg", "PGD-AT"): {},
+    ("arks", "ARKS 0.5"): dict(objective=arks(0.5, steps=STEPS, lr=0.15 / STEPS)),
+    ("classwise", "FAAL throughout"): dict(objective=partial(faal, r=0.5)),
     ("spat", "SPAT a=.1"): dict(objective=partial(spat, a=0.1)),
     ("spat", "outer smoothing .1"): dict(objective=partial(pgd_at, loss=smoothed(ce, 0.1))),
     ("hypersphere", "+FN"): dict(slots=dict(head=partial(Hypersphere, scale=10.0, wn=False))),
@@ -174,6 +195,21 @@ def test_frl_is_its_two_parts_by_hand():
     again.work.mkdir(parents=True)
     new, now = again.arm.train(again)
     assert same(net, new) and now == history
+
+
+@pytest.mark.parametrize("objective", [faal, pgd_at])
+def test_two_epochs_more_by_hand(objective):
+    arm = {faal: "FAAL", pgd_at: "PGD-AT"}[objective] + ", two epochs more"
+    run = job("classwise", arm)
+    net, history, _ = by_hand(run)
+    look = Validate(run.open().valid, pgd(run.ball, 10))
+    inner = pgd(run.ball, STEPS)
+    more = dict(schedule=dropped, callbacks=[look], precision="channels_last", seed=SEED)
+    learner = Learner(net, run.open().train, objective, inner, 2, LR / 10, **more).fit()
+    again = job("classwise", arm)
+    again.work.mkdir(parents=True)
+    new, now = again.arm.train(again)
+    assert same(net, new) and now == [*history, *learner.history]
 
 
 def test_frozen_gates_by_hand():

@@ -23,6 +23,7 @@ study = Study(
         ),
         "PGD-AT + AWP": Arm({"objective": "awp(objective=pgd_at, gamma=0.01)"}),
         "PGD-AT + EMA": Arm({"callbacks": "EMA"}),
+        "PGD-AT, Muon": Arm({"optimiser": "muon"}),
         "TRADES + AWP": Arm(
             {"objective": "awp(objective=trades(beta=6.0), gamma=0.005)", "start": NEAR}
         ),

@@ -14,11 +14,14 @@ __all__ = ["NAMES", "studies", "find_study"]
 
 # modules of this folder that hold a `study`
 NAMES = (
+    "arks",
     "baseline",
     "classwise",
     "combine",
+    "fast",
     "hypersphere",
     "prototypes",
+    "rpg",
     "sparta",
     "sparta_transfer",
     "spat",

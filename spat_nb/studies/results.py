@@ -46,6 +46,12 @@ def _share(value):
     return value["correct"] / value["n"]
 
 
+def _flags(d):
+    "What is to be known of a run: flags of its trust card, and a collapse that a sentry has caught"
+    caught = any(row.get("caught") for row in d["history"])
+    return ", ".join([*d["trust"]["flags"], *["collapse"] * caught])
+
+
 def _weakest(value, classes):
     "(accuracy, class) of the class that is answered worst; the first of equals"
     shares = zip(value["class_correct"], value["class_n"], classes, strict=True)
@@ -114,7 +120,7 @@ class Results:
                         "hi": hi,
                         "weakest_class": name,
                         "weakest": weakest,
-                        "flags": ", ".join(d["trust"]["flags"]),
+                        "flags": _flags(d),
                         "seconds": sum(d["seconds"].values()),
                         **after,
                     }

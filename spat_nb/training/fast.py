@@ -215,6 +215,7 @@ class Sentry(Callback):
     def back(self, learner, row):
         "Once: the message, the old weights, the stop"
         b = self.best
+        row["caught"] = True  # so that a table of results can tell
         self.caught = (
             f"catastrophic overfitting at step {learner.done} of {learner.total}: robust accuracy {b.value:.3f}"  # noqa: E501
             f" -> {row['robust']:.3f}, under the training attack {self.weak:.3f} ->"

@@ -96,6 +96,30 @@ METHODS = {
         start="uniform in 2 eps",
         step="sign x eps, once",
     ),
+    "zerograd": Method(
+        "one step that leaves the weakest pixels (Golgooni et al. 2021)",
+        {"objective": "pgd_at", "attack": "zerograd", "callbacks": ("Sentry",)},
+        step="sign x 2 eps, once, not where the gradient is small",
+    ),
+    "grad_align": Method(
+        "gradients of one direction in the whole ball (Andriushchenko & Flammarion 2020)",
+        {"objective": "grad_align(lam=0.2)", "attack": "fgsm", "callbacks": ("Sentry",)},
+        start="at_x",
+        step="sign x eps, once",
+        outer="ce(x_adv) + lam (1 - cos)",
+    ),
+    "nuat": Method(
+        "a batch's logits stay together, measured by singular values (Sriramanan et al. 2021)",
+        {
+            "objective": "NuAT(lam=4.5)",
+            "attack": "fgsm(start=coins(k=0.5))",
+            "callbacks": ("Sentry",),
+        },
+        inner="ce + lam |z - z_adv|_*",
+        start="coins in eps/2",
+        step="sign x eps, once",
+        outer="ce(x) + lam |z - z_adv|_*",
+    ),
     "awp": Method(
         "at the worst weights nearby (Wu et al. 2020)",
         {"objective": "awp(objective=pgd_at, gamma=0.01)"},
@@ -105,6 +129,15 @@ METHODS = {
         "the average of the weights is what is kept",
         {"objective": "pgd_at", "callbacks": ("EMA(decay=0.999)",)},
         net="average of weights",
+    ),
+    "faal": Method(
+        "classes weighted by the worst mixture of their margins (Zhang et al. 2024)",
+        {"objective": "faal(r=0.5)"},
+        outer="c p_y ce(x_adv)",
+    ),
+    "muon": Method(
+        "matrices step in all directions alike (Jordan et al. 2024)",
+        {"objective": "pgd_at", "optimiser": "muon"},
     ),
     "spat": Method(
         "the label is smoothed where the examples are made (our reading of arXiv 2009.10978)",
@@ -126,6 +159,14 @@ METHODS = {
         step="-",
         outer="pull(x)",
         net="Prototypes head",
+    ),
+    "arks": Method(
+        "a kernel in place of the ball: far images count less (Zhu et al. 2022)",
+        {"objective": "arks(sigma=0.5)"},
+        inner="k(u,x) ce",
+        start="at_x",
+        step="AMSGrad, no ball",
+        outer="k(u,x) ce(u)",
     ),
     "sparta": Method(
         "activations that look around (our reconstruction from the abstract)",
