@@ -75,6 +75,8 @@ def test_run_writes_what_is_read(folder):
         and d["attacks"]["clean"]["n"] == 360
         and d["attacks"]["aa"]["n"] == 10
     )
+    # plain training: each image passes once forward and once back in an epoch
+    assert (d["passes"]["forward"], d["passes"]["backward"]) == (1, 1)
     for v in d["attacks"].values():
         assert sum(v["class_n"]) == v["n"] and sum(v["class_correct"]) == v["correct"] <= v["n"]
         if "confusion" in v:

@@ -53,7 +53,9 @@ class _Clock:
 
 
 def _network(job, weights, clock):
-    "(trained network, history, chosen step): read where it is there, else trained and kept"
+    """(trained network, history, and as far as they are known chosen step and passes): read where
+    it is there, else trained and kept
+    """
     history = job.work / "history.json"
     if weights.is_file() and not job.arm.train:
         return load_result(job, weights), *json.loads(history.read_text(encoding="utf-8"))
@@ -66,8 +68,10 @@ def _network(job, weights, clock):
     return model, *told
 
 
-def _result(job, own, model, history, chosen, seen, seconds):
+def _result(job, own, model, told, seen, seconds):
     "What is written of a run"
+    # a training of a row's own may tell its history alone
+    history, chosen, passes = (*told, None, None)[:3]
     code = {"spat_nb": __version__, "commit": commit_now()}
     if own:
         code["arm"] = own
@@ -86,6 +90,7 @@ def _result(job, own, model, history, chosen, seen, seconds):
         "device": device_name(job.device),
         "seconds": {k: round(v, 1) for k, v in seconds.items()},
         "parameters": sum(p.numel() for p in model.parameters()),
+        "passes": passes,
         "chosen_step": chosen,
         "history": history,
         **seen,
@@ -125,8 +130,7 @@ def one(
                 seen = judge_run(model, job)
         finally:
             clock.spend()
-        history, chosen = (*told, None)[:2]
-        write_result(job, _result(job, code, model, history, chosen, seen, clock.seconds))
+        write_result(job, _result(job, code, model, told, seen, clock.seconds))
         # while nobody else may begin: the kept network is that of the result
         if weights.is_file():
             job.kept.parent.mkdir(parents=True, exist_ok=True)

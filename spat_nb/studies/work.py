@@ -51,7 +51,7 @@ def commit_now():
 
 
 def learn(job):
-    "(network, history, chosen step) of a row by its recipe"
+    "(network, history, chosen step, passes of each image) of a row by its recipe"
     recipe, data = job.recipe, job.open()
     parts = training_parts(recipe, data)
     done = fit(
@@ -64,7 +64,7 @@ def learn(job):
         seed=job.seed,
         quiet=job.quiet,
     )
-    return done.model, done.history, done.step
+    return done.model, done.history, done.step, done.passes
 
 
 def counts_of(record):
@@ -168,7 +168,7 @@ def trained(job):
     if d is None or job.outdated(d) != {"judge"} or job.arm.train or not job.kept.is_file():
         return
     ready = {
-        "history.json": [d["history"], d["chosen_step"]],
+        "history.json": [d["history"], d["chosen_step"], d.get("passes")],
         "seconds.json": {"train": d["seconds"]["train"], "judge": 0.0},
     }
     for name, v in ready.items():
