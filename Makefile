@@ -22,7 +22,7 @@ lab: setup      ## open JupyterLab on the index, in a copy of the notebooks that
 	$(PY) -m spat_nb lab $(LAB_FLAGS)
 tour: setup     ## one minute: train, attack, compare; writes tour.html
 	$(PY) -m spat_nb tour
-test: setup     ## lint, types, spelling, the form of the lessons, notebooks and tests
+test: setup     ## lint, types, spelling, the form of lessons and methods, notebooks and tests
 	@echo "== lint"
 	$(V)/bin/ruff check
 	$(V)/bin/ruff format --check -q
@@ -34,6 +34,8 @@ test: setup     ## lint, types, spelling, the form of the lessons, notebooks and
 	$(PY) tools/lessons.py
 	$(PY) tools/order.py
 	$(PY) tools/paths.py
+	@echo "== methods: at most 40 lines each"
+	$(PY) tools/method_lines.py
 	@echo "== notebooks, each from top to bottom"
 	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 	@echo "== tests"

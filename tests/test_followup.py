@@ -25,11 +25,11 @@ from spat_nb import (
 )
 from spat_nb.core.bars import interval
 from spat_nb.measure import adaptive
-from spat_nb.measure.calls import CALLS
+from spat_nb.measure.calls import CALLS, SIMPLEST
 from spat_nb.measure.faults import Dice, Searcher, Times
 from spat_nb.measure.faulty_gradients import Grid, Reversed, Rounded, Straight
 from spat_nb.measure.faulty_memory import Cache, Stored
-from spat_nb.measure.followup import FollowUp
+from spat_nb.measure.followup import Fall, FollowUp
 from spat_nb.measure.ground import stood_before
 from spat_nb.measure.intervals import wilson
 from spat_nb.measure.journal import marks_of
@@ -226,6 +226,17 @@ def test_an_honest_network_is_not_lowered_beyond_chance():
     asked = follow_up(card(), progress=False)
     assert asked.falls == () and "no flag calls" in asked.headline
     assert asked.after == card().accuracy["everything"]
+
+
+def test_of_equals_the_simplest_is_printed():
+    def fall(attack, stand):
+        return Fall(attack, (), "", stand, 0.0, 0.0, 0.0, 0, "")
+
+    hard, easy = fall("taught_gradient", 0.5), fall("other_losses", 0.5)
+    assert FollowUp((hard, easy), "", 1.0, 1.0, 0.5, 10, (0.0,) * 3).best is easy
+    less = fall("no_memory", 0.4)
+    assert FollowUp((easy, less), "", 1.0, 1.0, 0.4, 10, (0.0,) * 3).best is less
+    assert {*SIMPLEST} == {*adaptive.__all__} - {"as_cell", "thorough"}
 
 
 def test_what_cannot_run_says_so():

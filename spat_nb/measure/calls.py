@@ -8,7 +8,20 @@ from __future__ import annotations
 from .forgetful import forgetful
 from .standins import inner_networks
 
-__all__ = ["CALLS", "attacks_for", "numbers_for"]
+__all__ = ["CALLS", "SIMPLEST", "attacks_for", "numbers_for"]
+
+# what knows nothing of the model comes first
+SIMPLEST = (
+    "other_losses",
+    "more_starts",
+    "average_answers",
+    "mean_gradient",
+    "without_gradients",
+    "through_the_cut",
+    "inner_gradient",
+    "taught_gradient",
+    "no_memory",
+)
 
 HIDDEN = ("through_the_cut", "inner_gradient", "taught_gradient", "without_gradients")
 RUGGED = ("more_starts", "mean_gradient")

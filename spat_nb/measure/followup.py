@@ -19,7 +19,7 @@ from ..core.tensors import logits
 from ..core.threads import fitting_threads
 from . import adaptive
 from .borrowed import borrowed
-from .calls import attacks_for, numbers_for
+from .calls import SIMPLEST, attacks_for, numbers_for
 from .card import Card
 from .checks import gap
 from .forgetful import forgetful
@@ -109,9 +109,9 @@ class FollowUp:
 
     @property
     def best(self) -> Fall | None:
-        "The attack that left least"
+        "The attack that left least; of several the simplest"
         ran = [f for f in self.falls if not f.note]
-        return min(ran, key=lambda f: f.stand) if ran else None
+        return min(ran, key=lambda f: (f.stand, SIMPLEST.index(f.attack))) if ran else None
 
     def as_dict(self) -> dict:
         "As JSON values; seconds differ from run to run and stay out"
