@@ -206,7 +206,7 @@ def follow_up(
     """Run the attacks that the flags of a card call for, on the images of the card.
 
     Each is an adaptive attack (Tramèr et al. 2020): made for what is special in this model. Print
-    the result: the attack that left least stands below it, as a cell to keep
+    the result: the attack that left least stands below it, as a cell to keep.
 
     Parameters
     ----------
@@ -220,6 +220,11 @@ def follow_up(
     Returns
     -------
     FollowUp
+
+    Raises
+    ------
+    ValueError
+        for a card from a file, which has no network, or for an unknown attack
     """
     ground = card.ground
     if ground is None:
