@@ -132,6 +132,16 @@ class Hypersphere(nn.Module):
     def forward(self, h):
         return self.scale * self.cosines(h)
 
+    def linear_twin(self) -> tuple:  # weight (c,d), bias
+        """A linear layer of the same answers: the length of a feature changes no sign of a margin
+
+        Returns
+        -------
+        tuple
+            weight (c,d), bias
+        """
+        return self.scale * self.rows(), None
+
     def extra_repr(self):
         return (
             f"{self.weight.shape[1]}, {self.weight.shape[0]}, scale={self.scale}, fn={self.fn},"

@@ -112,6 +112,26 @@ class Prototypes(nn.Module):
                 h.to(torch.promote_types(h.dtype, torch.float32)), self.P
             )
 
+    def linear_twin(self) -> tuple:  # weight (c,d), bias (c,)
+        """A linear layer of the same answers, what all classes share left out.
+
+        Returns
+        -------
+        tuple
+            weight (c,d), bias (c,)
+
+        Raises
+        ------
+        TypeError
+            for a rule that has none
+        """
+        P, rule = self.P.to(self.embed.weight), self.rule.__name__
+        if rule not in ("dot", "l2", "cosine"):
+            raise TypeError(f"the rule {rule!r} has no linear twin; dot, l2 and cosine have one.")
+        P = {"dot": P, "l2": 2 * P, "cosine": P / P.norm(dim=1, keepdim=True)}[rule]
+        shift = -self.P.to(P).square().sum(1) if rule == "l2" else 0
+        return P @ self.embed.weight, P @ self.embed.bias + shift
+
     def extra_repr(self):
         return (
             f"rule={self.rule.__name__}, metric={self.metric.__name__}, prototypes"
