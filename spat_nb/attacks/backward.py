@@ -94,25 +94,26 @@ def _wanted(program, at, start, tight):
 
 
 def _open(program, at, box):
-    "Entries (m,) of step `at`, flattened, that a kink or a bend makes worth the way"
+    "(b,m) entries of step `at`, flattened, that are worth the way: for a kink, those around it"
     lo, hi = (t.flatten(1) for t in box)
     readers = [op for op, feeds in program.steps if at in feeds and op.bent]
-    if all(isinstance(op, Bend) and op.curve.kinked for op in readers):
-        return ((lo < 0) & (hi > 0)).any(0).nonzero()[:, 0]
-    return torch.arange(lo.shape[1], device=lo.device)
+    if not all(isinstance(op, Bend) and op.curve.kinked for op in readers):
+        return torch.arange(lo.shape[1], device=lo.device).expand_as(lo)
+    around = (lo < 0) & (hi > 0)
+    # each image's own first; where another image has more, some that need it less
+    return around.int().argsort(1, descending=True)[:, : int(around.sum(1).max())]
 
 
 def _tightened(program, at, boxes, start, box):
     "The box of step `at`, cut to what the way back says"
     lo, hi = (t.flatten(1).clone() for t in box)
-    for entries in _open(program, at, box).split(LINES):
-        c = lo.new_zeros(len(lo), len(entries), lo.shape[1])
-        c[:, torch.arange(len(entries)), entries] = 1
-        c = c.view(*c.shape[:2], *box[0].shape[1:])
+    for entries in _open(program, at, box).split(LINES, 1):
+        c = lo.new_zeros(*entries.shape, lo.shape[1]).scatter_(2, entries[:, :, None], 1)
+        c = c.view(*entries.shape, *box[0].shape[1:])
         low = lowest(program, at, c, boxes, start)
         high = -lowest(program, at, -c, boxes, start)
-        lo[:, entries] = torch.maximum(lo[:, entries], low)
-        hi[:, entries] = torch.minimum(hi[:, entries], high)
+        lo.scatter_(1, entries, torch.maximum(lo.gather(1, entries), low))
+        hi.scatter_(1, entries, torch.minimum(hi.gather(1, entries), high))
     # two bounds of one number may cross by rounding
     return torch.minimum(lo, hi).view_as(box[0]), torch.maximum(lo, hi).view_as(box[0])
 
@@ -162,6 +163,7 @@ def margins_below(
     last = len(program.steps) - 1
     c, _ = rivals(y, boxes[last][0].shape[1], boxes[last][0])
     bound = _through_the_last(program, last, c, boxes)
+    lines = lines or not any(op.bent for op, _ in program.steps)  # then the way back is exact
     return torch.maximum(bound, lowest(program, last, c, boxes, start)) if lines else bound
 
 

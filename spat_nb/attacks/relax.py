@@ -63,9 +63,10 @@ def lines(
     slope = (curve.f(u) - curve.f(l)) / width
     if curve.kinked:
         straight = (l >= 0) | (u <= 0)
-        side = torch.where(l >= 0, 1.0, curve.flat).to(l)
+        one, flat = torch.ones_like(l), torch.full_like(l, curve.flat)
+        side = torch.where(l >= 0, one, flat)
         above = torch.where(straight, side, slope)
-        below = torch.where(straight, side, torch.where(u > -l, 1.0, curve.flat).to(l))
+        below = torch.where(straight, side, torch.where(u > -l, one, flat))
         # the chord meets the curve at u; on one side of 0 the constant is 0
         shift = torch.where(straight, 0, curve.f(u) - above * u)
         return (below, torch.zeros_like(l)), (above, shift)
