@@ -80,9 +80,7 @@ def attack():
                 for a, b in zip(again[0].split(1000), again[1].split(1000))
             )
             points += len(again[1])
-            rows.append(
-                dict(network=name, eps=eps, n=n, certified=int(holds.sum()), crossed=fell)
-            )
+            rows.append(dict(network=name, eps=eps, n=n, certified=int(holds.sum()), crossed=fell))
             print(rows[-1], points, flush=True)
     crossed = sum(r["crossed"] for r in rows)
     write("attacked.json", {"points": points, "crossed": crossed, "steps": 8, "rows": rows})

@@ -56,6 +56,7 @@ FLOORS = {
         "spat_nb.attacks.autoattack": "autoattack()",
         "spat_nb.attacks.lean": "lean()",
         "spat_nb.attacks.cascade": "Cascade()",
+        "spat_nb.attacks.certify": "certify! certified_radius! certified_margins!",
     },
     "measure": {
         "spat_nb.measure.evaluate": "evaluate!",
@@ -76,6 +77,8 @@ FLOORS = {
         "spat_nb.measure.uncut": "uncut!",
         "spat_nb.measure.standins": "fitted! averaged!",
         "spat_nb.measure.forgetful": "forgetful!",
+        "spat_nb.measure.gap": "gap_table! radii_table! plot_gap!",
+        "spat_nb.measure.smoothing": "Smoothed!",
     },
     "training": {
         "spat_nb.training.learner": "Learner!",
@@ -92,6 +95,7 @@ FLOORS = {
         "spat_nb.training.muon": "muon",
         "spat_nb.training.staged": "noisy() n_fgsm() Staged",
         "spat_nb.training.onestep": "zeroed() zerograd() coins() grad_align NuAT",
+        "spat_nb.training.certified": "IBP() CrownIBP() gaussian_noise",
         "spat_nb.training.devices": "many!",
         "spat_nb.training.recipe": "Recipe!",
         "spat_nb.training.methods": "method!",

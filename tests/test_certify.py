@@ -221,7 +221,9 @@ def test_batch_and_single_agree_and_the_model_stays_as_it_was():
     model = zoo.load("digits/pgd_at/w16", "cpu").train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     whole = certified_margins(model, x, y, Linf(0.03))
-    single = torch.cat([certified_margins(model, x[i, None], y[i, None], Linf(0.03)) for i in range(5)])
+    single = torch.cat(
+        [certified_margins(model, x[i, None], y[i, None], Linf(0.03)) for i in range(5)]
+    )
     torch.testing.assert_close(whole, single)
     assert whole.dtype == F64 and model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -272,7 +274,12 @@ class Branching(nn.Module):
 @pytest.mark.parametrize(
     "model,ball,more,says",
     [
-        (nn.Sequential(nn.MaxPool2d(2)), Linf(0.1), {}, "no bound is written for the layer MaxPool"),
+        (
+            nn.Sequential(nn.MaxPool2d(2)),
+            Linf(0.1),
+            {},
+            "no bound is written for the layer MaxPool",
+        ),
         (Branching(), Linf(0.1), {}, "cannot be read"),
         (lambda x: x, Linf(0.1), {}, "model is a function; a bound reads the layers"),
         (linear(), 0.1, {}, "ball is 0.1"),

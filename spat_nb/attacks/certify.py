@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core.checks import check_count, check_images, check_labels, check_logits
 from ..core.evalmode import eval_mode
 from ..core.tensors import own
-from .backward import Start, boxes_of, margins_below, rivals
+from .backward import Start, margins_below, rivals
 from .balls import L1, L2, Linf
 from .lipschitz import stretch
 from .operations import Dense
@@ -61,7 +61,8 @@ class _Certifier:
         p = {Linf: math.inf, L2: 2}.get(type(self.norm))
         if p is None:
             raise TypeError(
-                f"ball is {self.norm}; a Lipschitz bound is written for Linf and L2, use by='crown'."
+                f"ball is {self.norm}; a Lipschitz bound is written for Linf and L2; take"
+                " by='crown'."
             )
         shapes = [v.shape for v in self.values]
         op, _ = self.program.steps[-1]
@@ -95,7 +96,30 @@ def certified_margins(
     batch: int = 16,  # images at once
     dtype: torch.dtype = torch.float64,  # of the bounds
 ) -> Tensor:  # (n,c-1), in the order of the classes, y left out
-    "z_y - z_k is at least this, for every image of the ball. Errors as in `certify`"
+    """z_y - z_k is at least this, for every image of the ball. Errors as in `certify`
+
+    Parameters
+    ----------
+    model : nn.Module
+        pixels to logits; left as it was found
+    x : Tensor
+        (n,ch,h,w) pixels in [0,1]
+    y : Tensor
+        (n,) labels
+    ball : Ball
+        `Linf`, `L2` or `L1`
+    by : str
+        one of `BOUNDS` (default: "crown")
+    batch : int
+        images at once (default: 16)
+    dtype : torch.dtype
+        of the bounds (default: torch.float64)
+
+    Returns
+    -------
+    Tensor
+        (n,c-1), in the order of the classes, y left out
+    """
     check_count("batch", batch)
     c = _Certifier(model, x, y, a_ball(ball), by, dtype)
     parts = torch.arange(len(x), device=x.device).split(batch)
@@ -115,9 +139,39 @@ def certify(
     CROWN as in Zhang et al. 2018, CROWN-IBP as in Zhang et al. 2020. A margin has to stay above 0
     by 1e-5 of the logits' range, so that rounding in the network decides nothing.
 
-    TypeError for a network with a layer that no bound is written for, or another ball; ValueError
-    for an unknown `by`
+    TypeError for a network with a layer that no bound is written for, or another ball.
 
+    Parameters
+    ----------
+    model : nn.Module
+        pixels to logits; left as it was found
+    x : Tensor
+        (n,ch,h,w) pixels in [0,1]
+    y : Tensor
+        (n,) labels
+    ball : Ball
+        `Linf`, `L2` or `L1`
+    by : str
+        'lipschitz', 'ibp', 'crown-ibp' or 'crown': weak and cheap to strong (default: "crown")
+    batch : int
+        images at once (default: 16)
+    dtype : torch.dtype
+        of the bounds (default: torch.float64)
+
+    Returns
+    -------
+    Tensor
+        (n,) bool; False says nothing: the bound may be too weak
+
+    Raises
+    ------
+    TypeError
+        for a network with a layer that no bound is written for, or another ball
+    ValueError
+        for an unknown `by`
+
+    Examples
+    --------
     >>> from spat_nb import Linf, certify, get_data, zoo
     >>> x, y = (t[:8] for t in get_data("digits", device="cpu").test.tensors())
     >>> certify(zoo.load("digits/pgd_at/w16", "cpu"), x, y, Linf(0.001)).sum() <= 8
@@ -142,6 +196,32 @@ def certified_radius(
 ) -> Tensor:  # (n,) >= 0; 0 where nothing is proved
     """The largest radius found, by halving, at which `certify` says yes: a lower bound of the
     distance to the nearest image that fools the model. Errors as in `certify`
+
+    Parameters
+    ----------
+    model : nn.Module
+        pixels to logits; left as it was found
+    x : Tensor
+        (n,ch,h,w) pixels in [0,1]
+    y : Tensor
+        (n,) labels
+    norm : type
+        `Linf`, `L2` or `L1` (default: Linf)
+    by : str
+        as in `certify` (default: "crown")
+    top : float | None
+        largest radius looked at; default: 0.5 in Linf, 4 in L2, 32 in L1
+    halvings : int
+        of the stretch from 0 to `top` (default: 9)
+    batch : int
+        images at once (default: 16)
+    dtype : torch.dtype
+        of the bounds (default: torch.float64)
+
+    Returns
+    -------
+    Tensor
+        (n,) >= 0; 0 where nothing is proved
     """
     tops = {Linf: 0.5, L2: 4.0, L1: 32.0}
     if norm not in tops:

@@ -28,8 +28,28 @@ def gap_table(
 ) -> pd.DataFrame:  # a row per class and 'all': n, certified, its lo, attacked, its hi, gap
     """Between which two shares the robust accuracy lies: proved from below, attacked from above
 
-    On these images the two columns hold without chance; `lo` and `hi` are for new images. ValueError
-    where a certified image was brought down: one of the two is wrong
+    On these images the two columns hold without chance; `lo` and `hi` are for new images.
+
+    Parameters
+    ----------
+    record : Record
+        what attacks in a ball left standing
+    certified : Tensor
+        (n,) bool of the same images, what `certify` gave for the same ball
+    name : str | None
+        an attack of the record; default: the worst case over all
+    level : float
+        confidence of the intervals (default: 0.95)
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per class and 'all': n, certified, its lo, attacked, its hi, gap
+
+    Raises
+    ------
+    ValueError
+        where a certified image was brought down: one of the two is wrong
     """
     import pandas as pd
 
@@ -69,7 +89,28 @@ def radii_table(
     by: str = "crown",  # as in `certify`
     **kw,  # more for `certified_radius`
 ) -> pd.DataFrame:  # a row per image: label, certified, found
-    "The largest radius that is proved beside the smallest that was found, image by image"
+    """The largest radius that is proved beside the smallest that was found, image by image
+
+    Parameters
+    ----------
+    model : nn.Module
+        pixels to logits
+    x : Tensor
+        (n,ch,h,w) pixels in [0,1]
+    y : Tensor
+        (n,) labels
+    attack
+        a search for the smallest change; default: `fab` in Linf, 50 steps
+    by : str
+        as in `certify` (default: "crown")
+    **kw
+        more for `certified_radius`
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per image: label, certified, found
+    """
     import pandas as pd
 
     attack = attack or fab(steps=50)
@@ -88,7 +129,30 @@ def plot_gap(
     by: str = "crown",  # as in `certify`
     ax=None,  # axes; default: new ones
 ) -> dict:  # 'certified' and 'attacked', a share for each ball
-    "Over eps: the truth lies in the band between what is proved and what an attack leaves"
+    """Over eps: the truth lies in the band between what is proved and what an attack leaves
+
+    Parameters
+    ----------
+    model : nn.Module
+        pixels to logits
+    x : Tensor
+        (n,ch,h,w) pixels in [0,1]
+    y : Tensor
+        (n,) labels
+    balls : list[Ball]
+        of rising radius
+    make
+        ball -> attack
+    by : str
+        as in `certify` (default: "crown")
+    ax
+        axes; default: new ones
+
+    Returns
+    -------
+    dict
+        'certified' and 'attacked', a share for each ball
+    """
     import matplotlib.pyplot as plt
 
     shares: dict = {"certified": [], "attacked": []}

@@ -66,6 +66,19 @@ def _straight(t, begin, end):
 class CrownIBP(Callback):
     """kappa ce(x) + (1-kappa) ce(worst logits), whose bounds are beta CROWN-IBP + (1-beta) IBP
     (Zhang et al. 2020). The radius rises over a part of the run, kappa and beta fall with it
+
+    Parameters
+    ----------
+    ball : Ball
+        threat model at the end of the rise
+    begin : float
+        share of the run after which the radius rises from 0 (default: 0.1)
+    end : float
+        share of the run at which it is whole (default: 0.6)
+    kappa : float
+        weight of clean images from then on, in [0,1]; it begins as 1 (default: 0.5)
+    beta : float
+        weight of CROWN-IBP from then on, in [0,1]; it begins as 1 (default: 0.0)
     """
 
     decides = True
@@ -113,7 +126,19 @@ class CrownIBP(Callback):
 
 
 class IBP(CrownIBP):
-    "The same by boxes alone (Gowal et al. 2018): kappa ce(x) + (1-kappa) ce(worst logits)"
+    """The same by boxes alone (Gowal et al. 2018): kappa ce(x) + (1-kappa) ce(worst logits)
+
+    Parameters
+    ----------
+    ball : Ball
+        threat model at the end of the rise
+    begin : float
+        share of the run after which the radius rises from 0 (default: 0.1)
+    end : float
+        share of the run at which it is whole (default: 0.6)
+    kappa : float
+        weight of clean images from then on, in [0,1]; it begins as 1 (default: 0.5)
+    """
 
     def __init__(
         self,
@@ -135,5 +160,24 @@ def gaussian_noise(
     attack=None,  # not used
     sigma: float = 0.25,  # deviation of the noise, in pixels of [0,1]
 ) -> Tensor:  # ()
-    "ce(x + noise), noise N(0, sigma^2): training for randomized smoothing (Cohen et al. 2019)"
+    """ce(x + noise), noise N(0, sigma^2): training for randomized smoothing (Cohen et al. 2019)
+
+    Parameters
+    ----------
+    model
+        pixels to logits, in train mode
+    x : Tensor
+        (b,ch,h,w) pixels in [0,1]
+    y : Tensor
+        (b,) labels
+    attack
+        not used (default: None)
+    sigma : float
+        deviation of the noise, in pixels of [0,1] (default: 0.25)
+
+    Returns
+    -------
+    Tensor
+        ()
+    """
     return ce(logits(model, x + sigma * randn_like(x)), y).mean()
