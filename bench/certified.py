@@ -1,8 +1,8 @@
 """Certificates on the digits: a network trained by CROWN-IBP beside PGD-AT, and attacks against
 every certificate of the shipped networks
 
-    python bench/certified.py train        the network and its figures, results/certified/digits.json
-    python bench/certified.py attack       100,000 attacked points, results/certified/attacked.json
+    python bench/certified.py train     the network and its figures: results/certified/digits.json
+    python bench/certified.py attack    100,000 attacked points: results/certified/attacked.json
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ gradients: what trains by bounds uses the same operations.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,13 +53,9 @@ class Operation:
 
     bent = False  # does it need boxes of its inputs to be taken back?
 
-    def value(self, *v: Tensor) -> Tensor:
-        "Its output (b,...)"
-        raise NotImplementedError
-
-    def box(self, *boxes: tuple) -> tuple:
-        "The smallest box around its outputs, where its inputs fill `boxes`"
-        raise NotImplementedError
+    value: Callable[..., Tensor]  # of its inputs (b,...): its output (b,...)
+    # of boxes of its inputs: the smallest box around its outputs
+    box: Callable[..., tuple]
 
     def back(self, c: Tensor, shapes: list, boxes: list) -> tuple:
         """Of a line sum(c output) the coefficients for each input, and a constant (b,s), so that
@@ -127,7 +124,8 @@ class Conv(Operation):
 
     def __init__(self, layer: nn.Conv2d):
         self.layer = layer
-        self.how = layer.stride, layer.padding, layer.dilation, layer.groups
+        # a padding that is a word is refused where the network is read
+        self.how: tuple[Any, ...] = layer.stride, layer.padding, layer.dilation, layer.groups
 
     def value(self, v):
         return F.conv2d(v, self.layer.weight, self.layer.bias, *self.how)

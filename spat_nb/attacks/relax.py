@@ -108,9 +108,11 @@ def lines(
     hi: Tensor,  # (...) highest inputs
     cells: int = 32,  # of a smooth curve: pieces between lo and hi that are looked at
 ) -> tuple:  # (slope, constant) of the line below and of the line above
-    """Two straight lines with the activation between them wherever the input lies in [lo,hi]. ReLU's
-    as in CROWN (Zhang et al. 2018): the chord above; below 0 or v, whichever leaves less room. Of
-    a smooth curve both have the chord's slope, and a grid and |f''| say how far they must stand off
+    """Two straight lines with the activation between them wherever the input lies in [lo,hi].
+
+    ReLU's as in CROWN (Zhang et al. 2018): the chord above; below 0 or v, whichever leaves less
+    room. Of a smooth curve both have the chord's slope, and a grid and the largest |f''| say how
+    far they must stand off
 
     Parameters
     ----------
