@@ -93,7 +93,7 @@ class Scale(Operation):
         return [c * factor], dot(c, whole)
 
     def stretch(self, norm, shape):
-        return float(torch.as_tensor(self.numbers()[0]).abs().max())
+        return float(torch.as_tensor(self.numbers()[0]).detach().abs().max())
 
 
 class Dense(Operation):
@@ -116,7 +116,7 @@ class Dense(Operation):
         return [c @ W], 0 if b is None else c @ b
 
     def stretch(self, norm, shape):
-        return float(torch.linalg.matrix_norm(self.weights()[0], norm))
+        return float(torch.linalg.matrix_norm(self.weights()[0].detach(), norm))
 
 
 class Conv(Operation):
@@ -151,7 +151,7 @@ class Conv(Operation):
         return [back], 0 if b is None else c.sum((3, 4)) @ b
 
     def stretch(self, norm, shape):
-        W = self.layer.weight
+        W = self.layer.weight.detach()
         rows = W.abs().sum((1, 2, 3)).max()
         if norm == float("inf"):
             return float(rows)

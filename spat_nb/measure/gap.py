@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,7 +70,7 @@ def gap_table(
     for k, label in enumerate([*record.classes, "all"]):
         mask = y == k if k < len(record.classes) else torch.ones_like(certified)
         n, low, high = (int(m.sum()) for m in (mask, mask & certified, mask & stands))
-        share = max(n, 1)
+        share = n or math.nan  # of no images there is no share
         rows[label] = {
             "n": n,
             "certified": low / share,
