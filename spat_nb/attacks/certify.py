@@ -195,7 +195,9 @@ def certified_radius(
     dtype: torch.dtype = torch.float64,  # of the bounds
 ) -> Tensor:  # (n,) >= 0; 0 where nothing is proved
     """The largest radius found, by halving, at which `certify` says yes: a lower bound of the
-    distance to the nearest image that fools the model. Errors as in `certify`
+    distance to the nearest image that fools the model.
+
+    TypeError where `norm` is none of the three; other errors as in `certify`
 
     Parameters
     ----------
@@ -222,6 +224,11 @@ def certified_radius(
     -------
     Tensor
         (n,) >= 0; 0 where nothing is proved
+
+    Raises
+    ------
+    TypeError
+        where `norm` is none of the three; other errors as in `certify`
     """
     tops = {Linf: 0.5, L2: 4.0, L1: 32.0}
     if norm not in tops:

@@ -65,7 +65,9 @@ def _straight(t, begin, end):
 
 class CrownIBP(Callback):
     """kappa ce(x) + (1-kappa) ce(worst logits), whose bounds are beta CROWN-IBP + (1-beta) IBP
-    (Zhang et al. 2020). The radius rises over a part of the run, kappa and beta fall with it
+    (Zhang et al. 2020). The radius rises over a part of the run, kappa and beta fall with it.
+
+    ValueError where a share is not in [0,1]
 
     Parameters
     ----------
@@ -79,6 +81,11 @@ class CrownIBP(Callback):
         weight of clean images from then on, in [0,1]; it begins as 1 (default: 0.5)
     beta : float
         weight of CROWN-IBP from then on, in [0,1]; it begins as 1 (default: 0.0)
+
+    Raises
+    ------
+    ValueError
+        where a share is not in [0,1]
     """
 
     decides = True
