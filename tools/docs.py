@@ -9,6 +9,7 @@ them on the branch `colab`.
 """
 
 import argparse
+import functools
 import html
 import importlib
 import inspect
@@ -172,6 +173,45 @@ def card(obj):
     return kind, f"({call})", said_in(obj.__doc__ or ""), tables
 
 
+def source_url(obj):
+    "Where the source of a function or class is read, with its first line; '' where that is unknown"
+    site, obj = website(), inspect.unwrap(obj)
+    try:
+        file, (_, line) = inspect.getsourcefile(obj), inspect.getsourcelines(obj)
+        path = Path(file).resolve().relative_to(ROOT).as_posix()
+    except (TypeError, OSError, ValueError):
+        return ""
+    return f"{site['repo-url']}/blob/{site['repo-branch']}/{path}#L{line}"
+
+
+@functools.cache
+def lessons_with():
+    "name -> the notebooks that import it from the package, in reading order"
+    found = {}
+    for n in order(website()):
+        code = [c["source"] for c in site_pages.cells(n) if c["cell_type"] == "code"]
+        for part in re.findall(
+            r"^from spat_nb[\w.]* import (\([^)]*\)|.*)$", "\n".join(code), re.M
+        ):
+            for name in dict.fromkeys(re.findall(r"\w+", part)):
+                if n not in found.setdefault(name, []):
+                    found[name].append(n)
+    return found
+
+
+def whereabouts(obj, name, most=6):
+    "A line of links: the source of a name, and the lessons that use it"
+    url, used = source_url(obj), lessons_with().get(name, [])
+    links = [f"[{site_pages.title(n)}]({n}.ipynb)" for n in used[:most]]
+    more = f" and {len(used) - most} more" if len(used) > most else ""
+    return " · ".join(
+        [
+            *([f"[source]({url})"] if url else []),
+            *([f"used in {', '.join(links)}{more}"] if links else []),
+        ]
+    )
+
+
 def quarto_card(obj, name, module):
     kind, call, doc, tables = card(obj)
     return "\n\n".join(
@@ -180,6 +220,7 @@ def quarto_card(obj, name, module):
             f"```python\n{kind.replace('function', 'def')} {name}{call}\n```",
             doc,
             *tables,
+            whereabouts(obj, name),
         ]
     )
 
@@ -198,6 +239,8 @@ def sphinx_card(obj, name, module):
             doc,
             "",
             *tables,
+            "",
+            f"::::{{container}} whereabouts\n{whereabouts(obj, name)}\n::::",
             ":::::",
         ]
     )
@@ -633,6 +676,7 @@ def conf(site, static):
         html_copy_source=False,
         html_show_sourcelink=False,
         html_static_path=[str(static)],
+        html_search_scorer=str(ROOT / "docs/scorer.js"),
         html_css_files=["site.css"],
         html_js_files=[("site.js", {"defer": "defer"})],
         html_favicon=str(ROOT / "docs/favicon.svg"),

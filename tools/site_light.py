@@ -3,6 +3,7 @@ drawn, style sheets without rules for what no page holds, no script that no page
 """
 
 import io
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -73,6 +74,7 @@ def subset(path, codepoints):
     "A font, written again with these characters alone"
     from fontTools.subset import Options, Subsetter, load_font, save_font
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     options = Options(flavor="woff2", layout_features=[], notdef_outline=True)
     font = load_font(path, options)
     chooser = Subsetter(options)

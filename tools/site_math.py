@@ -8,9 +8,12 @@ from docutils import nodes
 
 # what latex2mathml writes otherwise than TeX does
 REWRITE = (
-    (re.compile(r"\\arg\s*\\(max|min)(?![a-z])"), r"\\operatorname{arg\\,\1}"),
+    (re.compile(r"\\arg(?![a-z])"), r"\\mathrm{arg}\\,"),
+    (re.compile(r"\\operatorname\*?"), r"\\mathrm"),
     (re.compile(r"\\[bB]ig+[lrm]?\s*(\\[{}|])"), r"\1"),
 )
+LETTER = re.compile(r'<mi mathvariant="normal">(.)</mi>')
+UPRIGHT = re.compile(rf"(?:{LETTER.pattern}){{2,}}")
 
 
 def mathml(
@@ -24,6 +27,9 @@ def mathml(
     for pattern, to in REWRITE:
         said = pattern.sub(to, said)
     found = convert(said, display=display)
+    # a word is one name, not so many letters
+    found = UPRIGHT.sub(lambda m: "<mi>" + LETTER.sub(r"\1", m[0]) + "</mi>", found)
+    found = found.replace("<mi>&#x02032;</mi>", '<mi class="prime">&#x02032;</mi>')
     unknown = re.findall(r">[^<]*?(\\[a-zA-Z]+)", found)
     if unknown:
         raise ValueError(f"MathML has no {', '.join(unknown)}, in the formula {tex!r}")

@@ -28,7 +28,7 @@ def fill(template, **values):
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=jinja2.select_autoescape(["html", "xml"]),
+        autoescape=lambda name: ".html" in name or ".xml" in name,
     )
     return env.get_template(template).render(**values)
 
@@ -139,7 +139,7 @@ def pattern(paper):
     if paper["by"].startswith("The authors"):
         return rf"(?:arXiv )?{re.escape(paper['at'][0])}"
     by = re.escape(paper["by"]).replace(r"\ \&\ ", r" (?:&|and) ").replace(r"\ ", " ")
-    return rf"{by},? \(?{paper['year']}\b\)?"
+    return rf"{by},? (?:\({paper['year']}\)|{paper['year']}\b)"
 
 
 def sorted_patterns():
