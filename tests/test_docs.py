@@ -344,6 +344,25 @@ def test_keys_and_the_switch(site):
         assert tab.locator("#pst-search-dialog").is_visible()
 
 
+@pytest.mark.skipif(executable() is None, reason=WHY)
+def test_a_slider_without_a_kernel(site):
+    "Arrow keys choose among frames that were drawn before; one is seen, the others are not loaded"
+    with served(site) as base, chromium() as browser:
+        tab, fetched = browser.new_page(), []
+        tab.on("request", lambda r: "frames/" in r.url and fetched.append(r.url))
+        tab.goto(f"{base}91_playground.html")
+        slider = tab.locator(".frames input")
+        slider.scroll_into_view_if_needed()
+        seen = tab.locator(".frames figure:visible figcaption")
+        assert seen.all_inner_texts() == ["eps 0.15"]
+        slider.focus()
+        tab.keyboard.press("ArrowRight")
+        assert seen.all_inner_texts() == ["eps 0.20"]
+        picture = tab.locator(".frames figure:visible img")
+        tab.wait_for_function("e => e.complete && e.naturalWidth > 0", arg=picture.element_handle())
+        assert 1 <= len(set(fetched)) <= 2
+
+
 def test_the_site_is_found(site):
     "Titles, descriptions, addresses, the map, Markdown, the feed, what a search sees first"
     home = docs.website()["site-url"]

@@ -82,7 +82,7 @@ def test_notes_of_a_release_come_from_the_changelog():
 
 
 SLIPS = [
-    (("website", "titel"), "x"),
+    (("website", "colour"), "x"),
     (("website", "sidebar", "contents"), ["12_attack"]),
     (("format", "html", "toc-depth"), 9),
     (("format", "html", "html-math-method"), "mathml2"),

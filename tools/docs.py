@@ -75,6 +75,7 @@ def toctrees(contents):
 # ---- API cards from docments
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import site_found  # noqa: E402
+import site_frames  # noqa: E402
 import site_light  # noqa: E402
 import site_pages  # noqa: E402
 
@@ -506,6 +507,7 @@ def filters(card, drop=()):
                 if c.cell_type == "code":
                     c.source = re.sub(r"^#\|\s*export\b", "#| exports", c.source, flags=re.M)
             super().__call__(nb)
+            site_frames.add(nb, Path(nb.path_).stem)
             cite_cells(nb)
             top = next((i + 1 for i, c in enumerate(nb.cells) if c.cell_type == "raw"), 0)
             nb.cells.insert(top, mk_cell(badge(Path(nb.path_).stem), "markdown"))
@@ -781,6 +783,7 @@ def main():
     print(f"building the site with {'Quarto' if quarto else 'Sphinx'}", flush=True)
     build_quarto() if quarto else build_sphinx(out)
     playground(out)
+    site_frames.write(out, order(website()))
     if not quarto:
         site_light.lighten(out)
     site_found.finish(out, website(), order(website()))
