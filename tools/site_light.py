@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\s*")
+# what a search reads: one page has it, to which the form of all others leads
+SEARCH = re.compile(r"<script[^>]*(?:searchindex|searchtools|language_data)\.js[^>]*></script>\s*")
 CODEPOINT = re.compile(r"\\(f[0-9a-f]{3}|e[0-9a-f]{3})\b")
 
 
@@ -136,6 +138,8 @@ def lighten(out):
     pages = {p: p.read_text(encoding="utf-8") for p in out.glob("*.html")}
     for path, text in pages.items():
         text = SCRIPT.sub("", with_pictures(text, known))
+        if path.name != "search.html":
+            text = SEARCH.sub("", text)
         pages[path] = text
         path.write_text(text, encoding="utf-8")
     for path in [*static.rglob("*.map"), *static.rglob("fontawesome.js*"), *static.glob("*.png")]:
