@@ -87,7 +87,10 @@ def numbered(text, names, name):
 
 
 def accessible(text):
-    "Names of buttons that say what is written on them"
+    "Names of buttons that say what is written on them; wide tables that keys can scroll"
+    text = text.replace(
+        '<div class="board"', '<div class="board" tabindex="0" role="region" aria-label="results"'
+    )
     text = re.sub(
         r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1", text
     )

@@ -134,10 +134,10 @@ def address(at):
 
 def pattern(paper):
     """How a citation of a paper reads: Madry et al. 2018, Madry et al. (2018), or the number of
-    arXiv of what is known by it alone
+    arXiv of what lessons name by it alone
     """
-    if paper["by"].startswith("The authors"):
-        return rf"(?:arXiv )?{re.escape(paper['at'][0])}"
+    if "cited_as" in paper:
+        return rf"(?:arXiv )?{re.escape(paper['cited_as'])}"
     by = re.escape(paper["by"]).replace(r"\ \&\ ", r" (?:&|and) ").replace(r"\ ", " ")
     return rf"{by},? (?:\({paper['year']}\)|{paper['year']}\b)"
 
