@@ -299,6 +299,7 @@ SEEN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(executable() is None, reason=WHY)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_read_it(site, scheme):
