@@ -59,7 +59,9 @@ def page_faults(path, ids):  # noqa: C901
         url = e.get("src") or e["href"]
         if url == "#":
             continue
-        if EXTERNAL.match(url) and e.get("rel") not in (["canonical"], ["index"]):
+        if EXTERNAL.match(url) and e.get("rel") == ["canonical"]:
+            continue  # where the page is published
+        if EXTERNAL.match(url):
             yield f"{path.name}: external {e.name} {url}"
         elif not url.startswith("data:") and ids(path.parent / unquote(urlsplit(url).path)) is None:
             yield f"{path.name}: missing file {url}"

@@ -228,6 +228,7 @@ def quarto_card(obj, name, module):
 
 def sphinx_card(obj, name, module):
     "A directive of Sphinx's Python domain: the search, the index and links know it"
+    where = whereabouts(obj, name)
     kind, call, doc, tables = card(obj)
     tables = [
         f"::::{{table}}\n:class: api{c}\n\n{t}\n::::" for c, t in zip(("", " methods"), tables) if t
@@ -241,7 +242,7 @@ def sphinx_card(obj, name, module):
             "",
             *tables,
             "",
-            f"::::{{container}} whereabouts\n{whereabouts(obj, name)}\n::::",
+            f"::::{{container}} whereabouts\n{where}\n::::" if where else "",
             ":::::",
         ]
     )
