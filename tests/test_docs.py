@@ -2,18 +2,22 @@
 where there is one.
 """
 
+import argparse
 import ast
 import functools
+import gzip
 import importlib.util
 import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from browser import WHY, chromium, executable, served
@@ -45,10 +49,7 @@ def read(path):
 
 
 def drawn(string):
-    return any(
-        e.name in ("pre", "code", "script", "style", "title") or "math" in e.get("class", ())
-        for e in string.parents
-    )
+    return any(e.name in ("pre", "code", "script", "style", "title") for e in string.parents)
 
 
 def page_faults(path, ids):  # noqa: C901
@@ -58,7 +59,9 @@ def page_faults(path, ids):  # noqa: C901
         url = e.get("src") or e["href"]
         if url == "#":
             continue
-        if EXTERNAL.match(url) and e.get("rel") not in (["canonical"], ["index"]):
+        if EXTERNAL.match(url) and e.get("rel") == ["canonical"]:
+            continue  # where the page is published
+        if EXTERNAL.match(url):
             yield f"{path.name}: external {e.name} {url}"
         elif not url.startswith("data:") and ids(path.parent / unquote(urlsplit(url).path)) is None:
             yield f"{path.name}: missing file {url}"
@@ -201,24 +204,16 @@ def look(site, patience=20000):
                 or faults.append(f"{tab.url}: fetches {r.url}")
             ),
         )
-        for page in sorted(site.glob("*.html")):
+        for page in sorted(p for p in site.glob("*.html") if p.stem != "404"):
             tab.goto(base + page.name)
-            n = tab.locator(".math").count()
-            try:
-                tab.wait_for_function(
-                    'n => document.querySelectorAll(".math mjx-container").length >= n',
-                    arg=n,
-                    timeout=patience,
-                )
-            except PlaywrightError:
-                faults.append(
-                    f"{page.name}: {tab.locator('.math mjx-container').count()} of {n} formulas"
-                    " drawn"
-                )
-            for e in tab.locator("mjx-merror").all():
-                faults.append(
-                    f"{page.name}: TeX error {e.get_attribute('title') or e.inner_text()}"
-                )
+            for e in tab.locator(".math:not(:has(math)), merror").all():
+                faults.append(f"{page.name}: formula not drawn: {e.inner_text()[:60]}")
+            flat = (
+                "[...document.querySelectorAll('math')]"
+                ".filter(e => !e.getClientRects().length && e.checkVisibility()).length"
+            )
+            if n := tab.evaluate(flat):
+                faults.append(f"{page.name}: {n} formulas without extent")
             if tab.evaluate("document.documentElement.dataset.theme") != "dark":
                 faults.append(f"{page.name}: not dark")
             for width in (1280, 390):
@@ -246,16 +241,214 @@ def play_bytes(site, said=""):
         return sum(sizes)
 
 
-def test_site(tmp_path):
-    site, before = tmp_path / "site", sorted(p.name for p in NBS.iterdir())
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    "The site, built once; where SITE_UNDER_TEST names a folder, the one that was built there"
+    if "SITE_UNDER_TEST" in os.environ:
+        return Path(os.environ["SITE_UNDER_TEST"])
+    folder, before = tmp_path_factory.mktemp("built"), sorted(p.name for p in NBS.iterdir())
     r = subprocess.run(
-        [sys.executable, ROOT / "tools/docs.py", "--sphinx", "--out", site],
+        [sys.executable, ROOT / "tools/docs.py", "--sphinx", "--out", folder / "site"],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
     )
     assert r.returncode == 0, r.stdout + r.stderr
     assert sorted(p.name for p in NBS.iterdir()) == before, "the build left files in nbs/"
+    return folder / "site"
+
+
+def loaded(site, page):
+    "Files that a page loads, itself too, all of its pictures as well; of fonts those of its styles"
+    soup = read(site / page)
+    found = {site / page}
+    for e in soup.select("script[src], img[src], link[rel=stylesheet], link[rel=icon]"):
+        url = e.get("src") or e["href"]
+        if not url.startswith("data:"):
+            found.add(site / unquote(urlsplit(url).path))
+    for css in [f for f in found if f.suffix == ".css"]:
+        for url in re.findall(r"url\(([^)]+)\)", css.read_text()):
+            file = (css.parent / urlsplit(url.strip("\"'")).path).resolve()
+            if file.is_file():
+                found.add(file)
+    return found
+
+
+def test_pages_are_light(site):
+    """Bytes as they lie on the disk, uncompressed; the playground's networks are counted in
+    `test_site`
+    """
+    sizes = {
+        p.stem: sum(f.stat().st_size for f in loaded(site, p.name))
+        for p in site.glob("*.html")
+        if p.stem not in ("play", "404")
+    }
+    middle = statistics.median(sizes.values())
+    largest = sorted(sizes, key=sizes.get)[-3:]
+    print(f"median page {middle / 1e3:.0f} kB, first page {sizes['index'] / 1e3:.0f} kB, largest:")
+    print(*(f"  {n} {sizes[n] / 1e3:.0f} kB" for n in largest), sep="\n")
+    assert middle < 600e3 and sizes["index"] < 1e6
+    heavy = [f.name for f in site.rglob("*") if re.search(r"fontawesome\.js|mathjax", str(f))]
+    assert not heavy
+    for page in ("12_attack.html", "90_compare.html"):
+        later = read(site / page).select("article img")[1:]
+        assert all(e["loading"] == "lazy" and e["width"] for e in later if e["src"][:5] != "data:")
+
+
+AXE = ROOT / "tests/vendor/axe-core-4.14.1.min.js.gz"
+SEEN = (
+    "index install play 12_attack 40_spat commands results papers gallery guide_own_model".split()
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(executable() is None, reason=WHY)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_it(site, scheme):
+    "axe finds nothing serious or critical on ten pages (WCAG 2.2 AA)"
+    axe, found = gzip.decompress(AXE.read_bytes()).decode(), {}
+    tags = [f"wcag{v}{level}" for v in ("2", "21", "22") for level in ("a", "aa")]
+    with served(site) as base, chromium() as browser:
+        tab = browser.new_page(color_scheme=scheme, reduced_motion="reduce")
+        for page in SEEN:
+            tab.goto(f"{base}{page}.html")
+            tab.evaluate(axe)
+            said = tab.evaluate(
+                "tags => axe.run(document, {runOnly: tags, resultTypes: ['violations']})", tags
+            )["violations"]
+            bad = [v for v in said if v["impact"] in ("serious", "critical")]
+            found[page] = sum(len(v["nodes"]) for v in bad)
+            for v in bad:
+                print(page, v["id"], [n["target"] for n in v["nodes"][:3]])
+    print(f"{scheme}: serious or critical nodes {found}")
+    assert not any(found.values())
+
+
+@pytest.mark.skipif(executable() is None, reason=WHY)
+def test_keys_and_the_switch(site):
+    """Tab leads from the skip link into the page, the switch folds the code and is kept, and where
+    motion is unwanted nothing moves
+    """
+    with served(site) as base, chromium() as browser:
+        tab = browser.new_page(reduced_motion="reduce")
+        tab.goto(f"{base}12_attack.html")
+        tab.keyboard.press("Tab")
+        assert tab.evaluate("document.activeElement.textContent").startswith("Skip")
+        tab.keyboard.press("Enter")
+        assert tab.url.endswith("#main-content")
+        tab.locator(".story-switch").focus()
+        assert tab.locator("article div.cell_input").first.is_visible()
+        tab.keyboard.press("Enter")
+        assert not tab.locator("article div.cell_input").first.is_visible()
+        tab.goto(f"{base}10_balls.html")
+        assert not tab.locator("article div.cell_input").first.is_visible()
+        assert tab.evaluate("getComputedStyle(document.body).transitionDuration") == "0s"
+        tab.keyboard.press("Control+k")
+        assert tab.locator("#pst-search-dialog").is_visible()
+
+
+@pytest.mark.skipif(executable() is None, reason=WHY)
+def test_a_slider_without_a_kernel(site):
+    "Arrow keys choose among frames that were drawn before; one is seen, the others are not loaded"
+    with served(site) as base, chromium() as browser:
+        tab, fetched = browser.new_page(), []
+        tab.on("request", lambda r: "frames/" in r.url and fetched.append(r.url))
+        tab.goto(f"{base}91_playground.html")
+        slider = tab.locator(".frames input")
+        slider.scroll_into_view_if_needed()
+        seen = tab.locator(".frames figure:visible figcaption")
+        assert seen.all_inner_texts() == ["eps 0.15"]
+        slider.focus()
+        tab.keyboard.press("ArrowRight")
+        assert seen.all_inner_texts() == ["eps 0.20"]
+        picture = tab.locator(".frames figure:visible img")
+        tab.wait_for_function("e => e.complete && e.naturalWidth > 0", arg=picture.element_handle())
+        assert 1 <= len(set(fetched)) <= 2
+
+
+def test_the_site_is_found(site):
+    "Titles, descriptions, addresses, the map, Markdown, the feed, what a search sees first"
+    home = docs.website()["site-url"]
+    pages = {p.stem for p in site.glob("*.html")} - {"404"}
+    titles = {}
+    for name in sorted(pages):
+        soup = read(site / f"{name}.html")
+        titles[name] = soup.title.text
+        where = home if name == "index" else f"{home}{name}.html"
+        assert soup.find("link", rel="canonical")["href"] == where
+        assert len(soup.find("meta", attrs={"name": "description"})["content"]) > 20, name
+        assert soup.find("meta", property="og:image")["content"] == f"{home}social.png"
+        md = soup.find("link", type="text/markdown")
+        assert md is None or (site / md["href"]).stat().st_size > 200
+    assert len({*titles.values()}) == len(titles) and "spat_nb — spat_nb" not in titles.values()
+    tree = ElementTree.parse(site / "sitemap.xml")
+    mapped = {e.text for e in tree.iter() if e.tag.endswith("loc")}
+    listed = pages - {"search", "genindex", "index"}
+    assert mapped == {home, *(f"{home}{n}.html" for n in listed)}
+    said = (site / "llms.txt").read_text()
+    for url in re.findall(rf"\({re.escape(home)}([^)]+)\)", said):
+        assert (site / url).is_file(), url
+    assert set(notebooks()) <= set(re.findall(r"/(\w+)\.md\)", said))
+    feed = ElementTree.parse(site / "feed.xml").getroot()
+    assert feed.tag.endswith("feed") and len(feed.findall("{*}entry")) >= 1
+    assert "Nothing here" in (site / "404.html").read_text()
+    for nb in notebooks():
+        assert "Run this:" in read(site / f"{nb}.html").find("article").text, nb
+
+
+def test_made_pages_say_what_there_is(site):
+    "Every command and flag, every claim, each citation with a link there and back"
+    from spat_nb.app.cli import COMMANDS, build_parser
+    from spat_nb.studies.claims import all_claims
+
+    text = read(site / "commands.html").find("article").text
+    for name, sub in build_parser(COMMANDS)._subparsers._group_actions[0].choices.items():
+        assert f"spat_nb {name}" in text
+        for a in sub._actions:
+            assert (
+                a.help == argparse.SUPPRESS or not a.option_strings or a.option_strings[-1] in text
+            )
+    board = read(site / "results.html")
+    assert len(board.select("article table")) == 3 and not board.select("article div.cell_input")
+    claims = board.select("article table")[0].find("tbody").find_all("tr")
+    assert len(claims) >= len(all_claims())
+    papers = read(site / "papers.html")
+    cites = 0
+    for nb in notebooks():
+        for a in read(site / f"{nb}.html").select('article a[href^="papers.html#"]'):
+            cites += 1
+            there = papers.find(id=a["href"].partition("#")[2])
+            assert there.find("a", href=f"{nb}.html"), (nb, a["href"])
+            out = there.find("a", href=re.compile("^https://"))
+            assert out or there["id"] == "rastrigin-1963", a["href"]  # lies nowhere that we know
+    assert cites > 50
+    lessons = {Path(a["href"]).stem for a in read(site / "gallery.html").select(".gallery a")}
+    assert len(lessons) > 30 and lessons <= set(notebooks())
+
+
+STARS = re.compile(r"\*\*\w|\]\(|^\|.*\|$|(?<!\w)\*\w[^*\n]*\w\*(?!\w)", re.M)
+
+
+def raw_markdown(page):
+    soup = read(page)
+    for t in soup.find("article").find_all(string=STARS):
+        if not any(e.name in ("pre", "code", "script", "style", "math", "dt") for e in t.parents):
+            yield f"{page.name}: {t.strip()[:80]!r}"
+
+
+def test_no_markdown_is_left(site, tmp_path):
+    assert not [
+        f
+        for p in site.glob("*.html")
+        if p.stem not in ("404", "search", "genindex")
+        for f in raw_markdown(p)
+    ]
+    for bad in ("so **bold** and", "a [link](x.md)", "*slanted*"):
+        (tmp_path / "p.html").write_text(f"<article><p>{bad}</p></article>")
+        assert len(list(raw_markdown(tmp_path / "p.html"))) == 1
+
+
+def test_site(site):
     faults = list(site_faults(site))
     for nb in notebooks():
         for room, defs in exported(NBS / f"{nb}.ipynb").items():
@@ -295,9 +488,8 @@ def test_site(tmp_path):
         assert not any(
             ".ipynb)" in c["source"] for c in colab[1:-1] if c["cell_type"] == "markdown"
         )
-    assert (site / "_static/mathjax/tex-chtml-full.js").stat().st_size > 1e6 and len(
-        list((site / "_static/mathjax").rglob("*.woff"))
-    ) > 20
+    drawn = [len(read(site / f"{nb}.html").select("article math")) for nb in notebooks()]
+    assert sum(drawn) > 1000
     assert not faults + (look(site) or []), "\n".join(faults)
     if executable():
         sizes = {said: play_bytes(site, said) for said in ("", "#images=photographs")}
@@ -378,7 +570,7 @@ def test_the_colab_copy(tmp_path):
 
 # ---- a check that cannot fail is none: each fault, planted
 GOOD = """<html><body><h1 id="top">A</h1><a href="#top">a</a><a href="https://x.org">b</a><img src="i.png" alt="a curve">
-          <span class="math">\\(\\frac12\\)</span></body></html>"""  # noqa: E501
+          <span class="math"><math><mi>x</mi></math></span></body></html>"""  # noqa: E501
 
 
 @pytest.mark.parametrize(
@@ -396,6 +588,7 @@ GOOD = """<html><body><h1 id="top">A</h1><a href="#top">a</a><a href="https://x.
         ("<style>@font-face {src: url(https://x.org/f.woff)}</style>", "external style"),
         ("<p>so $$x</p>", "raw TeX"),
         (r"<p>and \frac{1}{2}</p>", "raw TeX"),
+        (r"<math><mtext>\foo</mtext></math>", "raw TeX"),
     ],
 )
 def test_checker_finds(tmp_path, bad, fault):
@@ -444,16 +637,19 @@ def test_browser_finds(tmp_path):
     faults = look(tmp_path, patience=500)
     if faults is None:
         pytest.skip(WHY)
-    for text in ("pixels wide", "0 of 1 formulas", "console", "finds nothing"):
+    for text in ("pixels wide", "formula not drawn", "console", "finds nothing"):
         assert any(text in f for f in faults), (text, faults)
 
 
 @pytest.fixture
 def small(tmp_path):
     "A project of one notebook: build(text, *arguments of tools/docs.py)"
-    for f in ("tools/docs.py", "docs/site.css", "docs/favicon.svg", "pyproject.toml"):
-        (tmp_path / f).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / f, tmp_path / f)
+    for f in ("tools", "docs/templates"):
+        shutil.copytree(ROOT / f, tmp_path / f, ignore=shutil.ignore_patterns("__pycache__"))
+    for f in "site.css site.js scorer.js favicon.svg papers.toml".split():
+        shutil.copy(ROOT / "docs" / f, tmp_path / "docs")
+    for f in ("pyproject.toml", "CHANGELOG.md"):
+        shutil.copy(ROOT / f, tmp_path)
     site = {**docs.website(), "sidebar": {"contents": ["index.ipynb"]}}
     (tmp_path / "_quarto.yml").write_text(yaml.dump({"website": site}))
     (tmp_path / "nbs").mkdir()
@@ -527,3 +723,35 @@ def test_the_way_to_quarto(small):
     page = (small.path / "_docs/index.html").read_text()
     assert "### Ball {#ball}" in page and "class Ball: pass" in page and "secret" not in page
     assert {p.name for p in (small.path / "nbs").iterdir()} == {"index.ipynb", "_quarto.yml"}
+
+
+def test_both_builders_give_the_same_pages(small):
+    """Quarto makes a page of each file that it is handed; Sphinx's pages are the same, and two of
+    its own
+    """
+    pages = ["papers.md", "changes.md", "own.md"]
+    site = {
+        **docs.website(),
+        "sidebar": {"contents": ["index.ipynb", {"section": "At hand", "contents": pages}]},
+    }
+    (small.path / "_quarto.yml").write_text(yaml.dump({"website": site}))
+    (small.path / "nbs/own.md").write_text("# Own\n\nA page.\n")
+    fake = small.path / "bin/quarto"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\nmkdir -p "$1"\n'
+        'for f in *.ipynb *.md; do cp "$f" "$1/${f%.*}.html"; done\n'
+    )
+    fake.chmod(0o755)
+    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
+    found = {}
+    for builder, args in {"quarto": (), "sphinx": ("--sphinx",)}.items():
+        r = small("so Madry et al. (2018) say", *args, env={**os.environ, "PATH": path})
+        assert r.returncode == 0, r.stdout + r.stderr
+        found[builder] = {p.name for p in (small.path / "_docs").glob("*.html")}
+        text = (small.path / "_docs/index.html").read_text()
+        assert re.search(r"papers\.(md|html)#madry-et-al-2018", text)
+    assert found["sphinx"] - found["quarto"] == {"search.html", "genindex.html"}
+    assert found["quarto"] <= found["sphinx"]
+    wanted = {"index.html", "404.html", *(f"{Path(p).stem}.html" for p in pages)}
+    assert found["quarto"] == wanted

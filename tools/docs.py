@@ -9,9 +9,9 @@ them on the branch `colab`.
 """
 
 import argparse
+import functools
 import html
 import importlib
-import importlib.util
 import inspect
 import itertools
 import json
@@ -73,7 +73,12 @@ def toctrees(contents):
 
 
 # ---- API cards from docments
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+import site_found  # noqa: E402
+import site_frames  # noqa: E402
+import site_light  # noqa: E402
+import site_pages  # noqa: E402
+
 from spat_nb._docstring_text import join_sections, split_sections  # noqa: E402
 
 
@@ -87,10 +92,10 @@ def plain(o, default=False):
 
 
 def prose(s):
-    "A docstring or comment as Markdown: outside of backticks nothing but text"
+    "A docstring or comment as Markdown: outside of backticks and **bold** nothing but text"
     return "".join(
         p if i % 2 else re.sub(r"([<*$])", r"\\\1", p)
-        for i, p in enumerate(re.split(r"(`[^`]*`)", s))
+        for i, p in enumerate(re.split(r"(`[^`]*`|\*\*[\w.,:;' \n-]+\*\*)", s))
     )
 
 
@@ -169,6 +174,45 @@ def card(obj):
     return kind, f"({call})", said_in(obj.__doc__ or ""), tables
 
 
+def source_url(obj):
+    "Where the source of a function or class is read, with its first line; '' where that is unknown"
+    site, obj = website(), inspect.unwrap(obj)
+    try:
+        file, (_, line) = inspect.getsourcefile(obj), inspect.getsourcelines(obj)
+        path = Path(file).resolve().relative_to(ROOT).as_posix()
+    except (TypeError, OSError, ValueError):
+        return ""
+    return f"{site['repo-url']}/blob/{site['repo-branch']}/{path}#L{line}"
+
+
+@functools.cache
+def lessons_with():
+    "name -> the notebooks that import it from the package, in reading order"
+    found = {}
+    for n in order(website()):
+        code = [c["source"] for c in site_pages.cells(n) if c["cell_type"] == "code"]
+        for part in re.findall(
+            r"^from spat_nb[\w.]* import (\([^)]*\)|.*)$", "\n".join(code), re.M
+        ):
+            for name in dict.fromkeys(re.findall(r"\w+", part)):
+                if n not in found.setdefault(name, []):
+                    found[name].append(n)
+    return found
+
+
+def whereabouts(obj, name, most=6):
+    "A line of links: the source of a name, and the lessons that use it"
+    url, used = source_url(obj), lessons_with().get(name, [])
+    links = [f"[{site_pages.title(n)}]({n}.ipynb)" for n in used[:most]]
+    more = f" and {len(used) - most} more" if len(used) > most else ""
+    return " · ".join(
+        [
+            *([f"[source]({url})"] if url else []),
+            *([f"used in {', '.join(links)}{more}"] if links else []),
+        ]
+    )
+
+
 def quarto_card(obj, name, module):
     kind, call, doc, tables = card(obj)
     return "\n\n".join(
@@ -177,12 +221,14 @@ def quarto_card(obj, name, module):
             f"```python\n{kind.replace('function', 'def')} {name}{call}\n```",
             doc,
             *tables,
+            whereabouts(obj, name),
         ]
     )
 
 
 def sphinx_card(obj, name, module):
     "A directive of Sphinx's Python domain: the search, the index and links know it"
+    where = whereabouts(obj, name)
     kind, call, doc, tables = card(obj)
     tables = [
         f"::::{{table}}\n:class: api{c}\n\n{t}\n::::" for c, t in zip(("", " methods"), tables) if t
@@ -195,6 +241,8 @@ def sphinx_card(obj, name, module):
             doc,
             "",
             *tables,
+            "",
+            f"::::{{container}} whereabouts\n{where}\n::::" if where else "",
             ":::::",
         ]
     )
@@ -304,6 +352,36 @@ def api(site, link=sphinx_link, make_card=sphinx_card):
         yield from (make_card(obj, name, room) for name, obj in there)
 
 
+def made_pages(site, to, link=sphinx_link, make_card=sphinx_card):
+    """The pages that follow from code, results and notebooks, written into the folder `to`; the
+    files of those that _quarto.yml lists
+    """
+    makers = {
+        "api": lambda: "\n\n".join(api(site, link, make_card)),
+        **site_pages.makers(order(site)),
+    }
+    listed = {n for _, names in floors(site["sidebar"]["contents"]) for n in names}
+    files = []
+    for name, make in makers.items():
+        if f"{name}.md" in listed:
+            files.append(to / f"{name}.md")
+            text = make()
+            files[-1].write_text(text if name == "papers" else cited(text), encoding="utf-8")
+    return files
+
+
+def cited(text):
+    "Markdown with a link from each citation to the bibliography, where the site has one"
+    return site_pages.cited(text) if "papers.md" in str(website()["sidebar"]) else text
+
+
+def cite_cells(nb):
+    "Each citation in a notebook's prose becomes a link"
+    for c in nb.cells:
+        if c.cell_type == "markdown":
+            c.source = cited(c.source)
+
+
 # ---- Colab: notebooks stay as they are, their copies get a cell before and a cell behind
 INSTALL = """# Colab: install the package, and lay out the results and settings that notebooks read (about two minutes)
 import time
@@ -323,6 +401,11 @@ def seconds():
 
 def colab_url(site, name):
     return f"{site['repo-url'].replace('https://github.com', 'https://colab.research.google.com/github')}/blob/colab/{name}.ipynb"  # noqa: E501
+
+
+def binder_url(site, name):
+    where = site["repo-url"].removeprefix("https://github.com/")
+    return f"https://mybinder.org/v2/gh/{where}/{site['repo-branch']}?labpath=nbs/{name}.ipynb"
 
 
 def for_colab(site, name):
@@ -358,8 +441,10 @@ def colab(site, out):
 
 def badge(name):
     "The line below a notebook's title"
-    return f"[Open in Colab]({colab_url(website(), name)})" + (
-        f" · runs in {s} s on one core" if (s := seconds().get(name)) else ""
+    took = f" · {s} s on one core" if (s := seconds().get(name)) else ""
+    return (
+        f"*Run this:* [Open in Colab]({colab_url(website(), name)}) ·"
+        f" [Binder]({binder_url(website(), name)}) · `spat_nb lab`{took}"
     )
 
 
@@ -423,6 +508,8 @@ def filters(card, drop=()):
                 if c.cell_type == "code":
                     c.source = re.sub(r"^#\|\s*export\b", "#| exports", c.source, flags=re.M)
             super().__call__(nb)
+            site_frames.add(nb, Path(nb.path_).stem)
+            cite_cells(nb)
             top = next((i + 1 for i, c in enumerate(nb.cells) if c.cell_type == "raw"), 0)
             nb.cells.insert(top, mk_cell(badge(Path(nb.path_).stem), "markdown"))
             return nb
@@ -440,16 +527,13 @@ def build_quarto():
 
     nbdev.serve.FilterDefaults = filters(quarto_card)
     shutil.rmtree(ROOT / "_proc", ignore_errors=True)
-    (NBS / "api.md").write_text(
-        "\n\n".join(api(website(), quarto_link, quarto_card)),
-        encoding="utf-8",
-    )
+    made = made_pages(website(), NBS, quarto_link, quarto_card)
     try:
         nbdev.quarto.nbdev_docs.__wrapped__(n_workers=0)
     finally:
         # nbdev writes the first; _quarto.yml says all that it says
-        for f in ("nbdev.yml", "api.md"):
-            (NBS / f).unlink(missing_ok=True)
+        for f in [NBS / "nbdev.yml", *made]:
+            f.unlink(missing_ok=True)
     colab(website(), ROOT / "_docs")
 
 
@@ -464,6 +548,13 @@ def clean(nb, names):
     class Links(NbdevLookup):
         def doc(self, sym):
             return names.get(sym.split(".")[0])
+
+        def link_line(self, line):
+            "Names that stand in a link already keep it"
+            parts = re.split(r"(\[[^\[\]]*\]\([^()]*\))", line)
+            return "".join(
+                p if i % 2 else super(Links, self).link_line(p) for i, p in enumerate(parts)
+            )
 
     res = new_notebook(
         metadata={"kernelspec": dict(name="python3", display_name="python3", language="python")}
@@ -561,21 +652,6 @@ def clean_output(o):
 
 
 # ---- Sphinx
-def mathjax(to):
-    """Copy MathJax 3.2.2 (every TeX extension, and its fonts) out of its PyPI package, so that
-    pages need no CDN
-    """
-    spec = importlib.util.find_spec("sphinx-mathjax-offline")
-    if not spec:
-        sys.exit(
-            "MathJax is missing: pip install -c constraints.txt -e '.[docs]' brings it (package"
-            " sphinx-mathjax-offline)."
-        )
-    src = Path(spec.origin).parent / "static/mathjax"
-    shutil.copytree(src / "output/chtml/fonts/woff-v2", to / "mathjax/output/chtml/fonts/woff-v2")
-    shutil.copy(src / "tex-chtml-full.js", to / "mathjax")
-
-
 def conf(site, static):
     theme = dict(
         repository_url=site["repo-url"],
@@ -595,7 +671,7 @@ def conf(site, static):
     return dict(
         project=site["title"],
         author="The spat_nb authors",
-        extensions=["myst_nb", "sphinx.ext.mathjax"],
+        extensions=["myst_nb", "site_math"],  # the second lies beside this file
         root_doc="index",
         html_theme="sphinx_book_theme",
         html_theme_options=theme,
@@ -603,10 +679,12 @@ def conf(site, static):
         html_copy_source=False,
         html_show_sourcelink=False,
         html_static_path=[str(static)],
+        html_search_scorer=str(ROOT / "docs/scorer.js"),
         html_css_files=["site.css"],
+        html_js_files=[("site.js", {"defer": "defer"})],
         html_favicon=str(ROOT / "docs/favicon.svg"),
         html_context=dict(default_mode="auto"),
-        mathjax_path="mathjax/tex-chtml-full.js",
+        html_math_renderer="mathml",
         nb_execution_mode="off",
         nb_merge_streams=True,
         nb_ipywidgets_js={},
@@ -649,10 +727,9 @@ def build_sphinx(out):
         src, static = Path(tmp) / "src", Path(tmp) / "static"
         shutil.copytree(NBS, src, ignore=shutil.ignore_patterns("*.ipynb", ".*", "_*", "*.yml"))
         static.mkdir()
-        mathjax(static)
-        shutil.copy(ROOT / "docs/site.css", static)
-        if "api.md" in str(site["sidebar"]):
-            (src / "api.md").write_text("\n\n".join(api(site)), encoding="utf-8")
+        for f in ("site.css", "site.js"):
+            shutil.copy(ROOT / "docs" / f, static)
+        made_pages(site, src)
         for n, nb in nbs.items():
             nb = clean(nb, {**known, **own[n]})
             if n == "index":
@@ -688,10 +765,6 @@ def playground(out):
         import webplay  # beside this file
 
         webplay.write(out)
-        # icons are drawn by the style sheet's fonts; the same as a script of 1.6 MB is not needed
-        page = out / "play.html"
-        text = re.sub(r"<script[^>]*fontawesome\.js[^>]*></script>", "", page.read_text("utf-8"))
-        page.write_text(text, encoding="utf-8")
 
 
 def main():
@@ -711,6 +784,10 @@ def main():
     print(f"building the site with {'Quarto' if quarto else 'Sphinx'}", flush=True)
     build_quarto() if quarto else build_sphinx(out)
     playground(out)
+    site_frames.write(out, order(website()))
+    if not quarto:
+        site_light.lighten(out)
+    site_found.finish(out, website(), order(website()))
     print(f"{out}/index.html, {time.time() - t:.0f} s")
 
 

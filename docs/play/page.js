@@ -18,7 +18,7 @@
       attacked: figure("Attacked image", picture()),
       belief: figure("What the network believes", element("div", { role: "img", class: "play-bars" })),
       loss: figure("The loss, step by step", element("div", { role: "img", class: "play-curve" })),
-      land: figure("The loss around the image", element("canvas", { class: "play-land", role: "img" })),
+      land: figure("The loss around the image", element("canvas", { class: "play-land", role: "img", "aria-label": "The loss around the image" })),
     };
     const title = element("h3", {}), record = element("p", { class: "play-record" });
     const verdict = element("p", { class: "play-verdict" });

@@ -49,7 +49,9 @@ def firsts(data="digits", size="laptop", attack="aa"):
 
 
 def falls(data="digits", size="laptop"):
-    "Points between the first member of AutoAttack and the whole, mean over seeds"
+    """Points between the first member of AutoAttack and the whole, mean over seeds; of runs that
+    recorded both
+    """
 
     def gap(d):
         return (
@@ -58,12 +60,11 @@ def falls(data="digits", size="laptop"):
             / d["attacks"]["aa"]["n"]
         )
 
-    rows = {
-        k: dict(
-            seeds=len(v), gap=sum(map(gap, v.values())) / len(v), largest=max(map(gap, v.values()))
-        )
-        for (_, k), v in gather(data, size).items()
-    }
+    rows = {}
+    for (_, k), v in gather(data, size).items():
+        gaps = [gap(d) for d in v.values() if "aa/apgd_ce" in d["attacks"]]
+        if gaps:
+            rows[k] = dict(seeds=len(gaps), gap=sum(gaps) / len(gaps), largest=max(gaps))
     return pd.DataFrame(rows).T.rename_axis("method") if rows else pd.DataFrame()
 
 

@@ -1,0 +1,185 @@
+"""What makes the site findable, and readable by more than eyes: titles, descriptions, a map of the
+pages, a Markdown copy of each, a feed of changes, a page for addresses that lead nowhere
+"""
+
+import html
+import io
+import re
+import subprocess
+import time
+from base64 import b64decode
+
+import site_pages
+
+MARKDOWN = re.compile(r"\[([^\]]*)\]\([^)]*\)|[`*_]|<[^>]+>|\$")
+
+
+# ---- what a page says
+def plain(text):
+    "Markdown as text"
+    return " ".join(MARKDOWN.sub(lambda m: m[1] or "", text).split())
+
+
+def from_notebook(name):
+    "A notebook as Markdown: prose, code that is shown, printed text"
+    found = []
+    for c in site_pages.cells(name):
+        if c["cell_type"] == "markdown":
+            found.append(c["source"])
+            continue
+        code = re.sub(r"^#\|.*\n?", "", c["source"], flags=re.M).strip()
+        if code and not re.search(r"^#\|\s*hide\b", c["source"], re.M):
+            found.append(f"```python\n{code}\n```")
+        caption = site_pages.said(c["source"], "fig-cap")
+        if caption:
+            found.append(f"*Picture: {caption}*")
+    return "\n\n".join(found) + "\n"
+
+
+def sources(out, names):
+    "page -> its Markdown, of every page that has one"
+    found = {n: from_notebook(n) for n in names}
+    pages = {p.stem for p in out.glob("*.html")}
+    for path in sorted(site_pages.NBS.glob("*.md")):
+        if path.stem in pages:
+            found[path.stem] = re.sub(
+                r"\A---.*?^---\n", "", path.read_text("utf-8"), flags=re.S | re.M
+            )
+    for name, make in site_pages.makers(names).items():
+        if name in pages and name != "gallery":  # that one is pictures
+            found[name] = make()
+    return found
+
+
+def head_of(text):
+    "(title, description) of a page in Markdown: its heading, and its subtitle or first sentence"
+    title = re.search(r"^#\s+(.*)$", text, re.M)
+    rest = text[title.end() :] if title else text
+    first = next(
+        (p for p in re.split(r"\n\s*\n", rest) if p.strip() and p.strip()[0] not in "|`#<-"), ""
+    )
+    about = plain(re.sub(r"^>\s*", "", first.strip(), flags=re.M))
+    if len(about) > 200:
+        about = about[:200].rsplit(" ", 1)[0] + " ..."
+    return plain(title[1]) if title else "", about
+
+
+# ---- heads of pages
+def meta(site, name, title, about):
+    "Lines of a head"
+    home = site["site-url"]
+    here = home if name == "index" else f"{home}{name}.html"
+    return site_pages.fill(
+        "head.html.jinja", site=site, here=here, home=home, name=name, title=title, about=about
+    )
+
+
+def numbered(text, names, name):
+    "The sidebar's lessons with their numbers in reading order"
+    number = {n: i for i, n in enumerate((n for n in names if n[0].isdigit()), 1)}
+
+    def one(m):
+        to = m[2].removesuffix(".html")
+        i = number.get(name if to == "#" else to)
+        return f'{m[1]}<span class="lesson-number">{i}</span> ' if i else m[0]
+
+    return re.sub(r'(<li class="toctree-l1[^>]*><a class="[^"]*" href="([^"]*)">)', one, text)
+
+
+def accessible(text):
+    "Names of buttons that say what is written on them; wide tables that keys can scroll"
+    text = text.replace(
+        '<div class="board"', '<div class="board" tabindex="0" role="region" aria-label="results"'
+    )
+    text = re.sub(
+        r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1", text
+    )
+    return text.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+
+
+def with_head(text, site, name, title, about):
+    "A page with its title and what search engines, readers of feeds and messengers look for"
+    full = (
+        f"{site['title']}: {site['description']}"
+        if name == "index"
+        else f"{title} · {site['title']}"
+    )
+    text = re.sub(
+        r"<title>.*?</title>",
+        lambda m: f"<title>{html.escape(full)}</title>",
+        text,
+        count=1,
+        flags=re.S,
+    )
+    return text.replace("</head>", meta(site, name, full, about) + "</head>", 1)
+
+
+# ---- files beside the pages
+def day(path):
+    "Day of the last commit that changed a file, or of the file where nothing is committed"
+    try:
+        said = subprocess.run(
+            ["git", "log", "-1", "--format=%cI", "--", str(path)],
+            cwd=site_pages.ROOT,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+    except OSError:
+        said = ""
+    return said or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(path.stat().st_mtime))
+
+
+def social(out, site):
+    "The picture that messengers show: the first page's, on white"
+    from PIL import Image
+
+    picture = site_pages.shown("index")
+    if picture is None:
+        return
+    with Image.open(io.BytesIO(b64decode(picture[0]))) as image:
+        image = image.convert("RGB")
+        image.thumbnail((1140, 570))
+        sheet = Image.new("RGB", (1200, 630), "white")
+        sheet.paste(image, ((1200 - image.width) // 2, (630 - image.height) // 2))
+        sheet.quantize(128).save(out / "social.png", optimize=True)
+
+
+def feed(site):
+    "Changes as an Atom feed, an entry for each version"
+    return site_pages.fill(
+        "feed.xml.jinja",
+        site=site,
+        when=day(site_pages.ROOT / "CHANGELOG.md"),
+        versions=[(v, [plain(line) for line in lines]) for v, lines in site_pages.versions()],
+    )
+
+
+def finish(out, site, names):
+    "A built site, made findable"
+    texts = sources(out, names)
+    heads = {n: head_of(t) for n, t in texts.items()}
+    for path in sorted(out.glob("*.html")):
+        name = path.stem
+        title, about = heads.get(name, (name.capitalize(), site["description"]))
+        text = accessible(numbered(path.read_text("utf-8"), names, name))
+        path.write_text(with_head(text, site, name, title, about), encoding="utf-8")
+    for name, text in texts.items():
+        (out / f"{name}.md").write_text(text, encoding="utf-8")
+    pages = sorted(
+        p.stem for p in out.glob("*.html") if p.stem not in ("search", "genindex", "404")
+    )
+    values = {"site": site, "pages": pages}
+    (out / "sitemap.xml").write_text(
+        site_pages.fill("sitemap.xml.jinja", **values), encoding="utf-8"
+    )
+    listed = [(n, *heads[n]) for n in ("index", *(n for n in heads if n != "index"))]
+    (out / "llms.txt").write_text(
+        site_pages.fill("llms.txt.jinja", site=site, pages=listed), "utf-8"
+    )
+    (out / "404.html").write_text(site_pages.fill("404.html", site=site), encoding="utf-8")
+    (out / "robots.txt").write_text(
+        f"User-agent: *\nSitemap: {site['site-url']}sitemap.xml\n", "utf-8"
+    )
+    if (site_pages.ROOT / "CHANGELOG.md").exists():
+        (out / "feed.xml").write_text(feed(site), encoding="utf-8")
+    social(out, site)
