@@ -35,7 +35,7 @@ from spat_nb.training.recipe import Recipe
 from spat_nb.training.rundir import open_run, write_weights
 from spat_nb.training.sameness import identity
 
-RECORDS = Path(__file__).parents[1] / "results" / "speedrun" / "records"
+RECORDS = Path(__file__).parents[1] / "results" / "records"
 TARGET, JUDGED = 0.35, 1000
 
 

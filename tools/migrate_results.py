@@ -175,10 +175,10 @@ def refreshed(path):
 
 
 def log():
-    "Every row with its configuration, and how many results it has"
+    "Every row that was told anew, with its configuration, and how many results it has"
     rows = {}
-    for path in sorted(RESULTS.glob("*/*/*.json")):
-        d = json.loads(path.read_text(encoding="utf-8"))
+    for name in sorted(json.loads(NOTE.read_text(encoding="utf-8"))["results"]):
+        d = json.loads((TOP / name).read_text(encoding="utf-8"))
         rows.setdefault((d["study"], d["size"], d["arm"]), []).append(d)
     lines = [
         "# Results told in specs",

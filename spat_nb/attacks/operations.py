@@ -1,9 +1,8 @@
-"""The operations that bounds pass through: forward as values, forward as boxes, backward as lines
+"The operations that bounds pass through: forward as values and boxes, backward as lines"
 
-A box is a pair (lo, hi) of tensors (b,...). A line is written by its coefficients (b,s,...), s of
-them for each image; an operation takes those of its output back to its inputs. Arithmetic with
-gradients: what trains by bounds uses the same operations.
-"""
+# A box is a pair (lo, hi) of tensors (b,...). A line is written by its coefficients (b,s,...), s of
+# them for each image; an operation takes those of its output back to its inputs. Arithmetic with
+# gradients: what trains by bounds uses the same operations.
 
 from __future__ import annotations
 

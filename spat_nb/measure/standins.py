@@ -1,8 +1,4 @@
-"""What stands in for a gradient that is hidden: a network within the model, a network that was
-taught its answers, an average; and a model that has forgotten what it has seen
-
-Written by hand: no notebook makes it.
-"""
+"What stands in for a hidden gradient: a network within, one that was taught, an average"
 
 from __future__ import annotations
 

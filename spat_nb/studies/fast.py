@@ -1,8 +1,7 @@
-"""What keeps one-step training from collapse, each for the work of the same PGD training
+"What keeps one-step training from collapse, each for the work of the same PGD training"
 
-Work is counted in forward passes of the same batch (`training.costs.passes`): a backward pass to
-the pixels is one, to the weights two, and the double backward pass of GradAlign what it takes.
-"""
+# Work is counted in forward passes of the same batch (`training.costs.passes`): a backward pass to
+# the pixels is one, to the weights two, the double backward pass of GradAlign what it takes.
 
 from functools import partial
 
