@@ -128,6 +128,15 @@ def test_names_are_a_majority(write):
     assert list(t.arm) == ["PGD-AT"] and t.studies[0].count(",") == 2
 
 
+def test_a_name_stays_with_the_recipe_that_was_run_most(write):
+    write(
+        result("a", "A", 0, 170, 100, strong="weak"),
+        *(result("b", "A", s, 170, 140 + s) for s in range(3)),
+    )
+    g = leaderboard.gather("digits", names=("a", "b"))
+    assert [(name, len(seeds)) for (_, name), seeds in g.items()] == [("A (a)", 1), ("A", 3)]
+
+
 def test_all_intervals_hold_what_they_say(write):
     "One seed: Wilson. Several: Student, as in study.compare, and symmetric"
     write(

@@ -87,13 +87,10 @@ def gather(
                 if _fits(d, data):
                     runs.setdefault((s, recipe(d)), []).append(d)
     out: dict = {}
-    for (s, _), results in runs.items():
-        where, name = _fullest(results), _usual_name(results)
-        # another recipe has taken the name
-        if (s, name) in out:
-            name = f"{name} ({where[0]})"
+    for (s, r), name in _names(runs).items():
+        results = runs[s, r]
         seeds = sorted({d["seed"] for d in results})
-        out[s, name] = {seed: _with_twins(results, where, seed) for seed in seeds}
+        out[s, name] = {seed: _with_twins(results, _fullest(results), seed) for seed in seeds}
     return out
 
 
@@ -105,6 +102,17 @@ def _fullest(results):
         return *(max(a[k]["n"] for a in own) for k in ("aa", "clean")), len(own)
 
     return sorted(dict.fromkeys(d["study"] for d in results), key=size, reverse=True)
+
+
+def _names(runs):
+    "(size, recipe) -> its name; of several that go by one name the one that was run most keeps it"
+    names: dict = {}
+    for key in sorted(runs, key=lambda key: -len(runs[key])):
+        name = _usual_name(runs[key])
+        if (key[0], name) in {(other[0], taken) for other, taken in names.items()}:
+            name = f"{name} ({_fullest(runs[key])[0]})"
+        names[key] = name
+    return {key: names[key] for key in runs}
 
 
 def _usual_name(results):
