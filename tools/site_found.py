@@ -43,7 +43,7 @@ def sources(out, names):
     for path in sorted(site_pages.NBS.glob("*.md")):
         if path.stem in pages:
             found[path.stem] = re.sub(
-                r"\A---.*?^---\n", "", path.read_text("utf-8"), flags=re.S | re.M
+                r"\A---.*?^---\n", "", path.read_text(encoding="utf-8"), flags=re.S | re.M
             )
     for name, make in site_pages.makers(names).items():
         if name in pages and name != "gallery":  # that one is pictures
@@ -161,7 +161,7 @@ def finish(out, site, names):
     for path in sorted(out.glob("*.html")):
         name = path.stem
         title, about = heads.get(name, (name.capitalize(), site["description"]))
-        text = accessible(numbered(path.read_text("utf-8"), names, name))
+        text = accessible(numbered(path.read_text(encoding="utf-8"), names, name))
         path.write_text(with_head(text, site, name, title, about), encoding="utf-8")
     for name, text in texts.items():
         (out / f"{name}.md").write_text(text, encoding="utf-8")
@@ -174,11 +174,11 @@ def finish(out, site, names):
     )
     listed = [(n, *heads[n]) for n in ("index", *(n for n in heads if n != "index"))]
     (out / "llms.txt").write_text(
-        site_pages.fill("llms.txt.jinja", site=site, pages=listed), "utf-8"
+        site_pages.fill("llms.txt.jinja", site=site, pages=listed), encoding="utf-8"
     )
     (out / "404.html").write_text(site_pages.fill("404.html", site=site), encoding="utf-8")
     (out / "robots.txt").write_text(
-        f"User-agent: *\nSitemap: {site['site-url']}sitemap.xml\n", "utf-8"
+        f"User-agent: *\nSitemap: {site['site-url']}sitemap.xml\n", encoding="utf-8"
     )
     if (site_pages.ROOT / "CHANGELOG.md").exists():
         (out / "feed.xml").write_text(feed(site), encoding="utf-8")
