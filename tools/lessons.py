@@ -103,11 +103,6 @@ def word_count(text: str) -> int:
     return len(re.findall(r"\w+", text))
 
 
-def without_tables(text: str) -> str:
-    "Prose alone: the map and the slots of the first page are looked up, not read through"
-    return "\n".join(row for row in text.splitlines() if not row.startswith("|"))
-
-
 def read(path: Path) -> Lesson:
     "The figures of a notebook"
     text = path.read_text(encoding="utf-8")
@@ -120,7 +115,7 @@ def read(path: Path) -> Lesson:
     return Lesson(
         path.stem,
         cells=len(cells),
-        words=sum(word_count(without_tables(p) if path.stem in PAGES else p) for p in prose),
+        words=sum(map(word_count, prose)),
         minutes=int(minutes[1]) if minutes else None,
         test_share=sum(tests) / max(1, sum(len(source_of(c)) for c in cells)),
         longest_test=max(tests, default=0),
