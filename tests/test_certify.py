@@ -291,3 +291,61 @@ class Branching(nn.Module):
 def test_bad_input_gets_one_sentence(model, ball, more, says):
     with pytest.raises((TypeError, ValueError), match=says):
         certify(model, torch.rand(1, 1, 2, 2), torch.tensor([0]), ball, **more)
+
+
+class Calls(nn.Module):
+    "A function of torch between two layers"
+
+    def __init__(self, f):
+        super().__init__()
+        self.first, self.f, self.last = nn.Linear(4, 5), f, nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.last(self.f(self.first(x.flatten(1))))
+
+
+@pytest.mark.parametrize(
+    "f, option",
+    [
+        (lambda v: F.gelu(v, approximate="tanh"), "approximate"),
+        (lambda v: F.softplus(v, 2), "2"),
+        (lambda v: F.softplus(v, threshold=1), "threshold"),
+        (lambda v: torch.add(v, v, alpha=3), "alpha"),
+        (lambda v: torch.sub(v, v.sigmoid(), alpha=3), "alpha"),
+    ],
+)
+def test_an_option_that_is_not_read_is_refused(f, option):
+    "A bound of another function would prove nothing"
+    with pytest.raises(TypeError, match=f"with the option {option}"):
+        program_of(Calls(f).eval())
+
+
+@pytest.mark.parametrize("f", [lambda v: F.relu(v, True), lambda v: F.silu(v, inplace=True)])
+def test_in_place_is_the_same_function(f):
+    assert len(program_of(Calls(f).eval()).steps) == 5
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.LeakyReLU(-0.5),
+        nn.LeakyReLU(2.0),
+        nn.AvgPool2d(2, divisor_override=1),
+        nn.AvgPool2d(3, 1, padding=1, count_include_pad=False),
+        nn.AvgPool2d(2, ceil_mode=True),
+    ],
+)
+def test_layers_whose_numbers_no_bound_knows(layer):
+    with pytest.raises(TypeError, match="no bound is written for"):
+        program_of(nn.Sequential(nn.Conv2d(1, 2, 1), layer, nn.Flatten(), nn.Linear(2, 2)).eval())
+
+
+def test_the_radius_is_not_rounded_to_single_precision():
+    "0.7 is less as float32; the closed form is met to the last digits of a double"
+    model, x, y = linear(), torch.full((1, 1, 2, 2), 0.5, dtype=F64), torch.tensor([0])
+    W, b = model[1].weight, model[1].bias
+    rows = W[0] - W[1:]
+    wide = L2(0.7, lo=-9, hi=9)
+    want = rows @ x.flatten() + b[0] - b[1:] - 0.7 * rows.norm(dim=1)
+    got = certified_margins(model, x, y, wide)[0]
+    torch.testing.assert_close(got, want.detach(), rtol=0, atol=1e-13)

@@ -96,7 +96,8 @@ def certified_margins(
     batch: int = 16,  # images at once
     dtype: torch.dtype = torch.float64,  # of the bounds
 ) -> Tensor:  # (n,c-1), in the order of the classes, y left out
-    """z_y - z_k is at least this, for every image of the ball. Errors as in `certify`
+    """z_y - z_k is at least this, for every image of the ball. With a head that has a
+    `linear_twin` these are margins of the twin, whose signs are the head's. Errors as in `certify`
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def certified_margins(
     check_count("batch", batch)
     c = _Certifier(model, x, y, a_ball(ball), by, dtype)
     parts = torch.arange(len(x), device=x.device).split(batch)
-    return torch.cat([c.margins(at, torch.full((len(at),), ball.eps)) for at in parts])
+    return torch.cat([c.margins(at, torch.full((len(at),), ball.eps, dtype=dtype)) for at in parts])
 
 
 def certify(
@@ -180,7 +181,7 @@ def certify(
     check_count("batch", batch)
     c = _Certifier(model, x, y, a_ball(ball), by, dtype)
     parts = torch.arange(len(x), device=x.device).split(batch)
-    return torch.cat([c.holds(at, torch.full((len(at),), ball.eps)) for at in parts])
+    return torch.cat([c.holds(at, torch.full((len(at),), ball.eps, dtype=dtype)) for at in parts])
 
 
 def certified_radius(

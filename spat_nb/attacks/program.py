@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ..models.layers import Normalize
+from ..models.library import first_line
 from .operations import Bend, Conv, Dense, Input, Operation, Pool, Product, Scale, Sum
 from .relax import CURVES, leaky
 
@@ -97,15 +98,44 @@ def _mean(dims, keepdim=False):
     )
 
 
+def _average(layer):
+    "Each output is the mean of as many inputs as all others: then no norm grows"
+    if layer.padding not in (0, (0, 0)) or layer.ceil_mode or layer.divisor_override:
+        _refuse("average pooling with padding, ceil_mode or divisor_override")
+    return Pool(layer)
+
+
+def _leaky(layer):
+    if not 0 <= layer.negative_slope <= 1:
+        _refuse(f"leaky_relu with the slope {layer.negative_slope} outside [0,1]")
+    return Bend(leaky(layer.negative_slope))
+
+
+# options that change nothing of what is computed
+FREE_OPTIONS = {"inplace"}
+# function -> options of its own that are read
+READ_OPTIONS = {"mean": {"dim", "keepdim"}, "flatten": {"start_dim"}}
+
+
+def _check_options(name, node):
+    "What a function is given besides its inputs must not go unread"
+    unread = {*node.kwargs} - FREE_OPTIONS - READ_OPTIONS.get(name, set())
+    # silu(x, True) is in place; a second number of another curve is an option
+    if name in CURVES and len(node.args) > (2 if name in ("relu", "silu") else 1):
+        unread.add(f"{node.args[1]}")
+    if unread:
+        _refuse(f"{name} with the option {', '.join(sorted(unread))}")
+
+
 LAYERS: dict[type, Callable] = {
     nn.Linear: lambda m: Dense(lambda: (m.weight, m.bias)),
     nn.Conv2d: _conv,
     nn.BatchNorm2d: _batch_norm,
     Normalize: _normalize,
     nn.Flatten: lambda m: Pool(m),
-    nn.AvgPool2d: lambda m: Pool(m),
+    nn.AvgPool2d: _average,
     nn.AdaptiveAvgPool2d: _adaptive,
-    nn.LeakyReLU: lambda m: Bend(leaky(m.negative_slope)),
+    nn.LeakyReLU: _leaky,
     nn.ReLU: lambda m: Bend(CURVES["relu"]),
     nn.Sigmoid: lambda m: Bend(CURVES["sigmoid"]),
     nn.Tanh: lambda m: Bend(CURVES["tanh"]),
@@ -166,6 +196,7 @@ class _Reader:
         return self.add(made(m), feed)
 
     def call(self, name, node, args, feeds):
+        _check_options(name, node)
         if name in CURVES:
             return self.add(Bend(CURVES[name]), feeds[0])
         if name in ("add", "iadd", "sub", "mul", "imul", "truediv", "neg"):
@@ -221,9 +252,8 @@ def program_of(
     try:
         trace = _Tracer().trace(model)
     except Exception as e:
-        why = (str(e).strip().splitlines() or ["no reason given"])[0].rstrip(". ")[:120]
         raise TypeError(
-            f"the layers of {type(model).__name__} cannot be read ({why}); its forward must not"
-            " branch on the values of its images."
+            f"the layers of {type(model).__name__} cannot be read ({first_line(e)}); its forward"
+            " must not branch on the values of its images."
         ) from e
     return _Reader(model, trace).read()

@@ -17,6 +17,7 @@ from ..core.bars import interval
 from ..core.progress import bar
 from ..core.tensors import logits
 from ..core.threads import fitting_threads
+from ..models.library import first_line
 from . import adaptive
 from .borrowed import borrowed
 from .calls import SIMPLEST, attacks_for, numbers_for
@@ -166,10 +167,6 @@ def _points(a, b, n):
     return tuple(100 * v for v in gap(int((a & ~b).sum()), int((b & ~a).sum()), n))
 
 
-def _first_line(error):
-    return " ".join(str(error).split())[:160] or type(error).__name__
-
-
 def _one(ground, name, flags, lowest):
     "(Fall, who stands) of one attack"
     recipe = getattr(adaptive, name)
@@ -180,7 +177,7 @@ def _one(ground, name, flags, lowest):
     try:
         stand = _stand(ground, name, partial(recipe, ball=ground.ball, **numbers))
     except (AttributeError, RuntimeError, TypeError, ValueError) as e:
-        note = _first_line(e)  # a row says so: the others are still worth something
+        note = first_line(e)  # a row says so: the others are still worth something
     points, lo, hi = _points(ground.claimed, stand, ground.n)
     fall = Fall(
         attack=name,

@@ -12,6 +12,7 @@ from ..attacks.certify import certified_radius, certify
 from ..attacks.minimal import fab
 from ..attacks.nearest import norms
 from ..attacks.threat import Ball
+from .evaluate import evaluate
 from .intervals import wilson
 from .record import Record
 
@@ -158,9 +159,9 @@ def plot_gap(
 
     shares: dict = {"certified": [], "attacked": []}
     for ball in balls:
-        stands = model(make(ball)(model, x, y)).argmax(1) == y
+        record = evaluate(model, (x, y), progress=False, attack=make(ball))
         shares["certified"].append(certify(model, x, y, ball, by).double().mean().item())
-        shares["attacked"].append(stands.double().mean().item())
+        shares["attacked"].append(record.accuracy("attack"))
     ax = ax or plt.subplots(figsize=(5, 3.4), layout="constrained")[1]
     radii = [ball.eps for ball in balls]
     ax.fill_between(radii, shares["certified"], shares["attacked"], alpha=0.2, label="unknown")

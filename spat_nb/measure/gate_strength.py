@@ -19,6 +19,7 @@ from ..models.networks import SmallCNN
 from .gate_effort import starts_agree
 from .gate_gradients import losses_agree
 from .stages import stream_for
+from .standins import taught
 
 __all__ = ["stronger_attacks", "distil", "without_gradients"]
 
@@ -62,17 +63,11 @@ def distil(
         y = torch.cat([logits(model, b) for b in x.split(256)])
     with stream_for(x.device, seed, "distil"), torch.enable_grad():
         net = SmallCNN(y.shape[1], channels=x.shape[1], size=min(x.shape[2:])).to(x.device)
-        opt = torch.optim.Adam(net.parameters(), 5e-3)
-        for _ in range(epochs):
-            for i in torch.randperm(len(x)).to(x.device).split(64):
-                # batch norm needs company
-                if len(i) < 2:
-                    continue
-                loss = ce(net(ball.uniform(x[i])), y[i].argmax(1)).mean()
-                opt.zero_grad()
-                loss.backward()
-                opt.step()
-    return net.eval()
+
+        def loss(net, i):
+            return ce(net(ball.uniform(x[i])), y[i].argmax(1)).mean()
+
+        return taught(net, len(x), loss, epochs, 5e-3)
 
 
 def without_gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ from ..core.protocols import ModelFunction
 from ..core.tensors import logits
 from ..models.networks import SmallCNN
 
-__all__ = ["Averaged", "averaged", "fitted", "inner_networks"]
+__all__ = ["Averaged", "averaged", "fitted", "inner_networks", "taught"]
 
 
 class Averaged(nn.Module):
@@ -98,17 +99,23 @@ def _answers(model, x):
         return torch.cat([logits(model, b).float() for b in x.split(256)])
 
 
-def _taught(net, x, told, epochs, lr):
-    "Train on answers for a while"
+def taught(
+    net: nn.Module,  # trained in place
+    n: int,  # images that there are
+    loss: Callable,  # (net, positions (b,)) -> ()
+    epochs: int,  # passes over the images
+    lr: float,  # of Adam
+) -> nn.Module:  # in eval mode
+    "Train a stand-in for a while; draws from torch's own stream"
     opt = torch.optim.Adam(net.parameters(), lr)
+    device = next(net.parameters()).device
     net.train()
     for _ in range(epochs):
-        for i in torch.randperm(len(x)).to(x.device).split(64):
+        for i in torch.randperm(n).to(device).split(64):
             if len(i) < 2:  # batch norm needs company
                 continue
-            loss = F.cross_entropy(net(x[i]), told[i])
             opt.zero_grad()
-            loss.backward()
+            loss(net, i).backward()
             opt.step()
     return net.eval()
 
@@ -145,10 +152,15 @@ def fitted(
     answers = _answers(model, asked)
     width = x.shape[1]
     net = SmallCNN(answers.shape[1], channels=width, width=16, size=min(x.shape[2:])).to(x.device)
+
+    def learn(epochs, lr):
+        x, told = asked, _told(answers)
+        return taught(net, len(x), lambda f, i: F.cross_entropy(f(x[i]), told[i]), epochs, lr)
+
     with torch.enable_grad():
         for k in range(rounds):
-            net = _taught(net, asked, _told(answers), epochs, 5e-3 / (1 + k))
+            learn(epochs, 5e-3 / (1 + k))
             fooled = pgd(ball, 10, loss=margin)(net, x, answers[: len(x)].argmax(1))
             asked = torch.cat([asked, fooled])
             answers = torch.cat([answers, _answers(model, fooled)])
-        return _taught(net, asked, _told(answers), epochs, 1e-3)
+        return learn(epochs, 1e-3)

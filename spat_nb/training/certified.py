@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..attacks.backward import Start, boxes_of, margins_below
 from ..attacks.losses import ce
 from ..attacks.program import program_of
 from ..attacks.threat import Ball, a_ball
+from ..core.evalmode import eval_mode
 from ..core.rng import randn_like
 from ..core.tensors import logits
 from .events import Callback
@@ -50,11 +51,9 @@ def _batch_statistics(program):
 
 def _program(model):
     "The program of a network, read once"
-    if not isinstance(model, nn.Module) or model not in _READ:
-        was = model.training if isinstance(model, nn.Module) else False
-        program = program_of(model.eval() if isinstance(model, nn.Module) else model)
-        model.train(was)
-        _READ[model] = program
+    if model not in _READ:
+        with eval_mode(model):
+            _READ[model] = program_of(model)
     return _READ[model]
 
 
