@@ -142,7 +142,9 @@ def pattern(paper):
     return rf"{by},? (?:\({paper['year']}\)|{paper['year']}\b)"
 
 
-def sorted_patterns():
+@functools.cache
+def patterns():
+    "id of a paper -> what finds its citations"
     return {p["id"]: re.compile(rf"(?<!\w){pattern(p)}(?!\w)") for p in papers()}
 
 
@@ -159,7 +161,7 @@ def cited(text):
     "Markdown with a link on each citation of a paper in docs/papers.toml"
     pieces = KEEP.split(text)
     for i in range(0, len(pieces), 2):
-        for key, find in sorted_patterns().items():
+        for key, find in patterns().items():
             pieces[i] = find.sub(lambda m, key=key: f"[{m[0]}](papers.md#{key})", pieces[i])
     return "".join(pieces)
 
@@ -169,7 +171,7 @@ def citing(names):
     found = {}
     for name in names:
         text = "\n".join(c["source"] for c in cells(name))
-        for key, find in sorted_patterns().items():
+        for key, find in patterns().items():
             if find.search(text):
                 found.setdefault(key, []).append((title(name), name))
     return found

@@ -31,15 +31,15 @@ spatPlay.siege = (() => {
     },
     stairs: {
       opens: ["stand-in"],
-      falls: "Rounding is a staircase: its slope is 0 wherever there is one. On the way back the stand-in takes it for a ramp, which"
+      falls: "Rounding is a staircase: flat on every step, so its gradient is 0. On the way back the stand-in takes it for a ramp, which"
         + " it is from afar, and the gradient of the bare network comes through.",
-      holds: "A staircase has slope 0. No loss, and no mean of many zeros, brings back a gradient that the rounding swallowed.",
+      holds: "A staircase is flat on every step. No loss, and no mean of many zeros, brings back a gradient that the rounding swallowed.",
       link: () => lesson("21_trust.html", "Trust: a gradient that is there, and true"),
     },
     ripples: {
       opens: ["averaging"],
-      falls: "Each look has steep slopes that point anywhere, but by chance: over 64 looks they cancel, and the slope of the bare network is left.",
-      holds: "Each look has steep slopes that point anywhere, and 20 steps along them are a walk at random. Another loss reads the same dice.",
+      falls: "At each look the gradient is large and points anywhere, by chance: over 64 looks that cancels, and the gradient of the bare network is left.",
+      holds: "At each look the gradient is large and points anywhere, and 20 steps along it are a walk at random. Another loss reads the same dice.",
       link: () => lesson("12_attack.html", "The engine: models that draw at random"),
     },
   };

@@ -138,7 +138,7 @@ def certify(
 ) -> Tensor:  # (n,) bool; False says nothing: the bound may be too weak
     """Is it proved that the model answers `y` everywhere in the ball? IBP as in Gowal et al. 2018,
     CROWN as in Zhang et al. 2018, CROWN-IBP as in Zhang et al. 2020. A margin has to stay above 0
-    by 1e-5 of the logits' range, so that rounding in the network decides nothing.
+    by 1e-5 of the logits' range: a precaution against rounding in the network, not a proof.
 
     TypeError for a network with a layer that no bound is written for, or another ball.
 

@@ -112,13 +112,13 @@ def grad_align(
         ()
     """
 
-    def slope(v):
+    def input_gradient(v):
         v = v.detach().requires_grad_()
         return torch.autograd.grad(ce(logits(model, v), y).sum(), v, create_graph=True)[0]
 
     ball = attack.ball
     with eval_mode(model):
-        here, near = slope(x), slope(ball.uniform(x))
+        here, near = input_gradient(x), input_gradient(ball.uniform(x))
     x_adv = ball.project(x + ball.eps * ball.ascent(here.detach()), x)
     g, h = here.flatten(1), near.flatten(1)
     alive = (g.norm(dim=1) > 0) & (h.norm(dim=1) > 0)  # a gradient of 0 has no direction
