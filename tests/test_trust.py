@@ -33,6 +33,7 @@ from spat_nb.measure.faulty_gradients import (
     Straight,
     detached,
 )
+from spat_nb.measure.followup import follow_up
 from spat_nb.measure.gate_effort import falls_to_chance
 from spat_nb.measure.gate_gradients import (
     gradients_are_true,
@@ -609,3 +610,55 @@ def test_cifar10_networks_raise_no_flag(kind, width, n):
     assert knowledge_over_confidence(z, y)[0] < RULES["G8 scale"].limit / 1.5
     if kind != "resnet":
         assert check("G8 scale", *knowledge_over_confidence(0.05 * z, y)).verdict == "flag"
+
+
+# ---- random answers
+
+
+class Coin(nn.Module):
+    "Right with one and the same chance, whatever the image: no attack changes anything"
+
+    def __init__(self, chance):
+        super().__init__()
+        self.chance = chance
+
+    def forward(self, x):
+        of_image = (x.flatten(1).amax(1) > 0.5).long()  # the label: an attack within .15 keeps it
+        wrong = torch.rand(len(x)) > self.chance
+        z = nn.functional.one_hot(of_image ^ wrong.long(), 2) * 4.0
+        return z + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("chance", [0.6, 0.8, 0.95])
+def test_random_answers_stand_by_their_mean(chance):
+    "The unluckiest of a dozen rolls would leave next to nothing"
+    n = 400
+    y = torch.arange(n) % 2
+    x = torch.full((n, 1, 8, 8), 0.5) + 0.3 * (2 * y[:, None, None, None] - 1)
+    c = trust(Coin(chance), (x, y), BALL, n=n, cost=0.1, progress=False)
+    assert "G1 repeats" in flagged(c)
+    share, low, high = c.lowest
+    # where all attacks are alike, choosing the worst by 20 rolls changes nothing
+    error = 4 * (chance * (1 - chance) / n) ** 0.5
+    assert abs(share - chance) < error, (share, chance)
+    assert abs(c.accuracy["clean"] - chance) < error
+    found = follow_up(c, ["other_losses", "average_answers"], progress=False)
+    assert abs(found.after - chance) < error, (found.after, chance)
+
+
+def test_more_images_than_fit_into_a_batch():
+    "A trial asks 256 images at a time"
+    x = torch.rand(300, 1, 8, 8)
+    y = (x.flatten(1).mean(1) > 0.5).long()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.stack([torch.full((64,), -1.0), torch.full((64,), 1.0)]))
+
+    def centred(x):
+        return net(x - 0.5)
+
+    c = trust(centred, (x, y), Linf(0.02), n=300, cost=0.1, progress=False)
+    # a linear network: the margin is the sum of the pixels
+    stand = ((x - 0.5).flatten(1).sum(1).abs() > 64 * 0.02).double().mean().item()
+    assert abs(c.accuracy["everything"] - stand) <= 1 / 300
+    follow_up(c, ["other_losses"], progress=False)

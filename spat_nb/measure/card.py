@@ -71,7 +71,7 @@ class Card:
     @property
     def lowest(self) -> tuple:  # share, lowest and highest plausible value; in [0,1]
         """The share of the images that nothing broke, with its 95% interval (Wilson): the number to
-        publish
+        publish. Where answers are random, a mean over the dice, under the worst attack of an image
         """
         share = self.accuracy["everything"]
         return share, *wilson(round(share * self.n), self.n)

@@ -26,6 +26,7 @@ from .checks import gap
 from .forgetful import forgetful
 from .intervals import wilson
 from .stages import stream_for
+from .trial import share_right
 
 __all__ = ["Fall", "FollowUp", "follow_up"]
 
@@ -150,16 +151,28 @@ def _asked(ground, name):
 
 
 def _stand(ground, name, attack, size=256):
-    "(m,) bool: which of the images stand; those that the claim gave up are not asked"
-    stand, todo = ground.claimed.clone(), ground.claimed.nonzero()[:, 0]
+    """(m,) bool: which of the images stand, and (m,) share of the answers that are right; of a
+    model whose answers repeat, images that the claim gave up are not asked
+    """
+    stand = ground.claimed.clone()
+    share = stand.double()
     model = _asked(ground, name)
-    for i in todo.split(size):
+
+    def ask(x):
+        with torch.no_grad():
+            return logits(model, x)
+
+    asked = stand if ground.rolls == 1 else torch.ones_like(stand)
+    for i in asked.nonzero()[:, 0].split(size):
         x, y = ground.x[i], ground.y[i]
         with stream_for(x.device, ground.seed, "follow", name):
-            x_adv = attack(ground.model, x.clone(), y.clone())
-        with torch.no_grad():
-            stand[i] = ~missed(logits(model, ground.ball.project(x_adv, x)), y)
-    return stand
+            x_adv = ground.ball.project(attack(ground.model, x.clone(), y.clone()), x)
+            stand[i] = ~missed(ask(x_adv), y)
+            if ground.rolls > 1:
+                share[i] = share_right(ask, x_adv, y, ground.rolls)
+            else:
+                share[i] = stand[i].double()
+    return stand, share
 
 
 def _points(a, b, n):
@@ -168,14 +181,15 @@ def _points(a, b, n):
 
 
 def _one(ground, name, flags, lowest):
-    "(Fall, who stands) of one attack"
+    "(Fall, who stands, share of right answers) of one attack; `lowest`: that share before it"
     recipe = getattr(adaptive, name)
     numbers = numbers_for(name, ground)
     start = time.perf_counter()
     note = ""
     stand = ground.claimed
+    share = torch.ones_like(lowest)
     try:
-        stand = _stand(ground, name, partial(recipe, ball=ground.ball, **numbers))
+        stand, share = _stand(ground, name, partial(recipe, ball=ground.ball, **numbers))
     except (AttributeError, RuntimeError, TypeError, ValueError) as e:
         note = first_line(e)  # a row says so: the others are still worth something
     points, lo, hi = _points(ground.claimed, stand, ground.n)
@@ -187,12 +201,12 @@ def _one(ground, name, flags, lowest):
         points=points,
         lo=lo,
         hi=hi,
-        new=int((lowest & ~stand).sum()),
+        new=int(((lowest >= 0.5) & (share < 0.5)).sum()),
         seconds=round(time.perf_counter() - start, 1),
         cell=adaptive.as_cell(recipe, ground.ball, **numbers),
         note=note,
     )
-    return fall, stand
+    return fall, stand, share
 
 
 def follow_up(
@@ -233,14 +247,18 @@ def follow_up(
         attacks = attacks_for(card) if attacks is None else {k: ("asked for",) for k in attacks}
     if unknown := {*attacks} - {*adaptive.__all__}:
         raise ValueError(f"no attack is called {min(unknown)!r}; see measure.adaptive.")
-    lowest, falls = ground.lowest, []
+    lowest = ground.lowest
+    share = ground.share
+    falls = []
     quiet = {} if progress else {"disable": True}
     if len(ground.x):
         with borrowed(ground.net, ground.x.device, ground.seed), watched(tell=False):
             with fitting_threads(ground.net, ground.x):
                 for name, flags in bar(attacks.items(), desc="follow up", **quiet):
-                    fall, stand = _one(ground, name, flags, lowest)
-                    lowest = lowest & stand
+                    fall, stand, right = _one(ground, name, flags, share)
+                    # by the attack that is the worst for an image
+                    lowest = torch.where(right < share, stand, lowest)
+                    share = torch.minimum(share, right)
                     falls.append(fall)
     return FollowUp(
         tuple(falls),

@@ -56,7 +56,7 @@ def rules_kept(
 ):
     "Rules of the game: the model's, then the attack's"
     again, odd = (
-        share_off(t.ask(t.all), t.z),
+        t.off(),
         share_off(t.ask(t.all[::2]), t.z[::2]) if t.n > 2 else None,
     )
     moved = what_changed(t.first, state_of(t.net))
@@ -79,7 +79,8 @@ def rules_kept(
 
 def _kept(t, moved, tol=1e-6):
     "The rules for the attack in question, or for our own where none is"
-    name, ball, on = t.claim if t.attack else f"PGD-{t.short}", t.ball, t.stands["clean"]
+    name, ball = t.claim if t.attack else f"PGD-{t.short}", t.ball
+    on = torch.ones_like(t.stands["clean"])
     attack = t.attack or t.pgd(t.short)
     before = state_of(t.net)
     sent = []
@@ -97,7 +98,7 @@ def _kept(t, moved, tol=1e-6):
         "images"
     ] * any(not torch.equal(a, b) for a, b in sent)
     # the same images, no second search
-    stand = t.run(name, lambda m, x_, y: x)
+    stand = t.answered(name, x, on)
     far, room = ball.norm(x - t.x), ball.norm(torch.full_like(t.x, tol))
     out = ((x < ball.lo - tol) | (x > ball.hi + tol)).flatten(1).any(1)
     tried = stand & (far > 0)

@@ -26,7 +26,9 @@ class Ground:
     ball: Ball  # threat model
     claimed: Tensor  # (m,) bool: these stand by the claim
     lowest: Tensor  # (m,) bool: these stand under everything that was tried
+    share: Tensor  # (m,) share of right answers under the worst of everything, in [0,1]
     n: int  # images that were asked, right or wrong
+    rolls: int  # answers to one attacked image; 1 where the answers repeat
     cost: float  # factor of all steps and queries
     seed: int  # of all randomness
 

@@ -20,7 +20,9 @@ from ..core.tensors import alike, logits
 from .checks import check, gap
 from .stages import stream_for
 
-__all__ = ["state_of", "what_changed", "Trial", "share_off"]
+__all__ = ["state_of", "what_changed", "Trial", "share_off", "share_right", "ROLLS"]
+
+ROLLS = 20  # answers to one image of a model that rolls dice
 
 
 def state_of(
@@ -59,7 +61,12 @@ def what_changed(
 
 
 class Trial:
-    "A model on trial: the images it answers right, and which of them stand under each attack"
+    """A model on trial: the images it answers right, and which of them stand under each attack.
+
+    Where answers are random, an image stands by one answer that is given after `ROLLS` others have
+    said which attack is the worst for it: the share that stands then is a mean over the dice. One
+    answer to each of many attacks would count the unluckiest roll
+    """
 
     def __init__(
         self,
@@ -108,11 +115,22 @@ class Trial:
             self.soft, z = True, z.clamp_min(1e-30).log()
         if self.soft:
             self.model = lambda x: logits(model, x).clamp_min(1e-30).log()
-        ok = ~missed(z, y)
-        self.all, self.labels, self.z, self.x, self.y = x, y, z, x[ok], y[ok]
+        self.all, self.labels, self.z = x, y, z
+        self.again = self.ask(x)
+        self.rolls = ROLLS if self.check("G1 repeats", self.off()).verdict == "flag" else 1
+        # of a model that rolls dice: share of its answers that are right
+        self.shares: dict = {}
+        right = ~missed(z, y)
+        ok = right
+        if self.rolls > 1:
+            share = share_right(self.ask, x, y, self.rolls)
+            ok = share > 0
+            self.shares["clean"] = share[ok]
+        self.x = x[ok]
+        self.y = y[ok]
         # attacked images, and those of them without an answer
         self.asked, self.odd = 0, 0
-        self.stands = {"clean": torch.ones(len(self.x), dtype=torch.bool, device=x.device)}
+        self.stands = {"clean": right[ok]}
         self.flight: list = []
         self.white: list = []
         self.notes: dict = {}
@@ -126,6 +144,10 @@ class Trial:
         "Logits (n,c) in pieces, without a graph"
         with torch.no_grad():
             return torch.cat([alike(logits(self.model, b), b) for b in x.split(self.size)])
+
+    def off(self):
+        "How far a second answer to all images is from the first, in %"
+        return share_off(self.again, self.z)
 
     def pgd(self, steps, ball=None, **kw):
         return pgd(ball or self.ball, steps, best=True, **kw)
@@ -157,20 +179,49 @@ class Trial:
         "Which right answers still stand"
         if name in self.stands:
             return self.stands[name]
-        on = self.stands["clean"] if on is None else on
+        if on is None or self.rolls > 1:  # an unlucky roll is no fall
+            on = torch.ones_like(self.stands["clean"])
+        x_adv = self.images(name, attack, on, model or self.model) if on.any() else self.x[on]
+        return self.answered(name, x_adv, on, ball, white)
+
+    def answered(
+        self,
+        name: str,  # of the attack
+        x_adv: Tensor,  # (k,ch,h,w) what it made of the images `on`
+        on: Tensor,  # (m,) bool, k of them
+        ball: Ball | None = None,  # where they are put back to; default: the trial's
+        white: bool = True,  # does it use the model's own gradient at this eps?
+    ) -> Tensor:  # (m,) bool
+        "Which right answers still stand on attacked images"
         stand = on.clone()
         if on.any():
-            x_adv = self.images(name, attack, on, model or self.model)
-            z = self.ask((ball or self.ball).project(x_adv, self.x[on]))
+            x_adv = (ball or self.ball).project(x_adv, self.x[on])
+            z = self.ask(x_adv)
             stand[on] = ~missed(z, self.y[on])
+            if self.rolls > 1:
+                self.shares[name] = share_right(self.ask, x_adv, self.y[on], self.rolls)
             self.asked, self.odd = self.asked + len(z), self.odd + int((~z.isfinite().all(1)).sum())
         self.stands[name] = stand
         if white:
             self.white.append(name)
         return stand
 
+    def share(self, name):
+        "(m,) share of the answers that are right, in [0,1]; 0 or 1 where the answers repeat"
+        return self.shares.get(name, self.stands[name].double())
+
     def worst(self, *names):
-        return torch.stack([self.stands[k] for k in names or self.white]).all(0)
+        "Which right answers stand under the attack that is the worst for them"
+        names = names or self.white
+        worst = torch.stack([self.share(k) for k in names]).argmin(0, keepdim=True)
+        return torch.stack([self.stands[k] for k in names]).gather(0, worst)[0]
+
+    def keep_worst(self, name, *names):
+        "The worst case of some attacks, kept under a name of its own"
+        self.stands[name] = self.worst(*names)
+        if self.rolls > 1:
+            self.shares[name] = torch.stack([self.share(k) for k in names]).amin(0)
+        return self.stands[name]
 
     def accuracy(self, name):
         return self.stands[name].sum().item() / self.n
@@ -193,6 +244,16 @@ class Trial:
         return self.check(
             name, *self.gap(a, b), note=", ".join(say(v) for v in (a, b) if isinstance(v, str))
         )
+
+
+def share_right(
+    ask,  # images to logits
+    x: Tensor,  # (b,...) images
+    y: Tensor,  # (b,) labels
+    rolls: int,  # answers to each
+) -> Tensor:  # (b,) in [0,1]
+    "Share of the answers that are right"
+    return torch.stack([~missed(ask(x), y) for _ in range(rolls)]).double().mean(0)
 
 
 def share_off(

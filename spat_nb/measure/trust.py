@@ -58,7 +58,10 @@ __all__ = ['GATES', 'trust']
 # %% ../../nbs/21_card.ipynb #b47d4092
 def _lowest(t):
     "(m,) bool: which right answers nothing broke, of all that was tried inside the ball"
-    return t.worst(*(k for k in t.stands if not k.startswith("eps ")))
+    tried = [k for k in t.stands if not k.startswith("eps ")]
+    if t.rolls > 1:  # a record has one roll of the dice for each image
+        tried = [k for k in tried if k != "judged"]
+    return t.keep_worst("everything", *tried)
 
 
 def _claim(t, judged):
@@ -77,7 +80,7 @@ def _watched(t, broken, claim):
         return [t.check(k, note="no image is answered right") for k in WATCHED]
     odd = 100 * t.odd / max(t.asked, 1)
     share = 100 * int(broken.images) / max(broken.n, 1)
-    lowest = _lowest(t)
+    lowest = t.stands["everything"]
     left = f"{claim} {t.accuracy(claim):.1%}, everything {lowest.sum().item() / t.n:.1%}"
     return [
         t.check("G1 numbers", odd, note=f"{t.odd} of {t.asked}"),
@@ -189,6 +192,7 @@ def trust(
             else:
                 checks += skipped(gate, "no image is answered right")
         claim = _claim(t, judged)
+        lowest = _lowest(t)
         checks += _watched(t, broken, claim)
     order = list(RULES)
     shown = {
@@ -196,10 +200,9 @@ def trust(
         for k, v in t.stands.items()
         if not k.startswith("eps ") and "#" not in k and k != f"PGD-{t.long // 2}"
     }
-    lowest = _lowest(t)
     return Card(
         tuple(sorted(checks, key=lambda c: order.index(c.name))),
-        {**shown, "everything": lowest.sum().item() / t.n},
+        shown,
         [[e, t.accuracy(f"eps {e:.4g}")] for e in getattr(t, "radii", [])],
         t.n,
         claim,
@@ -211,5 +214,18 @@ def trust(
             cost=cost,
             seconds=round(time.perf_counter() - start, 1),
         ),
-        Ground(model, t.model, t.x, t.y, t.ball, t.stands[claim], lowest, t.n, cost, seed),
+        Ground(
+            model,
+            t.model,
+            t.x,
+            t.y,
+            t.ball,
+            t.stands[claim],
+            lowest,
+            t.share("everything"),
+            t.n,
+            t.rolls,
+            cost,
+            seed,
+        ),
     )
