@@ -212,9 +212,9 @@ class Trial:
 
     def worst(self, *names):
         "Which right answers stand under the attack that is the worst for them"
-        names = names or self.white
-        worst = torch.stack([self.share(k) for k in names]).argmin(0, keepdim=True)
-        return torch.stack([self.stands[k] for k in names]).gather(0, worst)[0]
+        tried = names or self.white
+        worst = torch.stack([self.share(k) for k in tried]).argmin(0, keepdim=True)
+        return torch.stack([self.stands[k] for k in tried]).gather(0, worst)[0]
 
     def keep_worst(self, name, *names):
         "The worst case of some attacks, kept under a name of its own"
