@@ -83,6 +83,36 @@ def pg(opened):
     return opened
 
 
+# ---- 0. is its number real?
+
+
+def test_the_gates_are_one_click_away(pg):
+    pg.set(network="prototypes")
+    assert pg.page.verdict.value == ""
+    pg.buttons["gates"].click()
+    said = pg.page.verdict.value
+    assert "flagged by" in said and "Followed up:" in said and "as a cell to keep" in said
+    assert "attack = partial(" in said and "ball = Linf(0.15)" in said
+    pg.set(steps=11)
+    assert pg.page.verdict.value == said  # of the same network in the same ball
+    pg.set(eps=0.1)
+    assert pg.page.verdict.value == ""
+    pg.set(network="PGD-AT", eps=0.15)
+    pg.buttons["gates"].click()
+    assert "no flag" in pg.page.verdict.value and "no attack is called for" in pg.page.verdict.value
+
+
+def test_gates_without_a_ball_or_without_images_say_what_to_do(pg):
+    pg.set(eps=0.0)
+    pg.buttons["gates"].click()
+    assert "move eps to the right" in pg.page.said.value and pg.page.verdict.value == ""
+    pg.start_again()
+    give(pg, "photo.png", photograph())
+    pg.read_as_photograph()
+    pg.buttons["gates"].click()
+    assert "back to the test images" in pg.page.said.value and pg.page.verdict.value == ""
+
+
 # ---- 1. it opens on an attack that succeeds
 
 

@@ -98,7 +98,7 @@ def make_controls(
 
 
 def make_buttons() -> dict:  # name -> widget
-    """Ways back, and the way to networks that read photographs
+    """Ways back, the gates, and the way to networks that read photographs
 
     Returns
     -------
@@ -114,6 +114,11 @@ def make_buttons() -> dict:  # name -> widget
     return _named(
         dict(
             again=button("Start again", "all controls as they were at the beginning", "undo"),
+            gates=button(
+                "Is its number real?",
+                "asks the gates of the trust card, and follows up what they flag; some seconds",
+                "balance-scale",
+            ),
             back=button("Back to the test images", "without your file", "arrow-left"),
             offer=button(
                 "Read it with a CIFAR-10 network", "your photograph stays as it is", "camera"

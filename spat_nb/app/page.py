@@ -25,7 +25,8 @@ STYLE = f"""<style>
 .playground .playground-grid.widget-box {{
   display: grid; gap: .5em 1.2em; align-items: start;
   grid-template: "todo todo todo" "controls said said" "controls pictures land"
-    "controls charts land" 1fr / 21.5em minmax(0, 1.53fr) minmax(0, 1fr) }}
+    "controls charts land" 1fr "verdict verdict verdict" auto
+    / 21.5em minmax(0, 1.53fr) minmax(0, 1fr) }}
 .playground .playground-grid > * {{ min-width: 0; margin: 0 }}
 .playground .widget-html-content {{ width: 100%; min-width: 0; white-space: normal }}
 .playground p {{ margin: .2em 0; line-height: 1.45; font-size: 15px }}
@@ -35,6 +36,9 @@ STYLE = f"""<style>
 .playground-grid > .playground-pictures {{ grid-area: pictures }}
 .playground-grid > .playground-charts {{ grid-area: charts }}
 .playground-grid > .playground-land {{ grid-area: land }}
+.playground-grid > .playground-verdict {{ grid-area: verdict }}
+.playground-verdict pre {{ overflow-x: auto; font: 13px/1.4 monospace }}
+.playground-verdict ul {{ margin: .2em 0; padding-left: 1.4em; line-height: 1.45; font-size: 15px }}
 .playground-error {{ color: var(--jp-error-color1, #a33b00); font-weight: 600 }}
 .playground-note {{ border-left: 4px solid #E69F00; padding-left: .6em }}
 .playground-row {{ display: grid; gap: 0 .2em }}
@@ -48,11 +52,11 @@ STYLE = f"""<style>
 @container (max-width: 1000px) {{
   .playground .playground-grid.widget-box {{
     grid-template: "todo todo" "controls said" "controls pictures" "controls charts"
-      "controls land" 1fr / 18em minmax(0, 1fr) }}
+      "controls land" 1fr "verdict verdict" auto / 18em minmax(0, 1fr) }}
 }}
 @container (max-width: 640px) {{
   .playground .playground-grid.widget-box {{
-    grid-template: "todo" "said" "pictures" "controls" "charts" "land" / minmax(0, 1fr) }}
+    grid-template: "todo" "said" "pictures" "controls" "charts" "land" "verdict" / minmax(0, 1fr) }}
   .playground-pictures .playground-row {{ grid-template-columns: repeat(2, minmax(0, 1fr)) }}
   .playground-change {{ order: 1; grid-column: 1 / -1; width: 50%; justify-self: center }}
   .playground-charts .playground-row {{ grid-template-columns: minmax(0, 1fr) }}
@@ -167,13 +171,15 @@ class Page:
         W = widgets_library()
         self.said = W.HTML()
         self.rows = {name: W.HTML() for name in GROUPS}
+        self.verdict = W.HTML()  # what the gates say of the network
         beside = W.HBox([buttons["offer"], buttons["back"]])
         beside.add_class("playground-buttons")
         parts = {
             "todo": W.HTML(f"<p>{TODO}</p>"),
             "notes": W.VBox([self.said, beside]),
-            "menu": W.VBox([*controls.values(), buttons["again"]]),
+            "menu": W.VBox([*controls.values(), buttons["gates"], buttons["again"]]),
             **self.rows,
+            "verdict": self.verdict,
         }
         for name, part in parts.items():
             part.add_class(f"playground-{name}")

@@ -22,10 +22,12 @@ from spat_nb.app.scene import Scene, scene
 from spat_nb.app.shelf import Shelf, networks, photograph_shelf
 from spat_nb.app.start import first_fooled
 from spat_nb.app.theme import DARK, LIGHT
+from spat_nb.app.verdict import ask_the_gates, verdict_html
 from spat_nb.core.evalmode import eval_mode
 from spat_nb.core.rng import generator
 from spat_nb.core.tensors import logits
 from spat_nb.data.sources import get_data
+from spat_nb.models.library import first_line
 
 DPI = 130  # of the panels, which fill the page
 
@@ -86,6 +88,7 @@ class Playground:
         self.buttons["again"].on_click(lambda _: self.start_again())
         self.buttons["back"].on_click(lambda _: self.back_to_test_images())
         self.buttons["offer"].on_click(lambda _: self.read_as_photograph())
+        self.buttons["gates"].on_click(lambda _: self.ask_the_gates())
         self.set(**self._opening)
 
     # ---- what is shown at first, and the ways back
@@ -107,10 +110,7 @@ class Playground:
         "All controls as they were at the beginning"
         self._forget_file()
         # the ball comes first: the range of eps hangs on it
-        self.set(ball=self._opening["ball"], **self._without("ball"))
-
-    def _without(self, name):
-        return {k: v for k, v in self._opening.items() if k != name}
+        self.set(**{"ball": self._opening["ball"], **self._opening})
 
     def back_to_test_images(self) -> None:
         "Without the reader's file, and with the networks that were there before it"
@@ -134,6 +134,17 @@ class Playground:
         self._left = {name: self._value(name) for name in kept}
         self._open_shelf(self.photographs)
         self.update()
+
+    def ask_the_gates(self) -> None:
+        "Is the network's number real? A small trust card in the chosen ball, followed up"
+        name = self._value("network")
+        self.page.say(f"The gates ask {name!r}: some seconds ...")
+        try:
+            asked = ask_the_gates(self.model(), self.shelf, self._ball())
+        except (ValueError, TypeError, RuntimeError) as e:
+            return self.page.say(first_line(e), bad=True)
+        self.page.verdict.value = verdict_html(name, *asked)
+        self.page.say("The gates have answered: see below the pictures.")
 
     def _open_shelf(self, shelf):
         "Other networks in the menu, other classes, another size of image, another radius"
@@ -181,6 +192,8 @@ class Playground:
                 self._read(change["new"][0])
             if name == "ball":
                 self._other_ball(change["old"])
+            if name in ("network", "ball", "eps"):
+                self.page.verdict.value = ""  # it was of another network, or another ball
         except ValueError as e:
             if was:
                 raise
@@ -225,6 +238,9 @@ class Playground:
         "The chosen network"
         return self._model(self._value("network"))
 
+    def _ball(self):
+        return BALLS[self._value("ball")][0](self._value("eps"))
+
     def look(self) -> Scene:
         "The scene that the controls ask for"
         model, k = self.model(), self._value("image")
@@ -234,9 +250,8 @@ class Playground:
             with eval_mode(model), torch.no_grad():
                 given = int(logits(model, x).argmax())
         y = self.shelf.y[k : k + 1] if given < 0 else torch.tensor([given], device=x.device)
-        ball = BALLS[self._value("ball")][0](self._value("eps"))
         attack = self.attacks[self._value("attack")](
-            ball, self._value("steps"), generator=generator(self._value("seed"))
+            self._ball(), self._value("steps"), generator=generator(self._value("seed"))
         )
         return scene(model, x, y, attack, self.shelf.classes)
 
@@ -250,8 +265,7 @@ class Playground:
         try:
             shown = self.look()
         except (ValueError, TypeError, RuntimeError) as e:
-            said = str(e).splitlines()[0] if str(e) else type(e).__name__
-            return self.page.say(said, bad=True)
+            return self.page.say(first_line(e), bad=True)
         self.scene = shown
         drawn = {}
         for theme, board in self.boards.items():
@@ -260,10 +274,7 @@ class Playground:
         self.panels = drawn["light"]
         self.page.show(drawn["light"], drawn["dark"], shown.alternatives())
         self.seconds.append(time.perf_counter() - start)
-        rival = (
-            f"The green diamond is the end of a second attack, sent to {shown.classes[shown.aim]}."
-        )
-        self.page.say(shown.verdict(), f"{shown.words()} {rival}", self._of_own())
+        self.page.say(shown.verdict(), f"{shown.words()} {shown.rival_words()}", self._of_own())
 
     def _of_own(self):
         "What is to be said of the reader's file"

@@ -135,6 +135,10 @@ class Scene:
             "landscape": "a map of the loss around the image, with the path of the attack",
         }
 
+    def rival_words(self) -> str:
+        "What the second attack was for"
+        return f"The green diamond is the end of a second attack, sent to {self.classes[self.aim]}."
+
     def words(self) -> str:
         "The picture in a sentence or two"
         (a, b), name, (p, q) = self.answers, self.classes, self.p.amax(1).tolist()
