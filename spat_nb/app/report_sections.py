@@ -12,6 +12,7 @@ from ..measure.cases import Cases
 from ..measure.report import Report
 from .report_attacker import attacker
 from .report_blocks import Asked, Section, rows, shots
+from .report_proof import between, formal
 
 __all__ = ["DISCLAIMER", "sections"]
 
@@ -111,7 +112,7 @@ def _measured(report):
             " attack is an upper bound: a stronger attack may find more. Trials in the field: not"
             " shown.",
         ),
-        Asked("Formal methods", False, "Nothing was proved; there is no certified radius."),
+        formal(report),
     ]
     return Section(
         "Robustness, measured",
@@ -126,6 +127,7 @@ def _measured(report):
                 " attack was run on. 'worst' counts an image as right only where it stood under"
                 " everything.",
             ),
+            *between(report),
         ],
     )
 

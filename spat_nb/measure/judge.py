@@ -22,6 +22,7 @@ from .battery import STANDARD, chosen_attacks
 from .evaluate import evaluate
 from .followup import follow_up
 from .metering import metered
+from .proved import check_provable, prove
 from .report import Report
 from .stopping import judged_until
 from .told import images_told, network_told
@@ -61,6 +62,22 @@ def _part(data, n):
     raise TypeError(f"data is a {type(data).__name__}, of which no part can be taken; leave out n.")
 
 
+def _bound(certify, model, data, ball):
+    "By which bound to prove, refused here where it cannot; '' where nothing is to be proved"
+    bound = "crown" if certify is True else certify or ""
+    if bound:
+        check_provable(model, data, ball, bound)
+    return bound
+
+
+def _card(model, data, ball, notes, given):
+    "The trust card, with what else the reader should know"
+    card = trust_card(model, data, ball, **given)
+    if notes:
+        card.info["notes"] = list(notes)
+    return card
+
+
 def _shape(data):
     "(ch,h,w) of an image; None where nobody knows before it comes"
     if is_pair(data):
@@ -76,6 +93,7 @@ def judge(
     trust: bool
     | dict = False,  # also ask whether the number is real; a dict is more for `trust`: n, cost, ...
     follow: bool = False,  # and run the attacks that the flags of the card call for; implies trust
+    certify: bool | str = False,  # also prove what no attack can cross; a bound of `certify`, CROWN
     device=None,  # where the network is judged; default: where it is
     resume=None,  # file that keeps what is done: a judgement that was killed goes on from it
     # how the network runs while it is attacked; default: the reader's setting
@@ -111,6 +129,8 @@ def judge(
         False)
     follow : bool
         and run the attacks that the flags of the card call for; implies trust (default: False)
+    certify : bool | str
+        also prove what no attack can cross; a bound of `certify`, CROWN (default: False)
     device
         where the network is judged; default: where it is
     resume
@@ -169,6 +189,7 @@ def judge(
     made = {k: attack for k, (attack, _) in chosen.items()}
     counted, meters = metered(made)
     data = _part(data, n)
+    bound = _bound(certify, model, data, ball)
     run = devices.evaluate if devices is not None else evaluate
     progress = progress and (devices is None or devices.first)
 
@@ -178,15 +199,15 @@ def judge(
     record, stopped = judged_until(judge_images, data, within, budget, seed, resume)
     if notes:
         record.info["notes"] = [*notes, *record.notes]
-    card = followed = None
+    card = followed = proved = None
     if trust:
         more = trust if isinstance(trust, dict) else {}
         given = {"progress": progress, "seed": seed, "judged": record, **more}
-        card = trust_card(model, data, ball, **given)
-        if notes:
-            card.info["notes"] = list(notes)
+        card = _card(model, data, ball, notes, given)
     if follow and card is not None:
         followed = follow_up(card, progress=progress)
+    if bound:
+        proved = prove(model, data, record, ball, bound, stopped is not None, progress)
     return Report(
         record=record,
         ball=spec.text(ball),
@@ -197,6 +218,7 @@ def judge(
         attacks={k: told for k, (_, told) in chosen.items()},
         card=card,
         follow=followed,
+        proved=proved,
         stopped=stopped,
         passes=_passes(made, meters),
         made={

@@ -11,6 +11,8 @@ from html import escape
 from ..core.bars import interval, percent
 from .card import Card
 from .followup import FollowUp
+from .gap import gap_table
+from .proved import Proved
 from .record import Record
 from .report_file import SCHEMA, read_report, write_report_file
 from .stopping import Stopped
@@ -58,6 +60,8 @@ class Report:
         versions, commit, and whatever a caller adds (default: dict())
     follow : FollowUp | None
         what came of the card's flags; None: not asked (default: None)
+    proved : Proved | None
+        which images no attack can bring down; None: not asked (default: None)
     """
 
     record: Record  # the answer to every image, clean and under every attack
@@ -74,6 +78,7 @@ class Report:
     )  # attack -> images, forward and backward passes for each
     made: dict = field(default_factory=dict)  # versions, commit, and whatever a caller adds
     follow: FollowUp | None = None  # what came of the card's flags; None: not asked
+    proved: Proved | None = None  # which images no attack can bring down; None: not asked
 
     # ---- what it says
 
@@ -163,8 +168,19 @@ class Report:
             f"verdict: {self.verdict}",
             *self.record.notes,
             *advice,
+            *self._between(),
             *([f"follow-up: {self.follow.headline}"] if self.follow else []),
             *(self.follow.lines() if self.follow else []),
+        ]
+
+    def _between(self):
+        "The two shares that the truth lies between, in a line; [] where nothing was proved"
+        if self.proved is None:
+            return []
+        share = percent(self.record.accuracy(self.hardest))
+        return [
+            f"proved by {self.proved.by}: {percent(self.proved.share)} certified <= true robust"
+            f" accuracy <= {share} left by {self.hardest}, on these images"
         ]
 
     def _gates(self, card: Card):
@@ -177,6 +193,8 @@ class Report:
         lines = [table, "", *self._said()]
         if self.card is not None:
             lines += ["", self._gates(self.card).to_string(float_format="{:.3g}".format, na_rep="")]
+        if self.proved is not None:
+            lines += ["", self.gap().to_string(float_format="{:.3f}".format)]
         if self.follow is not None and self.follow.best is not None:
             lines += ["", "The attack that left least, to keep:", "", self.follow.best.cell]
         return "\n".join(lines)
@@ -191,6 +209,8 @@ class Report:
         gates = ""
         if self.card is not None:
             gates = self._gates(self.card).to_html(float_format="{:.3g}".format, na_rep="")
+        if self.proved is not None:
+            gates += self.gap().to_html(float_format="{:.3f}".format)
         return f"<p>{head}</p>{table}{said}{gates}"
 
     def plot(
@@ -218,6 +238,12 @@ class Report:
         label = f"accuracy under {row}"
         names = list(each.index)
         return class_bars(names, each.accuracy, each.lo, each.hi, xlabel=label, ax=ax)
+
+    def gap(self):  # pandas.DataFrame, a row per class and 'all'; None where nothing was proved
+        "Certified <= true <= attacked, as in `gap_table`"
+        if self.proved is None:
+            return None
+        return gap_table(self.record, self.proved.tensor())
 
     # ---- files
 

@@ -12,6 +12,7 @@ from ..core.files import write_aside
 from ..core.paths import what_is
 from .card import Card
 from .followup import FollowUp
+from .proved import Proved
 from .record import Record
 from .stopping import Stopped
 
@@ -29,7 +30,8 @@ KEYS = {
     "thing, not where one is added",
     "kind": "always 'report'",
     "when": "date: when it was written, UTC, ISO 8601, or null; seconds: row -> seconds of the "
-    "attack; card: seconds of the trust card, or null. Nothing else differs between two runs",
+    "attack; card, proved: seconds of the trust card and the proofs, or null. Nothing else differs "
+    "between two runs",
     "network": "name or make of the network, and its number of parameters",
     "data": "name, number and shape of the images",
     "ball": "threat model, as a spec: the norm and the radius in pixels of [0,1]",
@@ -45,6 +47,8 @@ KEYS = {
     "attacks; null where it was not asked",
     "follow_up": "what the attacks found that the card's flags call for: falls, each with its "
     "attack as code; claimed, before, after: shares; lowered: points; null where not asked",
+    "proved": "by: the bound; certified: whether each image stands whatever an attacker does in "
+    "the ball; null where not asked",
     "stopped": "how far a judgement went that did not need all images: images, total, row, "
     "accuracy, low, high, why; null where all were judged",
     "summary": "counted from the answers: verdict; flags; rows: row -> n, accuracy and its 95% "
@@ -52,7 +56,7 @@ KEYS = {
     "row",
     "cases": "told: how the worst cases were found; shown: row, label, answer and radius of each",
 }
-OPTIONAL = ("when", "follow_up", "stopped", "summary", "cases")
+OPTIONAL = ("when", "follow_up", "proved", "stopped", "summary", "cases")
 FIELDS = ("ball", "network", "data", "device", "threads", "attacks", "passes", "made")
 
 
@@ -80,6 +84,7 @@ def _values(report, date, more):
         "date": date,
         "seconds": record["info"].pop("seconds", {}),
         "card": card["info"].pop("seconds", None) if card is not None else None,
+        "proved": report.proved.seconds if report.proved is not None else None,
     }
     values = {k: getattr(report, k) for k in FIELDS}
     follow = report.follow.as_dict() if report.follow is not None else None
@@ -87,6 +92,7 @@ def _values(report, date, more):
     values |= {
         "stopped": stopped,
         "follow_up": follow,
+        "proved": report.proved.as_dict() if report.proved is not None else None,
         "schema": SCHEMA,
         "kind": KIND,
         "when": when,
@@ -155,6 +161,7 @@ def read_report(
             card=_from_json(Card, values["card"]) if values["card"] else None,
             stopped=Stopped(**values["stopped"]) if values.get("stopped") else None,
             follow=FollowUp.of(values["follow_up"]) if values.get("follow_up") else None,
+            proved=Proved.of(values["proved"]) if values.get("proved") else None,
             **{k: values[k] for k in FIELDS},
         )
         repr(report)  # a whole report can say what it says

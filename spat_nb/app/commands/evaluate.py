@@ -45,6 +45,14 @@ def add_judged(parser):
         help="Run the attacks too that the flags of --trust call for, and print the one that left "
         "least, as code.",
     )
+    parser.add_argument(
+        "--certify",
+        nargs="?",
+        const="crown",
+        metavar="BOUND",
+        help="Prove too what no attack in the ball can cross: crown (the default), crown-ibp, ibp "
+        "or lipschitz; of the package's own layers, and slow for large networks.",
+    )
     parser.add_argument("--out", help="Write the report to this JSON file.")
     parser.add_argument(
         "--report",
@@ -99,6 +107,7 @@ def judged(
         attacks,
         trust=a.trust,
         follow=a.follow,
+        certify=a.certify or False,
         resume=a.resume,
         precision=a.precision,
         name=it.name,
