@@ -225,6 +225,12 @@ def look(site, patience=20000):
             tab.wait_for_selector("#search-results li a", timeout=patience)
         except PlaywrightError:
             faults.append('a search for "attack" finds nothing')
+        for name in ("pgd", "trust", "Recipe"):  # words of lessons, and names of the package
+            tab.goto(f"{base}search.html?q={name}")
+            tab.wait_for_selector("#search-results li a", timeout=patience)
+            first = tab.locator("#search-results li a").first.inner_text()
+            if first.split(".")[-1].strip("()") != name:
+                faults.append(f"a search for {name!r} finds {first!r} first")
     return faults
 
 

@@ -34,6 +34,22 @@ def test_hooks_have_the_pinned_versions():
     assert revisions["codespell"] == f"v{pin('codespell')}"
 
 
+def test_binder_installs_the_pinned_packages():
+    "Each lesson has a link to Binder, which reads `.binder`; paths are those of pip"
+    import tomllib
+
+    lines = (TOP / ".binder/requirements.txt").read_text(encoding="utf-8").splitlines()
+    given = [line.split(" ", 1) for line in lines if line.startswith("-")]
+    flags = dict(given)
+    # -c is read from where the file lies, -e from where pip was called: the top
+    assert (TOP / ".binder" / flags["-c"]).resolve() == TOP / "constraints.txt"
+    extras = re.fullmatch(r"\.\[(\w+)\]", flags["-e"])[1]
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert extras in project["optional-dependencies"] and len(given) == 3
+    version = (TOP / ".binder/runtime.txt").read_text(encoding="utf-8").strip()
+    assert version.removeprefix("python-") in project["requires-python"]
+
+
 def test_the_matrix_reaches_from_the_lowest_to_the_newest():
     import tomllib
 
