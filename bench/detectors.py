@@ -39,7 +39,7 @@ from spat_nb.measure.detectors import autoattack_flags, failure_indicators, grad
 OUT = Path(__file__).parents[1] / "results/detectors/laptop.json"
 BALLS = {"digits": Linf(0.15), "cifar10": Linf(8 / 255)}
 N = {"digits": 48, "cifar10": 24}
-BASES = ("digits/pgd_at/w16", "digits/standard/w16", "digits/trades/w16", "cifar10/pgd_at/w8")
+BASES = ("digits/pgd_at/w16", "digits/standard/w16", "cifar10/pgd_at/w8")
 
 
 def lenet(pool, act):

@@ -180,6 +180,22 @@ def test_every_notebook_is_in_the_sidebar():
     assert not list(order_faults(contents(), notebooks()))
 
 
+def searches(tab, base, patience):
+    "A search finds something, and names of the package first"
+    from playwright.sync_api import Error as PlaywrightError
+
+    for name in ("pgd", "trust", "Recipe"):  # words of lessons, too
+        tab.goto(f"{base}search.html?q={name}")
+        try:
+            tab.wait_for_selector("#search-results li a", timeout=patience)
+        except PlaywrightError:
+            yield f"a search for {name!r} finds nothing"
+            continue
+        first = tab.locator("#search-results li a").first.inner_text()
+        if first.split(".")[-1].strip("()") != name:
+            yield f"a search for {name!r} finds {first!r} first"
+
+
 def look(site, patience=20000):
     """All pages in Chromium, dark, on a phone's width and a desktop's: mathematics drawn, no error,
     nothing fetched, no sideways scrolling; then a search
@@ -188,8 +204,6 @@ def look(site, patience=20000):
         return warnings.warn(
             f"{WHY}: the pages were walked, but not looked at in a browser", stacklevel=2
         )
-    from playwright.sync_api import Error as PlaywrightError
-
     faults = []
     with served(site) as base, chromium() as browser:
         tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
@@ -220,17 +234,7 @@ def look(site, patience=20000):
                 tab.set_viewport_size({"width": width, "height": 844})
                 if (w := tab.evaluate("document.documentElement.scrollWidth")) > width:
                     faults.append(f"{page.name}: {w} pixels wide on a screen of {width}")
-        tab.goto(base + "search.html?q=attack")
-        try:
-            tab.wait_for_selector("#search-results li a", timeout=patience)
-        except PlaywrightError:
-            faults.append('a search for "attack" finds nothing')
-        for name in ("pgd", "trust", "Recipe"):  # words of lessons, and names of the package
-            tab.goto(f"{base}search.html?q={name}")
-            tab.wait_for_selector("#search-results li a", timeout=patience)
-            first = tab.locator("#search-results li a").first.inner_text()
-            if first.split(".")[-1].strip("()") != name:
-                faults.append(f"a search for {name!r} finds {first!r} first")
+        faults += searches(tab, base, patience)
     return faults
 
 
