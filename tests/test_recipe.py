@@ -308,6 +308,10 @@ PASSES = {  # (forward, backward) for each image, with one step of attack
     "nuat": (3, 3),
     "faal": (2, 2),
     "muon": (2, 2),
+    # bounds walk through the layers by themselves: no pass of the network is counted for them
+    "ibp": (1, 1),
+    "crown_ibp": (1, 1),
+    "smoothing": (1, 1),
     "arks": (16, 16),  # fifteen steps of its own
     "awp": (3, 3),
     "ema": (2, 2),
@@ -411,7 +415,18 @@ def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("changes", [{}, {"callbacks": "EMA"}, {"objective": "Free", "replays": 2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"callbacks": "EMA"},
+        {"objective": "Free", "replays": 2},
+        # their radius rises with the run
+        {"objective": "CrownIBP"},
+        {"objective": "IBP(begin=0)"},
+        {"objective": "gaussian_noise(sigma=0.1)"},
+    ],
+)
 def test_a_killed_run_goes_on_bit_by_bit(changes, tmp_path):
     recipe = small(epochs=4, **changes)
     whole = train(recipe, quiet=True)

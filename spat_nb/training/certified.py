@@ -19,7 +19,15 @@ from .events import Callback
 
 __all__ = ["IBP", "CrownIBP", "gaussian_noise", "worst_loss"]
 
-_READ: WeakKeyDictionary = WeakKeyDictionary()  # network -> its program
+
+class _Programs(WeakKeyDictionary):
+    "network -> its program. An objective is the same whatever it has read before"
+
+    def __identity__(self):
+        return "programs"
+
+
+_READ = _Programs()
 
 
 def worst_loss(
