@@ -14,6 +14,7 @@ from spat_nb.attacks.backward import Start, boxes_of, lowest
 from spat_nb.attacks.certify import BOUNDS, certified_margins, certified_radius, certify
 from spat_nb.attacks.program import program_of
 from spat_nb.attacks.relax import CURVES, leaky, lines
+from spat_nb.core.precision import Fast
 
 F64 = torch.float64
 
@@ -349,3 +350,13 @@ def test_the_radius_is_not_rounded_to_single_precision():
     want = rows @ x.flatten() + b[0] - b[1:] - 0.7 * rows.norm(dim=1)
     got = certified_margins(model, x, y, wide)[0]
     torch.testing.assert_close(got, want.detach(), rtol=0, atol=1e-13)
+
+
+def test_a_network_in_another_order_of_numbers_is_the_same_network():
+    "Studies judge networks channels-last; half precision would be another function"
+    x, y = digits(6)
+    net = zoo.load("digits/pgd_at/w16", "cpu")
+    plain = certify(net, x, y, Linf(0.06), "crown-ibp")
+    assert torch.equal(certify(Fast(net), x, y, Linf(0.06), "crown-ibp"), plain)
+    with pytest.raises(TypeError, match="cannot be read"):
+        certify(Fast(net, torch.bfloat16), x, y, Linf(0.06), "crown-ibp")

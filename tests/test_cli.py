@@ -791,3 +791,18 @@ def test_printed_commands_are_quoted(tmp_path, capsys, monkeypatch):
 
     line = capsys.readouterr().out.splitlines()[-1]
     assert shlex.split(line.split(": ", 1)[1]) == ["spat_nb", "lab", "my 'new' books"]
+
+
+@pytest.mark.parametrize(
+    "typed, flag, reader",
+    [
+        ("run spat --out x.png", "--out", "plot"),
+        ("table spat --seeds 0", "--seeds", "run and verify"),
+        ("list --budget 9m", "--budget", "run"),
+        ("verify spat --workers 2", "--workers", "run"),
+    ],
+)
+def test_a_flag_that_a_study_does_not_read_is_refused(typed, flag, reader, capsys):
+    assert main(["study", *typed.split()]) == 1
+    said = capsys.readouterr().err
+    assert f"{flag} is of study {reader}" in said

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from ..core.precision import Fast
 from ..models.layers import Normalize
 from ..models.library import first_line
 from .operations import Bend, Conv, Dense, Input, Operation, Pool, Product, Scale, Sum
@@ -249,6 +250,8 @@ def program_of(
             f"model is a {type(model).__name__}; a bound reads the layers of an nn.Module, so give"
             " the network itself."
         )
+    if isinstance(model, Fast) and model.dtype is None:
+        model = model.model  # the same network, its numbers in another order
     try:
         trace = _Tracer().trace(model)
     except Exception as e:

@@ -20,6 +20,7 @@ NAMES = (
     "combine",
     "fast",
     "hypersphere",
+    "proofs",
     "prototypes",
     "rpg",
     "sparta",

@@ -11,6 +11,16 @@ from ..arguments import add_device, add_scale, seconds, whole
 
 EXAMPLE = "spat_nb study run spat --scale laptop --budget 9m"
 say = partial(print, flush=True)
+# flags that not every doing reads: who reads them
+READERS = {
+    "budget": ("run",),
+    "whole": ("run",),
+    "seeds": ("run", "verify"),
+    "arms": ("run", "verify"),
+    "workers": ("run",),
+    "on": ("run",),
+    "out": ("plot",),
+}
 
 
 def add(parser):
@@ -63,13 +73,17 @@ def run(a):
     "Do what was asked"
     from spat_nb.studies.finding import studies
 
-    if a.what == "list":
-        return _list(a)
-    if a.what != "status" and not a.name:
+    if a.what not in ("list", "status") and not a.name:
         raise ValueError(
             f"which study? spat_nb study {a.what} NAME; they are {', '.join(studies())}."
         )
+    for flag, readers in READERS.items():
+        if getattr(a, flag) not in (None, False) and a.what not in readers:
+            raise ValueError(
+                f"--{flag} is of study {' and '.join(readers)}; study {a.what} does not read it."
+            )
     doings = {
+        "list": _list,
         "status": _status,
         "table": _table,
         "plot": _plot,
