@@ -307,7 +307,7 @@ def test_pages_are_light(site):
 
 AXE = ROOT / "tests/vendor/axe-core-4.14.1.min.js.gz"
 SEEN = (
-    "index install play 12_attack 40_spat commands results papers gallery guide_own_model".split()
+    "index install play 12_attack methods commands results papers gallery guide_own_model".split()
 )
 
 

@@ -90,6 +90,25 @@ def commands():
     return fill("commands.md.jinja", commands=found)
 
 
+# ---- the table of slots
+def methods():
+    "The page `methods`, from the package's own table"
+    from spat_nb.training.methods import METHODS
+
+    slots = ("target", "inner", "start", "step", "outer", "net")
+    found = [
+        {
+            "name": name,
+            "anchor": name.replace("_", "-"),
+            "says": cell(m.says[0].upper() + m.says[1:]),
+            "slots": [cell(getattr(m, slot)) for slot in slots],
+            "fields": ", ".join(f"`{k} = {v}`" for k, v in m.fields.items()),
+        }
+        for name, m in METHODS.items()
+    ]
+    return fill("methods.md.jinja", methods=found)
+
+
 # ---- results
 def results():
     "The page `results`: leaderboards, claims and advice as the lesson 90_compare computes them"
@@ -255,6 +274,7 @@ def makers(names):
     "name of a page -> the function that gives it as Markdown; `names`: notebooks in reading order"
     return {
         "commands": commands,
+        "methods": methods,
         "results": results,
         "papers": lambda: bibliography(names),
         "gallery": lambda: gallery(names),
