@@ -40,6 +40,9 @@ FLOORS = {
     "attacks": {
         "spat_nb.attacks.threat": "Ball!",
         "spat_nb.attacks.balls": "Linf() L2() L1()",
+        "spat_nb.attacks.sparse": "L0() Patch()",
+        "spat_nb.attacks.union": "Union() each()",
+        "spat_nb.attacks.pixels": "pixel_search()",
         "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl",
         "spat_nb.attacks.wrapped": "targeted() tempered() smoothed() dlr_targeted margin_targeted",
         "spat_nb.attacks.attack": "Attack() fgsm() pgd()",
