@@ -72,6 +72,15 @@ def distil(
         return taught(net, len(x), loss, epochs, 5e-3)
 
 
+def _asked(t, white, queries):
+    "Which images stand when the model is only asked: Square, or a search for few pixels"
+    ball = t.ball
+    if isinstance(ball, Sparse):
+        attack = pixel_search(ball, queries=queries)
+        return t.run("+ pixel search", attack, on=white, white=False)
+    return t.run("+ Square", square(ball, queries=queries), on=white, white=False)
+
+
 def without_gradients(
     t,  # the trial: model, images, ball, and what was measured before
 ):
@@ -82,10 +91,7 @@ def without_gradients(
     elif t.x.ndim != 4:
         yield t.check("G6 square", note="Square is for images (b,ch,h,w)")
     else:
-        search = pixel_search if isinstance(t.ball, Sparse) else square
-        name = "+ pixel search" if isinstance(t.ball, Sparse) else "+ Square"
-        asked = t.run(name, search(t.ball, queries=queries), on=white, white=False)
-        yield t.points("G6 square", white, asked)
+        yield t.points("G6 square", white, _asked(t, white, queries))
     other = t.given.get("surrogate")
     if other is None and t.x.ndim != 4:
         yield t.check("G6 transfer", note="give a surrogate= for inputs that are no images")
