@@ -308,6 +308,9 @@ PASSES = {  # (forward, backward) for each image, with one step of attack
     "nuat": (3, 3),
     "faal": (2, 2),
     "muon": (2, 2),
+    "ibp": (1, 1),  # passes of bounds are not passes of the network
+    "crown_ibp": (1, 1),
+    "gaussian_noise": (1, 1),
     "arks": (16, 16),  # fifteen steps of its own
     "awp": (3, 3),
     "ema": (2, 2),

@@ -32,7 +32,7 @@ def _cosine(first, last, k, n):
 @dataclass(frozen=True)
 class ddn:
     """Decoupled direction and norm (Rony et al. 2019): a gradient step, then back to a radius that
-    shrinks where the model is fooled and grows where it is not
+    shrinks where the model is fooled and grows where it is not.
 
     Parameters
     ----------
@@ -48,6 +48,11 @@ class ddn:
         (z, y) -> (b,), up is worse for the model (default: ce)
     halvings : int
         of the last stretch back to x; 0 is the paper (default: 8)
+
+    Raises
+    ------
+    ValueError
+        where a number is out of range
     """
 
     steps: int = 100  # one gradient each
@@ -94,7 +99,7 @@ class ddn:
 @dataclass(frozen=True)
 class fmn:
     """Fast minimum norm (Pintor et al. 2021): the radius is the distance to the linearised boundary
-    until the model is fooled, then shrinks or grows by a share that goes to nearly 0
+    until the model is fooled, then shrinks or grows by a share that goes to nearly 0.
 
     Parameters
     ----------
@@ -108,6 +113,11 @@ class fmn:
         first step, in L2; it falls to a hundredth (default: 1.0)
     halvings : int
         of the last stretch back to x; 0 is the paper (default: 8)
+
+    Raises
+    ------
+    ValueError
+        where a number is out of range
     """
 
     norm: type = Linf  # `Linf` or `L2`
@@ -189,7 +199,7 @@ def penalty(
 @dataclass(frozen=True)
 class alma:
     """Augmented Lagrangian (Rony et al. 2021): squared L2 distance and a price for being answered
-    right, learnt in one run by RMSprop with steps that fall to a hundredth
+    right, learnt in one run by RMSprop with steps that fall to a hundredth.
 
     Parameters
     ----------
@@ -203,6 +213,11 @@ class alma:
         so many steps without a success make rho larger, by a fifth (default: 10)
     halvings : int
         of the last stretch back to x; 0 is the paper (default: 8)
+
+    Raises
+    ------
+    ValueError
+        where a number is out of range
     """
 
     steps: int = 200  # one gradient each

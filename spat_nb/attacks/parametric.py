@@ -150,6 +150,13 @@ class parametric:
     generator : torch.Generator | None
         random stream; default: torch's own
 
+    Raises
+    ------
+    TypeError
+        where `family` is none
+    ValueError
+        where `grid` is no count
+
     Examples
     --------
     >>> import torch
@@ -221,10 +228,11 @@ class parametric:
 
     def _on_grid(self, attack, net, rows, y, points):
         "Each row at its worst point of the grid"
-        kept, axis = None, torch.linspace(0, 1, points).tolist()
+        kept: tuple = ()
+        axis = torch.linspace(0, 1, points).tolist()
         for point in itertools.product(axis, repeat=attack.ball.knobs):
             at = rows.clone()
             at[:, : attack.ball.knobs] = rows.new_tensor(point)
             still = replace(attack, steps=0, start=lambda *args, at=at: at, restarts=1)
-            kept = worst(still.run(net, rows, y), kept)
+            kept = worst(still.run(net, rows, y), kept or None)
         return kept[0]

@@ -29,16 +29,18 @@ class Union(Ball):
 
     Parameters
     ----------
+    one : Ball
+        a ball
+    other : Ball
+        another one
+    third : Ball | None
+        one more (default: None)
     eps : float
         factor of all radii (default: 1.0)
     lo : float
         darkest pixel (default: 0.0)
     hi : float
         brightest pixel (default: 1.0)
-    one : Ball
-    other : Ball
-    third : Ball | None
-        default: None
 
     Raises
     ------
@@ -56,12 +58,12 @@ class Union(Ball):
     tensor([0.8000])
     """
 
+    one: Ball  # a ball
+    other: Ball  # another one
+    third: Ball | None = None  # one more
     eps: float = field(default=1.0, kw_only=True)  # factor of all radii
     lo: float = field(default=0.0, kw_only=True)  # darkest pixel
     hi: float = field(default=1.0, kw_only=True)  # brightest pixel
-    one: Ball
-    other: Ball
-    third: Ball | None = None
 
     def __post_init__(self):
         super().__post_init__()

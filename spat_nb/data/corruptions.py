@@ -71,7 +71,7 @@ def _pixelate(x, amount, g):
     "Blocks of one colour, laid over the image; beyond 1 the blocks are larger"
     h, w = x.shape[1:]
     side = round(max(2, min(h, w) // 16) * max(1.0, amount))
-    coarse = F.adaptive_avg_pool2d(x[None], [max(1, -(-n // side)) for n in (h, w)])
+    coarse = F.adaptive_avg_pool2d(x[None], (-(-h // side), -(-w // side)))
     blocks = F.interpolate(coarse, (h, w), mode="nearest")[0]
     return x + min(amount, 1.0) * (blocks - x)
 
