@@ -50,6 +50,15 @@ def test_linear_models_have_a_known_optimum(attack, norm, edges, far):
     assert (found >= best * (1 - 1e-9)).all() and (found <= 1.05 * best).all(), found / best
 
 
+@pytest.mark.parametrize(
+    "attack,norm", [(ddn(200, halvings=0), L2), (fmn(L2, halvings=0), L2), (fmn(halvings=0), Linf)]
+)
+def test_the_radius_comes_near_by_itself(attack, norm):
+    model, x, y, optimum = problem(0.0, 0.05)
+    found, best = norms(model, x, y, attack(model, x, y), norm), optimum(norm)
+    assert (found >= best * (1 - 1e-9)).all() and (found <= 1.06 * best).all(), found / best
+
+
 @pytest.mark.parametrize("attack,norm", ATTACKS, ids=NAMES)
 def test_what_comes_back_fools_and_lies_in_the_box(attack, norm):
     net, (x, y) = zoo.load("digits/pgd_at/w16", "cpu"), digits()
