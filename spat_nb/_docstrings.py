@@ -105,7 +105,8 @@ def _class_parts(src: Source, node: ast.ClassDef, find: Finder) -> tuple[list[Pa
         if part.name in known and not part.text:
             part.text = known[part.name][0].text
         known[part.name] = (part, is_parameter)
-    return [p for p, yes in known.values() if yes], [p for p, yes in known.values() if not yes]
+    ordered = sorted(known.values(), key=lambda pair: pair[0].last)
+    return [p for p, yes in ordered if yes], [p for p, yes in ordered if not yes]
 
 
 def _yields(node: Function) -> bool:

@@ -32,6 +32,7 @@ class Part:
     type: str = ""  # the annotation
     default: str = ""  # the text of the default value
     text: str = ""  # the comment
+    last: bool = False  # a field that is given by name only: it follows the others
 
 
 class Source:
@@ -193,4 +194,5 @@ def fields(src: Source, node: ast.ClassDef) -> Iterator[tuple[Part, bool]]:
             if factory := src.piece(options.get("default_factory")):
                 default = f"{factory}()"
         text = src.comment(n.lineno, n.end_lineno or n.lineno, taken, node.lineno)
-        yield Part(name, kind, default, text), not _no(options.get("init"))
+        last = "kw_only" in options and not _no(options["kw_only"])
+        yield Part(name, kind, default, text, last), not _no(options.get("init"))

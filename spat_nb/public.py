@@ -27,6 +27,7 @@ FLOORS = {
         "spat_nb.data.batches": "Batches!",
         "spat_nb.data.pairs": "in_memory!",
         "spat_nb.data.streams": "resized_crop()",
+        "spat_nb.data.corruptions": "corrupted!",
     },
     "models": {
         "spat_nb.models.networks": "SmallCNN PreActResNet10 PreActResNet18 PreActResNet34 "
@@ -40,6 +41,11 @@ FLOORS = {
     "attacks": {
         "spat_nb.attacks.threat": "Ball!",
         "spat_nb.attacks.balls": "Linf() L2() L1()",
+        "spat_nb.attacks.sparse": "L0() Patch()",
+        "spat_nb.attacks.union": "Union() each()",
+        "spat_nb.attacks.pixels": "pixel_search()",
+        "spat_nb.attacks.families": "Rotation() Shift() Colour() Smooth()",
+        "spat_nb.attacks.parametric": "parametric() in_parameters!",
         "spat_nb.attacks.losses": "ce margin dlr dlr_or_margin kl",
         "spat_nb.attacks.wrapped": "targeted() tempered() smoothed() dlr_targeted margin_targeted",
         "spat_nb.attacks.attack": "Attack() fgsm() pgd()",
@@ -48,6 +54,7 @@ FLOORS = {
         "spat_nb.attacks.steps": "mim() apgd() momentum adaptive rim",
         "spat_nb.attacks.targets": "apgd_t() Targeted()",
         "spat_nb.attacks.minimal": "deepfool() cw() fab()",
+        "spat_nb.attacks.nearby": "ddn() fmn() alma()",
         "spat_nb.attacks.nearest": "within() norms! robust_curve!",
         "spat_nb.attacks.oracle": "BlackBox()",
         "spat_nb.attacks.square": "square()",
@@ -79,6 +86,7 @@ FLOORS = {
         "spat_nb.measure.forgetful": "forgetful!",
         "spat_nb.measure.gap": "gap_table! radii_table! plot_gap!",
         "spat_nb.measure.smoothing": "Smoothed!",
+        "spat_nb.measure.corruptions": "corruption_table!",
     },
     "training": {
         "spat_nb.training.learner": "Learner!",

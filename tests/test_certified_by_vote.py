@@ -17,6 +17,7 @@ from spat_nb import (
     gap_table,
     gaussian_noise,
     get_data,
+    pgd,
     plot_gap,
     radii_table,
 )
@@ -106,6 +107,17 @@ def test_training_by_bounds_sees_the_network_in_train_mode(make):
     clean = nn.functional.cross_entropy(one(x), y)
     want = (clean + worst_loss(low).mean()) / 2
     torch.testing.assert_close(objective(one, x, y), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [IBP, CrownIBP])
+def test_without_a_ball_it_is_the_attacks(make):
+    x, y = torch.rand(8, 1, 8, 8), torch.arange(8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    given, of_attack = make(Linf(0.05))(model, x, y), make()(model, x, y, pgd(Linf(0.05), 3))
+    assert torch.equal(given, of_attack)
+    assert not torch.equal(given, make()(model, x, y, pgd(Linf(0.1), 3)))
+    with pytest.raises(TypeError, match="no ball is given"):
+        make()(model, x, y)
 
 
 def test_the_radius_rises_over_the_run_and_the_objective_trains():

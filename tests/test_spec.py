@@ -40,7 +40,11 @@ NEEDS = {
     "m": "0.1",
     "scale": "10.0",
     "c": "10",
+    "one": "Linf(8/255)",
+    "other": "L2(0.5)",
+    "family": "Rotation(15)",
 }
+FITTING = {"pixel_search": "L0(5)"}  # the ball of those that do not know Linf
 
 
 def alike(a, b):
@@ -108,7 +112,8 @@ def test_a_module_has_no_spec(name):
 @pytest.mark.parametrize("name", MADE)
 def test_a_call_is_made(name):
     f = public.resolve(name)
-    args = [f"{k}={NEEDS[k]}" for k in required(parameters(f, name))]
+    needs = {**NEEDS, "ball": FITTING.get(name, NEEDS["ball"])}
+    args = [f"{k}={needs[k]}" for k in required(parameters(f, name))]
     x = returns(f"{name}({', '.join(args)})")
     assert not isinstance(x, partial) and x is not f
     kept = make(f"{name}({', '.join(args)})", now=False)

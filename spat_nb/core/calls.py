@@ -92,8 +92,18 @@ def bind(
     values = {**bound, **dict(sorted(bound.get(more, {}).items()))}
     values.pop(more, None)
     if kind == "made" and values and missing == ["ball"]:
-        call(f, name, [], {**values, "ball": public.resolve("Linf")(8 / 255)})  # a trial
+        _trial(f, name, values)
     return values
+
+
+def _trial(f, name, values):
+    "Would the call work in some ball? What is refused in Linf may be made for a few pixels"
+    try:
+        call(f, name, [], {**values, "ball": public.resolve("Linf")(8 / 255)})
+    except ValueError as e:
+        if "ball is " not in str(e):
+            raise
+        call(f, name, [], {**values, "ball": public.resolve("L0")(1)})
 
 
 def _check_names(name, keywords, known, later, passed_on):

@@ -10,10 +10,12 @@ import re
 import textwrap
 
 from ..attacks.attack import pgd
-from ..attacks.balls import L1, Linf
+from ..attacks.balls import L1, L2, Linf
 from ..attacks.cascade import Cascade
 from ..attacks.losses import margin
+from ..attacks.pixels import pixel_search
 from ..attacks.rays import rays
+from ..attacks.sparse import L0, Patch
 from ..attacks.spsa import spsa
 from ..attacks.square import square
 from ..attacks.steps import apgd
@@ -114,7 +116,9 @@ def mean_gradient(model, x, y, ball, steps=30, draws=8):
 
 def without_gradients(model, x, y, ball, queries=1000):
     "Questions only: Square, probes with wide steps, and what asks for no more than the answer"
-    members = {} if isinstance(ball, L1) else {"square": square(ball, queries)}
+    members = {"square": square(ball, queries)} if isinstance(ball, (Linf, L2)) else {}
+    if isinstance(ball, (L0, Patch)):
+        members["pixels"] = pixel_search(ball, queries)
     members["probes"] = spsa(ball, queries, delta=0.03)
     if isinstance(ball, Linf):
         members["answers"] = rays(ball, queries)
@@ -143,7 +147,7 @@ def as_cell(
         written = spec.text(ball)
     except (TypeError, ValueError):  # a ball of the reader's own is there already
         written = ""
-    kind = [type(ball).__name__] if written else []
+    kind = re.findall(r"[A-Za-z_]\w*(?=\()", written)  # of a union its members too
     imports = ", ".join(sorted({*names, *kind}))
     given = "".join(f", {k}={v!r}" for k, v in numbers.items())
     lines = [
@@ -161,6 +165,6 @@ def as_cell(
 
 # names of recipes' parts that a reader takes from spat_nb
 _PUBLIC = {
-    "Cascade", "L1", "Linf", "StraightThrough", "apgd", "averaged", "fitted", "forgetful",
-    "margin", "pgd", "rays", "spsa", "square", "thorough", "uncut",
+    "Cascade", "L0", "L1", "L2", "Linf", "Patch", "StraightThrough", "apgd", "averaged", "fitted",
+    "forgetful", "margin", "pgd", "pixel_search", "rays", "spsa", "square", "thorough", "uncut",
 }  # fmt: skip

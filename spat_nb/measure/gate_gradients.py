@@ -126,5 +126,7 @@ def losses_agree(
     yield t.check(
         "G8 scale",
         *knowledge_over_confidence(t.z, t.labels),
-        note=f"right {t.accuracy('clean'):.1%}, mean confidence {t.z.softmax(1).amax(1).mean():.1%}",
+        note=(
+            f"right {t.accuracy('clean'):.1%}, mean confidence {t.z.softmax(1).amax(1).mean():.1%}"
+        ),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spat_nb.attacks.balls import L1
+from spat_nb.attacks.balls import L1, L2, Linf
+from spat_nb.attacks.sparse import Sparse
 from spat_nb.attacks.threat import Ball
 
 from ..attacks.losses import ce, margin
+from ..attacks.pixels import pixel_search
 from ..attacks.square import square
 from ..attacks.steps import apgd
 from ..attacks.targets import apgd_t
@@ -70,21 +72,26 @@ def distil(
         return taught(net, len(x), loss, epochs, 5e-3)
 
 
+def _asked(t, white, queries):
+    "Which images stand when the model is only asked: Square, or a search for few pixels"
+    ball = t.ball
+    if isinstance(ball, Sparse):
+        attack = pixel_search(ball, queries=queries)
+        return t.run("+ pixel search", attack, on=white, white=False)
+    return t.run("+ Square", square(ball, queries=queries), on=white, white=False)
+
+
 def without_gradients(
     t,  # the trial: model, images, ball, and what was measured before
 ):
     "No gradients: Square and transfer find no more"
     white, queries = t.worst() if t.white else t.stands["clean"], t.k(1000, 100)
-    if isinstance(t.ball, L1):
+    if not isinstance(t.ball, (Linf, L2, Sparse)):
         yield t.check("G6 square", note="Square is for Linf and L2")
     elif t.x.ndim != 4:
         yield t.check("G6 square", note="Square is for images (b,ch,h,w)")
     else:
-        yield t.points(
-            "G6 square",
-            white,
-            t.run("+ Square", square(t.ball, queries=queries), on=white, white=False),
-        )
+        yield t.points("G6 square", white, _asked(t, white, queries))
     other = t.given.get("surrogate")
     if other is None and t.x.ndim != 4:
         yield t.check("G6 transfer", note="give a surrogate= for inputs that are no images")

@@ -70,6 +70,14 @@ def _straight(t, begin, end):
     return min(max((t - begin) / max(end - begin, 1e-9), 0.0), 1.0)
 
 
+def _ball_of(attack):
+    "The ball of an attack, which is not run. TypeError where it tells none"
+    ball = getattr(attack, "ball", None)
+    if ball is None:
+        raise TypeError("no ball is given, and the attack tells none; use IBP(Linf(8/255)), say.")
+    return a_ball(ball)
+
+
 class CrownIBP(Callback):
     """kappa ce(x) + (1-kappa) ce(worst logits), whose bounds are beta CROWN-IBP + (1-beta) IBP
     (Zhang et al. 2020). The radius rises over a part of the run, kappa and beta fall with it.
@@ -78,8 +86,8 @@ class CrownIBP(Callback):
 
     Parameters
     ----------
-    ball : Ball
-        threat model at the end of the rise
+    ball : Ball | None
+        threat model at the end of the rise; default: the ball of the attack that it is given
     begin : float
         share of the run after which the radius rises from 0 (default: 0.1)
     end : float
@@ -99,7 +107,8 @@ class CrownIBP(Callback):
 
     def __init__(
         self,
-        ball: Ball,  # threat model at the end of the rise
+        # threat model at the end of the rise; default: the ball of the attack that it is given
+        ball: Ball | None = None,
         begin: float = 0.1,  # share of the run after which the radius rises from 0
         end: float = 0.6,  # share of the run at which it is whole
         kappa: float = 0.5,  # weight of clean images from then on, in [0,1]; it begins as 1
@@ -108,7 +117,7 @@ class CrownIBP(Callback):
         for name, v in {"begin": begin, "end": end, "kappa": kappa, "beta": beta}.items():
             if not 0 <= v <= 1:
                 raise ValueError(f"{name} is {v}; it is a share, from 0 to 1.")
-        self.ball = a_ball(ball)
+        self.ball = None if ball is None else a_ball(ball)
         self.begin, self.end, self.kappa, self.beta = begin, end, kappa, beta
         self.done = 1.0  # by itself, outside of a run, it is as at the end
 
@@ -126,7 +135,8 @@ class CrownIBP(Callback):
             clean = ce(logits(model, x), y).mean()
             if t == 0:
                 return clean
-            start = Start(x, torch.full((len(x),), t * self.ball.eps).to(x), self.ball)
+            ball = self.ball or _ball_of(attack)
+            start = Start(x, torch.full((len(x),), t * ball.eps).to(x), ball)
             boxes = boxes_of(program, start, tight=False)
             margins = margins_below(program, start, y, lines=False, boxes=boxes)
             if beta > 0:
@@ -144,8 +154,8 @@ class IBP(CrownIBP):
 
     Parameters
     ----------
-    ball : Ball
-        threat model at the end of the rise
+    ball : Ball | None
+        threat model at the end of the rise; default: the ball of the attack that it is given
     begin : float
         share of the run after which the radius rises from 0 (default: 0.1)
     end : float
@@ -156,7 +166,8 @@ class IBP(CrownIBP):
 
     def __init__(
         self,
-        ball: Ball,  # threat model at the end of the rise
+        # threat model at the end of the rise; default: the ball of the attack that it is given
+        ball: Ball | None = None,
         begin: float = 0.1,  # share of the run after which the radius rises from 0
         end: float = 0.6,  # share of the run at which it is whole
         kappa: float = 0.5,  # weight of clean images from then on, in [0,1]; it begins as 1
