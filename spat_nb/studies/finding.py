@@ -20,12 +20,14 @@ NAMES = (
     "combine",
     "fast",
     "hypersphere",
+    "noise",
     "prototypes",
     "rpg",
     "sparta",
     "sparta_transfer",
     "spat",
     "speedrun",
+    "transfer",
 )
 
 
