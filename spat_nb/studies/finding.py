@@ -20,6 +20,7 @@ NAMES = (
     "combine",
     "fast",
     "hypersphere",
+    "latent",
     "noise",
     "prototypes",
     "rpg",
