@@ -77,7 +77,8 @@ def new_head(
         raise TypeError(f"source is a {type(net).__name__} that cannot be built again; give a Net.")
     config = {**net.config, "classes": classes}
     made = ARCHITECTURES[config.pop("name")](**config).to(device_of(net))
-    made.body.load_state_dict(net.body.state_dict())
+    below = {k: v for k, v in net.state_dict().items() if not k.startswith("head.")}
+    made.load_state_dict(below, strict=False)
     return made
 
 
