@@ -64,11 +64,12 @@ def second(job, source, objective):
     start = first(job, source)
     many = job.data.train.n
     data = half(open_data(job.recipe, job.device), second=True)
-    data = data._replace(train=data.train.subset(FEW, seed=job.seed))
+    few = min(FEW, data.train.n)
+    data = data._replace(train=data.train.subset(few, seed=job.seed))
     job.data = data
     torch.manual_seed(job.seed)
     net = new_head(start, data.train.c)
-    epochs = job.recipe.epochs * many // FEW
+    epochs = job.recipe.epochs * many // few
     return fitted(job, net, data, objective(start), epochs)
 
 
