@@ -8,6 +8,7 @@ Docs: https://spat-nb.github.io/spat_nb/transfer.html.md"""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ __all__ = ['with_features', 'new_head', 'head_only', 'lwf']
 # %% ../../nbs/82_transfer.ipynb #7103304c
 def with_features(
     model: nn.Module | str,  # a network, another way to run one, or a file that `save` wrote
-) -> nn.Module:
+) -> Net:  # or what is as good
     """The network itself, which has `features`.
 
     Parameters
@@ -34,7 +35,8 @@ def with_features(
 
     Returns
     -------
-    nn.Module
+    Net
+        or what is as good
 
     Raises
     ------
@@ -45,7 +47,7 @@ def with_features(
     inner = outer.modules() if isinstance(outer, nn.Module) else ()
     for m in inner:
         if callable(getattr(m, "features", None)):
-            return m
+            return cast(Net, m)
     raise TypeError(f"a {type(outer).__name__} has no features(x) to borrow; give a Net.")
 
 
@@ -75,7 +77,7 @@ def new_head(
     net = with_features(source)
     if not isinstance(getattr(net, "config", None), dict):
         raise TypeError(f"source is a {type(net).__name__} that cannot be built again; give a Net.")
-    config = {**net.config, "classes": classes}
+    config: dict[str, Any] = dict(cast(dict, net.config), classes=classes)
     made = ARCHITECTURES[config.pop("name")](**config).to(device_of(net))
     below = {k: v for k, v in net.state_dict().items() if not k.startswith("head.")}
     made.load_state_dict(below, strict=False)
@@ -122,8 +124,8 @@ class lwf:
 
     Parameters
     ----------
-    source : nn.Module | str
-        robust, with features of the same length; or a file of `save`
+    source : Any
+        a robust network, with features of the same length; or a file of `save`
     lam : float
         weight of the distance, >= 0 (default: 1.0)
     loss : LossFunction
@@ -135,7 +137,7 @@ class lwf:
         where lam is below 0
     """
 
-    source: nn.Module | str  # robust, with features of the same length; or a file of `save`
+    source: Any  # a robust network, with features of the same length; or a file of `save`
     lam: float = 1.0  # weight of the distance, >= 0
     loss: LossFunction = ce  # (z, y) -> (b,)
 

@@ -1,6 +1,7 @@
 "Do examples that move along what images differ by keep their meaning better than those of a cube?"
 
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ def meaning(model, job, record):
         "random directions": Latent(2 * FAR, basis=chance(basis)),
     }
     balls = {"Linf": job.ball} | far
-    found = {"want": want}
+    found: dict[str, Any] = {"want": want}
     for name, ball in balls.items():
         attack = pgd(ball, 20, ball.eps / 8, generator=generator(0))
         if name in far:

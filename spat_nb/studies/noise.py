@@ -49,7 +49,8 @@ def rolled(model, job, record):
     images = [attack(net, x, y) for attack, net in attacks(model, job.ball).values()]
     with torch.no_grad(), eval_mode(model):
         answers = torch.stack([logits(model, v).argmax(1) == y for v in images])
-        mean = sum(torch.stack([logits(model, v) for v in images]) for _ in range(ROLLS))
+        rolls = [torch.stack([logits(model, v) for v in images]) for _ in range(ROLLS)]
+        mean = torch.stack(rolls).mean(0)
     one = evaluate(held(model, 0), (x, y), job.precision, progress=False, lean=lean(job.ball))
     return {
         "over_rolls": over_rolls(model, y, images, ROLLS).mean().item(),
