@@ -309,7 +309,7 @@ PASSES = {  # (forward, backward) for each image, with one step of attack
     "nuat": (3, 3),
     "faal": (2, 2),
     "muon": (2, 2),
-    "head_only": (1, 0),  # the head alone learns, and no layer below it is asked for a gradient
+    "head_only": (0, 0),  # features and head, each by itself: no pass of the whole network
     "coloured_noise": (2, 2),
     "arks": (16, 16),  # fifteen steps of its own
     "awp": (3, 3),
