@@ -127,7 +127,7 @@ class lwf:
     source : Any
         a robust network, with features of the same length; or a file of `save`
     lam : float
-        weight of the distance, >= 0 (default: 1.0)
+        weight of the distance, >= 0 (default: 0.003)
     loss : LossFunction
         (z, y) -> (b,) (default: ce)
 
@@ -138,7 +138,7 @@ class lwf:
     """
 
     source: Any  # a robust network, with features of the same length; or a file of `save`
-    lam: float = 1.0  # weight of the distance, >= 0
+    lam: float = 0.003  # weight of the distance, >= 0
     loss: LossFunction = ce  # (z, y) -> (b,)
 
     def __post_init__(self):
