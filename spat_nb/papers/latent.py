@@ -24,7 +24,7 @@ def principal(
     x: Tensor,  # (n,...) images that the space is fitted to
     k: int = 8,  # directions, between 1 and the number of pixels
 ) -> Tensor:  # (k,pixels) orthonormal rows, those of most variance first
-    """The directions in which images differ most: the decoder of a linear autoencoder
+    """The directions in which images differ most: the decoder of a linear autoencoder.
 
     Parameters
     ----------
@@ -37,6 +37,11 @@ def principal(
     -------
     Tensor
         (k,pixels) orthonormal rows, those of most variance first
+
+    Raises
+    ------
+    ValueError
+        for a k that these images do not have
     """
     flat = x.flatten(1)
     if not 1 <= k <= min(flat.shape):
