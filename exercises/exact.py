@@ -83,7 +83,9 @@ def hopeful(W, c, s, eps):
 
 def agents():
     g = torch.Generator().manual_seed(1)
-    return [
+    # one strong weight against four weak ones: the two norms order them differently
+    rows = torch.tensor([[3.0, 0, 0, 0], [1, 1, 1, 1]])
+    return [(rows, torch.zeros(2), torch.zeros(4), 1.0)] + [
         (
             torch.randn(4, 6, generator=g),
             torch.randn(4, generator=g),
