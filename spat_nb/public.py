@@ -130,6 +130,9 @@ FLOORS = {
         "spat_nb.papers.sparta": "Sparta PooledSparta",
         "spat_nb.papers.arks": "arks()",
         "spat_nb.papers.rpg": "privacy! membership!",
+        "spat_nb.papers.transfer": "new_head head_only lwf()",
+        "spat_nb.papers.noise": "ColouredNoise held! over_rolls!",
+        "spat_nb.papers.latent": "Latent! principal!",
     },
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",

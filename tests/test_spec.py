@@ -43,6 +43,8 @@ NEEDS = {
     "one": "Linf(8/255)",
     "other": "L2(0.5)",
     "family": "Rotation(15)",
+    "degrees": "15.0",
+    "pixels": "1.0",
 }
 FITTING = {"pixel_search": "L0(5)"}  # the ball of those that do not know Linf
 

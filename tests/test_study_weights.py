@@ -20,9 +20,12 @@ from spat_nb.models.networks import SmallCNN
 from spat_nb.papers.arks import arks
 from spat_nb.papers.gate_moves import by_width, freeze, move
 from spat_nb.papers.hypersphere import Hypersphere, margin_ce
+from spat_nb.papers.latent import Latent, principal
+from spat_nb.papers.noise import ColouredNoise
 from spat_nb.papers.prototypes import Prototypes, pull
 from spat_nb.papers.sparta import Sparta
 from spat_nb.papers.spat import spat
+from spat_nb.papers.transfer import head_only, lwf, new_head
 from spat_nb.studies import spat as spat_study
 from spat_nb.studies import work
 from spat_nb.studies.classwise import dropped
@@ -116,6 +119,11 @@ ROWS = {
         sentry=True,
     ),
     ("rpg", "PGD-AT"): {},
+    ("noise", "white"): dict(slots=dict(act=partial(ColouredNoise, rank=0))),
+    ("noise", "coloured, not learned"): dict(
+        slots=dict(act=partial(ColouredNoise, rank=4, learned=False))
+    ),
+    ("latent", "PGD-AT"): {},
     ("arks", "ARKS 0.5"): dict(objective=arks(0.5, steps=STEPS, lr=0.15 / STEPS)),
     ("classwise", "FAAL throughout"): dict(objective=partial(faal, r=0.5)),
     ("spat", "SPAT a=.1"): dict(objective=partial(spat, a=0.1)),
@@ -165,7 +173,7 @@ def test_a_row_is_the_loop_by_hand(row):
 
 
 def test_there_is_a_row_of_each_study():
-    own = {"sparta_transfer"}  # its trainings are its own, see below
+    own = {"sparta_transfer", "transfer"}  # their trainings are their own, see below
     assert {s for s, _ in ROWS} | own == {*NAMES}
 
 
@@ -233,6 +241,43 @@ def test_frozen_gates_by_hand():
     donor = fitted(net(1000 + SEED), few("digits", seed=SEED), 1000 + SEED)[0]
     model, *rest = fitted(freeze(move(donor, net(SEED))), run.data, SEED)
     again = job("sparta_transfer", "other data: frozen gates")
+    new, *now = again.arm.train(again)
+    assert same(model, new) and rest == now
+
+
+@pytest.mark.parametrize("arm", ["new head, robust source", "without forgetting"])
+def test_a_transfer_by_hand(arm):
+    from spat_nb.studies import transfer as T
+
+    run = job("transfer", arm)
+    low, high = T.half(few("digits", seed=SEED), False), T.half(few("digits", seed=SEED), True)
+    inner = pgd(run.ball, STEPS)
+
+    def fitted(net, data, objective, epochs, seed):
+        calls = [Validate(data.valid, pgd(run.ball, 10), every=max(1, epochs // 4))]
+        told = dict(callbacks=calls, precision="channels_last", seed=seed)
+        learner = Learner(net, data.train, objective, inner, epochs, LR, **told).fit()
+        return learner.model, learner.history
+
+    torch.manual_seed(1000 + SEED)
+    source = fitted(SmallCNN(5, channels=1, size=8), low, pgd_at, EPOCHS, 1000 + SEED)[0].eval()
+    high = high._replace(train=high.train.subset(min(T.FEW, high.train.n), seed=SEED))
+    rule = head_only if arm.startswith("new") else lwf(source, 0.003)
+    torch.manual_seed(SEED)
+    epochs = EPOCHS * low.train.n // high.train.n
+    model, history = fitted(new_head(source, 5), high, rule, epochs, SEED)
+    again = job("transfer", arm)
+    new, now, _ = again.arm.train(again)
+    assert same(model, new) and history == now
+    assert again.open().test.classes == tuple("56789")
+
+
+def test_training_on_latent_examples_by_hand():
+    run = job("latent", "latent AT")
+    pixels = run.open().train.with_(augment=None, shuffle=False).tensors()[0]
+    ball = Latent(0.8, basis=principal(pixels, 8))
+    model, *rest = by_hand(run, attack=lambda _, steps: pgd(ball, steps))
+    again = job("latent", "latent AT")
     new, *now = again.arm.train(again)
     assert same(model, new) and rest == now
 

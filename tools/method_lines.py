@@ -25,6 +25,9 @@ PARTS = {
     "FAAL": ("classwise/faal.py", "worst_mixture faal"),
     "Muon": ("training/muon.py", "muon"),
     "ARKS": ("papers/arks.py", "kernel arks"),
+    "Transfer": ("papers/transfer.py", "with_features new_head head_only lwf"),
+    "Noise": ("papers/noise.py", "ColouredNoise held over_rolls"),
+    "Latent": ("papers/latent.py", "principal Latent"),
     "RPG": ("papers/rpg.py", "best_threshold membership gradient_norms privacy"),
 }
 

@@ -21,12 +21,15 @@ NAMES = (
     "fast",
     "hypersphere",
     "proofs",
+    "latent",
+    "noise",
     "prototypes",
     "rpg",
     "sparta",
     "sparta_transfer",
     "spat",
     "speedrun",
+    "transfer",
 )
 
 

@@ -196,6 +196,22 @@ METHODS = {
         step="AMSGrad, no ball",
         outer="k(u,x) ce(u)",
     ),
+    "head_only": Method(
+        "a new head on features that stay (Shafahi et al. 2020); they are borrowed by `new_head`,"
+        " and random without it",
+        {"objective": "head_only", "best": "clean"},
+        target="-",
+        inner="-",
+        start="-",
+        step="-",
+        outer="ce(head(f(x))), f fixed",
+        net="a robust source, new head",
+    ),
+    "coloured_noise": Method(
+        "noise of a learned covariance behind each activation (after Zheltonozhskii et al. 2020)",
+        {"objective": "pgd_at", "act": "ColouredNoise(rank=4)"},
+        net="relu + noise of covariance D^2 + U U^T",
+    ),
     "sparta": Method(
         "activations that look around (our reconstruction from the abstract)",
         {"objective": "pgd_at", "act": "Sparta"},
