@@ -122,6 +122,9 @@ FLOORS = {
         "spat_nb.papers.sparta": "Sparta PooledSparta",
         "spat_nb.papers.arks": "arks()",
         "spat_nb.papers.rpg": "privacy! membership!",
+        "spat_nb.papers.apart": "APART",
+        "spat_nb.papers.jeat": "energy langevin() dream! nearest_class!",
+        "spat_nb.papers.mlcat": "between() scaled() mlcat()",
     },
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",

@@ -33,6 +33,9 @@ PAPERS = (
     {"activations", "sparta", "gates", "gate_costs", "gate_moves"},
     {"arks"},
     {"rpg"},
+    {"apart"},
+    {"jeat"},
+    {"mlcat"},
 )
 LONGEST = 300  # lines of a room, as `wc -l` counts them
 

@@ -26,6 +26,9 @@ PARTS = {
     "Muon": ("training/muon.py", "muon"),
     "ARKS": ("papers/arks.py", "kernel arks"),
     "RPG": ("papers/rpg.py", "best_threshold membership gradient_norms privacy"),
+    "APART": ("papers/apart.py", "inner_layers APART"),
+    "JEAT": ("papers/jeat.py", "energy langevin dream nearest_class"),
+    "MLCAT": ("papers/mlcat.py", "between scaled mlcat"),
 }
 
 

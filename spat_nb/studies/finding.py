@@ -14,12 +14,15 @@ __all__ = ["NAMES", "studies", "find_study"]
 
 # modules of this folder that hold a `study`
 NAMES = (
+    "apart",
     "arks",
     "baseline",
     "classwise",
     "combine",
     "fast",
     "hypersphere",
+    "jeat",
+    "mlcat",
     "prototypes",
     "rpg",
     "sparta",
