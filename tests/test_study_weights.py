@@ -235,7 +235,7 @@ def test_both_ends_by_hand():
 
     def later(*a):
         steps.append(1)
-        return (pgd_at if len(steps) - 1 < half else mlcat(0.5, 5))(*a)
+        return (pgd_at if len(steps) - 1 < half else mlcat(0.5, 3))(*a)
 
     learner = Learner(
         SmallCNN(10, channels=1, size=8),

@@ -18,7 +18,7 @@ from spat_nb.training.events import Callback
 from spat_nb.training.fit import fit
 from spat_nb.training.objectives import pgd_at
 
-FEW = {"n": 200, "look": 5, "best": "last"}  # few images, shown often: that overfits
+FEW = {"n": 300, "look": 5, "best": "last"}  # few images, shown often: that overfits
 SMALL = 0.5  # a loss below it is small; the code's 1.5 is a number of CIFAR-10
 
 
@@ -130,13 +130,13 @@ study = Study(
         ),
         "small losses alone": arm(objective=f"pgd_at(loss=between(high={SMALL}))"),
         "scaled, detached": arm(objective=f"pgd_at(loss=scaled(least={SMALL}, detached=True))"),
-        "MLCAT-WP": arm(objective=f"mlcat(least={SMALL}, steps=5)"),
+        "MLCAT-WP": arm(objective=f"mlcat(least={SMALL}, steps=3)"),
         "AWP": arm(objective="awp(objective=pgd_at, gamma=0.01)"),
     },
     sizes={
         "laptop": {
             "ball": "Linf(0.2)",
-            "epochs": 100,
+            "epochs": 60,
             "strong": "lean",
             "judged": 100,
             "trusted": 32,
