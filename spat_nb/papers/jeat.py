@@ -71,7 +71,7 @@ def dream(
     model: ModelFunction,  # pixels to logits
     x: Tensor,  # (b,ch,h,w) where to begin: noise, say
     y: Tensor,  # (b,) of which class the images shall be
-    steps: int = 20,
+    steps: int = 60,
     lr: float = 0.1,  # L2 length of a step
 ) -> Tensor:  # (b,ch,h,w) pixels in [0,1]
     """Go down E(x,y), wherever that leads: steps of one length, kept in the box
@@ -85,7 +85,7 @@ def dream(
     y : Tensor
         (b,) of which class the images shall be
     steps : int
-        default: 20
+        default: 60
     lr : float
         L2 length of a step (default: 0.1)
 

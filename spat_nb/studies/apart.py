@@ -39,7 +39,9 @@ study = Study(
         "PGD-AT": Arm(SENTRY, note="the house recipe, whose work all others get"),
         "FGSM-RS": row(ONE_STEP, attack="fgsm_rs"),
         "APART": learned(),
-        "APART, lengths frozen": learned("set by hand: a full step from a memory", a=1, w=0.25, lr=0),
+        "APART, lengths frozen": learned(
+            "set by hand: a full step from a memory", a=1, w=0.25, lr=0
+        ),
     },
     sizes={"laptop": {"strong": "lean", "judged": 100, "trusted": 32}},
     claims=tuple(claims()),

@@ -11,11 +11,11 @@ DREAMS = 200  # images, as many of each class
 
 
 def dreamt(model, job, record):
-    "Images made from noise: how many lie nearest to a training digit of their class, and how far"
+    "Images made from dark noise: how many lie nearest to a training digit of their class, and how far"
     train = job.open().train
     x, y = train.tensors()
     asked = torch.arange(DREAMS, device=y.device) % train.c
-    noise = torch.rand(DREAMS, *train.shape, generator=generator(job.seed)).to(x)
+    noise = 0.2 * torch.rand(DREAMS, *train.shape, generator=generator(job.seed)).to(x)
     label, far = nearest_class(dream(model, noise, asked), x, y)
     return {"found": (label == asked).double().mean().item(), "far": far.mean().item()}
 
