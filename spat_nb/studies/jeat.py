@@ -11,7 +11,7 @@ DREAMS = 200  # images, as many of each class
 
 
 def dreamt(model, job, record):
-    "Images made from dark noise: how many lie nearest to a training digit of their class, and how far"
+    "Dreams from dark noise: how many lie nearest to a digit of their class, and how far from any"
     train = job.open().train
     x, y = train.tensors()
     asked = torch.arange(DREAMS, device=y.device) % train.c
