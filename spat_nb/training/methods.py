@@ -170,7 +170,7 @@ METHODS = {
     ),
     "apart": Method(
         "a start that each image remembers, lengths that are learned (Li et al. 2020)",
-        {"objective": "APART", "attack": "fgsm", "augment": None, "callbacks": ("Sentry",)},
+        {"objective": "APART", "attack": "fgsm", "augment": "none", "callbacks": ("Sentry",)},
         start="w eps x memory of the image",
         step="sign x a eps, once, inner layers too",
     ),
