@@ -7,8 +7,10 @@ Docs: https://spat-nb.github.io/spat_nb/apart.html.md"""
 # %% ../../nbs/87_apart.ipynb #0b9e3643
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attacks.balls import Linf
 from ..attacks.losses import ce
@@ -103,10 +105,12 @@ class APART(Callback):
 
     def after_step(self, learner):
         a, w = self.lengths[:2]
-        new = self.memory[self.which] + (a / w * self.shown.grad.sign().cpu()).nan_to_num()
+        # the step has just filled them
+        g, up = cast(Tensor, self.shown.grad).cpu(), cast(Tensor, self.leaf.grad).cpu()
+        new = self.memory[self.which] + (a / w * g.sign()).nan_to_num()
         self.memory[self.which] = new.clamp(-1, 1)
         rate = self.lr * learner.opt.param_groups[0]["lr"] / learner.lr
-        self.lengths += rate * (self.leaf.grad.cpu() - self.decay * self.lengths)
+        self.lengths += rate * (up - self.decay * self.lengths)
 
     def after_validate(self, learner):
         learner.history[-1]["lengths"] = self.lengths.tolist()
