@@ -69,6 +69,8 @@ def test_a_loss_of_zero_gives_numbers():
     for rule in (between(low=0.5), between(high=0.5), scaled(), scaled(detached=True)):
         g = torch.autograd.grad(rule(z, tensor([0])).sum(), z)[0]
         assert g.isfinite().all()
+    v = tensor([0.0], requires_grad=True)
+    assert torch.autograd.grad(scaled(detached=True, loss=itself)(v, None).sum(), v)[0].isfinite()
 
 
 def by_hand(model, x_adv, y, least, steps, gamma, rate=0.01):
