@@ -82,7 +82,7 @@ class APART(Callback):
     def before_fit(self, learner):
         train, self.layers = learner.train, inner_layers(learner.model)
         if getattr(train, "augment", None) or learner.devices:
-            raise ValueError("APART remembers every pixel of every image; train with augment=None.")
+            raise ValueError("APART remembers images where they are: one device, augment=None.")
         if not len(self.memory):
             self.memory = 0.001 * torch.randn(train.n, *train.shape)
             self.lengths = torch.cat([self.lengths, torch.zeros(len(self.layers))])
