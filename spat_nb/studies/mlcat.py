@@ -129,7 +129,6 @@ study = Study(
             objective=f"pgd_at(loss=between(low={SMALL}))",
         ),
         "small losses alone": arm(objective=f"pgd_at(loss=between(high={SMALL}))"),
-        "scaled, detached": arm(objective=f"pgd_at(loss=scaled(least={SMALL}, detached=True))"),
         "MLCAT-WP": arm(objective=f"mlcat(least={SMALL}, steps=3)"),
         "AWP": arm(objective="awp(objective=pgd_at, gamma=0.01)"),
     },
