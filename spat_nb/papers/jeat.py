@@ -20,10 +20,7 @@ from ..attacks.losses import hard_labels
 from ..core.protocols import ModelFunction
 from ..core.rng import randn_like
 
-# %% auto #0
-__all__ = ['energy', 'langevin', 'dream', 'nearest_class']
 
-# %% ../../nbs/88_jeat.ipynb #5d5f9311
 def energy(
     z: Tensor,  # (b,c) logits
     y: Tensor | None = None,  # (b,) labels; None: the energy of the image alone
@@ -121,3 +118,6 @@ def nearest_class(
     """
     d, i = torch.cdist(images.flatten(1), x.flatten(1)).min(1)
     return y[i], d
+
+# %% auto #0
+__all__ = ['energy', 'langevin', 'dream', 'nearest_class']

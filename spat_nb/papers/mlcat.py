@@ -18,10 +18,7 @@ from ..core.protocols import LossFunction
 from ..core.tensors import logits
 from ..training.tricks import Moved, kept_buffers
 
-# %% auto #0
-__all__ = ['between', 'scaled', 'mlcat']
 
-# %% ../../nbs/89_mlcat.ipynb #14646128
 @dataclass(frozen=True)
 class between:
     """`loss` where it lies in [low, high), 0 elsewhere (Yu et al. 2022; their code removes what
@@ -109,3 +106,6 @@ class mlcat:
         with kept_buffers(model):
             v = self.direction(model, x_adv, y)
         return ce(logits(Moved(model, {k: self.gamma * d for k, d in v.items()}), x_adv), y).mean()
+
+# %% auto #0
+__all__ = ['between', 'scaled', 'mlcat']
