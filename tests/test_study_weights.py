@@ -69,10 +69,11 @@ def by_hand(
     ema=False,
     opt=sgd,
     sentry=False,
+    every=1.0,
 ):
     "The loop that all studies had before rows were recipes"
     data = run.open()
-    look, chosen = Validate(data.valid, pgd(run.ball, 10)), Best(best)
+    look, chosen = Validate(data.valid, pgd(run.ball, 10), every), Best(best)
     torch.manual_seed(SEED)
     net = SmallCNN(10, channels=1, size=8, **(slots or {}))
     more = [objective] if isinstance(objective, Callback) else []
@@ -124,6 +125,7 @@ ROWS = {
         objective=APART(run.ball),
         attack=lambda ball, steps: fgsm(ball),
         epochs=run.recipe.epochs,
+        every=run.recipe.look,
         sentry=True,
     ),
     ("jeat", "PreJEAT"): dict(attack=partial(pgd, loss=energy)),
