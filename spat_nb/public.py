@@ -133,6 +133,9 @@ FLOORS = {
         "spat_nb.papers.transfer": "new_head head_only lwf()",
         "spat_nb.papers.noise": "ColouredNoise held! over_rolls!",
         "spat_nb.papers.latent": "Latent! principal!",
+        "spat_nb.papers.apart": "APART",
+        "spat_nb.papers.jeat": "energy langevin() dream! nearest_class!",
+        "spat_nb.papers.mlcat": "between() scaled() mlcat()",
     },
     "studies": {
         "spat_nb.studies.study": "Study! Arm!",

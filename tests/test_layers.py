@@ -36,6 +36,9 @@ PAPERS = (
     {"transfer"},
     {"noise"},
     {"latent"},
+    {"apart"},
+    {"jeat"},
+    {"mlcat"},
 )
 LONGEST = 300  # lines of a room, as `wc -l` counts them
 

@@ -316,6 +316,9 @@ PASSES = {  # (forward, backward) for each image, with one step of attack
     "head_only": (0, 0),  # features and head, each by itself: no pass of the whole network
     "coloured_noise": (2, 2),
     "arks": (16, 16),  # fifteen steps of its own
+    "apart": (2, 2),
+    "jeat": (2, 2),
+    "mlcat": (12, 12),  # ten steps of the weights
     "awp": (3, 3),
     "ema": (2, 2),
     "spat": (2, 2),

@@ -17,15 +17,19 @@ from spat_nb.classwise.faal import faal
 from spat_nb.classwise.fairness import DAFA
 from spat_nb.classwise.minmax import CFOL, FRL
 from spat_nb.models.networks import SmallCNN
+from spat_nb.papers.apart import APART
 from spat_nb.papers.arks import arks
 from spat_nb.papers.gate_moves import by_width, freeze, move
 from spat_nb.papers.hypersphere import Hypersphere, margin_ce
+from spat_nb.papers.jeat import energy, langevin
 from spat_nb.papers.latent import Latent, principal
+from spat_nb.papers.mlcat import mlcat
 from spat_nb.papers.noise import ColouredNoise
 from spat_nb.papers.prototypes import Prototypes, pull
 from spat_nb.papers.sparta import Sparta
 from spat_nb.papers.spat import spat
 from spat_nb.papers.transfer import head_only, lwf, new_head
+from spat_nb.studies import mlcat as mlcat_study
 from spat_nb.studies import spat as spat_study
 from spat_nb.studies import work
 from spat_nb.studies.classwise import dropped
@@ -68,10 +72,11 @@ def by_hand(
     ema=False,
     opt=sgd,
     sentry=False,
+    every=1.0,
 ):
     "The loop that all studies had before rows were recipes"
     data = run.open()
-    look, chosen = Validate(data.valid, pgd(run.ball, 10)), Best(best)
+    look, chosen = Validate(data.valid, pgd(run.ball, 10), every), Best(best)
     torch.manual_seed(SEED)
     net = SmallCNN(10, channels=1, size=8, **(slots or {}))
     more = [objective] if isinstance(objective, Callback) else []
@@ -124,6 +129,15 @@ ROWS = {
         slots=dict(act=partial(ColouredNoise, rank=4, learned=False))
     ),
     ("latent", "PGD-AT"): {},
+    ("apart", "APART"): lambda run: dict(
+        objective=APART(run.ball),
+        attack=lambda ball, steps: fgsm(ball),
+        epochs=run.recipe.epochs,
+        every=run.recipe.look,
+        sentry=True,
+    ),
+    ("jeat", "PreJEAT"): dict(attack=partial(pgd, loss=energy)),
+    ("jeat", "JEAT"): dict(attack=partial(pgd, loss=energy, step=langevin())),
     ("arks", "ARKS 0.5"): dict(objective=arks(0.5, steps=STEPS, lr=0.15 / STEPS)),
     ("classwise", "FAAL throughout"): dict(objective=partial(faal, r=0.5)),
     ("spat", "SPAT a=.1"): dict(objective=partial(spat, a=0.1)),
@@ -173,7 +187,7 @@ def test_a_row_is_the_loop_by_hand(row):
 
 
 def test_there_is_a_row_of_each_study():
-    own = {"sparta_transfer", "transfer"}  # their trainings are their own, see below
+    own = {"sparta_transfer", "transfer", "mlcat"}  # their trainings are their own, see below
     assert {s for s, _ in ROWS} | own == {*NAMES}
 
 
@@ -218,6 +232,39 @@ def test_two_epochs_more_by_hand(objective):
     again.work.mkdir(parents=True)
     new, now = again.arm.train(again)
     assert same(net, new) and now == [*history, *learner.history]
+
+
+def test_both_ends_by_hand():
+    run = job("mlcat", "MLCAT-WP")
+    data, best = run.open(), Best()
+    look = Validate(data.valid, pgd(run.ball, 10), every=5)
+    torch.manual_seed(SEED)
+    told = dict(callbacks=[look, best], precision="channels_last", seed=SEED)
+    half = run.recipe.epochs * len(data.train) / 2
+    steps = []
+
+    def later(*a):
+        steps.append(1)
+        return (pgd_at if len(steps) - 1 < half else mlcat(0.5, 3))(*a)
+
+    learner = Learner(
+        SmallCNN(10, channels=1, size=8),
+        data.train,
+        later,
+        pgd(run.ball, STEPS),
+        EPOCHS,
+        LR,
+        schedule=dropped,
+        **told,
+    ).fit()
+    again = job("mlcat", "MLCAT-WP")
+    again.work.mkdir(parents=True)
+    new, history, *_ = again.arm.train(again)
+    ends = history[-1].pop("ends")
+    assert same(learner.model, new) and history == learner.history
+    assert ends["last"] == mlcat_study.robust(learner.model, run)
+    best.restore(learner.model)
+    assert ends["best"] == mlcat_study.robust(learner.model, run)
 
 
 def test_frozen_gates_by_hand():

@@ -29,6 +29,9 @@ PARTS = {
     "Noise": ("papers/noise.py", "ColouredNoise held over_rolls"),
     "Latent": ("papers/latent.py", "principal Latent"),
     "RPG": ("papers/rpg.py", "best_threshold membership gradient_norms privacy"),
+    "APART": ("papers/apart.py", "inner_layers APART"),
+    "JEAT": ("papers/jeat.py", "energy langevin dream nearest_class"),
+    "MLCAT": ("papers/mlcat.py", "between scaled mlcat"),
 }
 
 

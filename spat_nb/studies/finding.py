@@ -14,15 +14,18 @@ __all__ = ["NAMES", "studies", "find_study"]
 
 # modules of this folder that hold a `study`
 NAMES = (
+    "apart",
     "arks",
     "baseline",
     "classwise",
     "combine",
     "fast",
     "hypersphere",
-    "proofs",
+    "jeat",
     "latent",
+    "mlcat",
     "noise",
+    "proofs",
     "prototypes",
     "rpg",
     "sparta",

@@ -46,7 +46,9 @@ def _placeless(name, value):
         return PurePath(value).name
     if isinstance(value, list):
         return [by_name(v) for v in value]
-    return by_name(value) if name in (*SLOTS, "augment") and value != "usual" else value
+    if value in (None, "usual"):
+        return value
+    return by_name(value) if name in (*SLOTS, "augment") else value
 
 
 @dataclass

@@ -209,6 +209,22 @@ class Learner:
         "Steps done"
         return self.epoch * len(self.train) + self.batch
 
+    @property
+    def indices(self) -> Tensor:  # (b,)
+        """Which images of `train` the batch that comes next holds.
+
+        Raises
+        ------
+        ValueError
+            where nobody says it
+        """
+        if not hasattr(self.train, "indices"):
+            raise ValueError(
+                f"train is a {type(self.train).__name__}, which does not say which images a batch"
+                " holds; give Batches."
+            )
+        return self.train.indices(self.epoch, self.batch)[0]
+
     def log(self, **row):
         "Add a row to the history: mean loss since the last one, and `row`"
         v = self.check()

@@ -212,6 +212,22 @@ METHODS = {
         {"objective": "pgd_at", "act": "ColouredNoise(rank=4)"},
         net="relu + noise of covariance D^2 + U U^T",
     ),
+    "apart": Method(
+        "a start that each image remembers, lengths that are learned (Li et al. 2020)",
+        {"objective": "APART", "attack": "fgsm", "augment": "none", "callbacks": ("Sentry",)},
+        start="w eps x memory of the image",
+        step="sign x a eps, once, inner layers too",
+    ),
+    "jeat": Method(
+        "the attack climbs an energy (our reading of Zhu et al. 2021, PreJEAT)",
+        {"objective": "pgd_at", "inner": "energy"},
+        inner="energy: -z_y",
+    ),
+    "mlcat": Method(
+        "at weights where small losses are larger (Yu et al. 2022, MLCAT-WP)",
+        {"objective": "mlcat(least=1.5)"},
+        outer="ce(x_adv) at moved weights",
+    ),
     "sparta": Method(
         "activations that look around (our reconstruction from the abstract)",
         {"objective": "pgd_at", "act": "Sparta"},

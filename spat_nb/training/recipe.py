@@ -58,7 +58,7 @@ class Recipe:
     size : int
         of an image folder: height and width in pixels (default: 224)
     augment : str | None
-        'usual' for the data, None, or a spec: crop_flip(4) (default: "usual")
+        'usual' for the data, 'none', or a spec: crop_flip(4) (default: "usual")
     best : str
         weights that are kept: of the best look, or 'last'; see `BEST` (default: "robust")
     look : float | None
@@ -100,7 +100,7 @@ class Recipe:
     n_test: int | None = None  # judge on so many test images; None: all
     root: str | None = None  # folder of the data; None: the reader's setting
     size: int = 224  # of an image folder: height and width in pixels
-    augment: str | None = "usual"  # 'usual' for the data, None, or a spec: crop_flip(4)
+    augment: str | None = "usual"  # 'usual' for the data, 'none', or a spec: crop_flip(4)
     best: str = "robust"  # weights that are kept: of the best look, or 'last'; see `BEST`
     look: float | None = None  # epochs between two looks at them; None: 1, of a few epochs 0.5
     optimiser: str = "sgd"  # (parameters, lr) -> optimiser
@@ -130,6 +130,8 @@ class Recipe:
         if not isinstance(listed, (tuple, list)):
             listed = [listed]
         self._set("callbacks", tuple(field_spec("callbacks", c) for c in listed))
+        if self.augment == "none":  # as it is typed
+            self._set("augment", None)
         if self.augment not in (None, "usual"):
             self._set("augment", field_spec("augment", self.augment))
 

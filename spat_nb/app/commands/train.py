@@ -67,7 +67,9 @@ def _add_slots(parser):
         "--callbacks", type=specs, help="Let these listen too: 'EMA(decay=.999), EarlyStop'."
     )
     parser.add_argument(
-        "--augment", type=spec, help="Augment the training images by this: 'crop_flip(4)'."
+        "--augment",
+        type=spec,
+        help="Augment the training images by this: 'crop_flip(4)'; none leaves them as they are.",
     )
 
 
