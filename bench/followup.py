@@ -25,6 +25,8 @@ from spat_nb import (
     StraightThrough,
     follow_up,
     get_data,
+    margin,
+    pgd,
     square,
     thorough,
     trust,
@@ -41,7 +43,8 @@ BALL = Linf(0.15)
 N = 128
 COST = 0.5
 # these give other answers than the network within: the twin is the same function
-OTHERS = ("rounded input", "straight through", "rippled glass", "search inside")
+OTHERS = ("rounded input", "straight through", "rippled glass", "search inside", "random answers")
+ROLLS = 100  # answers to an image of a network that rolls dice
 BASES = ("digits/pgd_at/w16", "digits/standard/w16")
 # what may be run on any network
 FREE = sorted({k for ks in CALLS.values() for k in ks} - {"inner_gradient", "no_memory"})
@@ -69,6 +72,16 @@ def knowing(model, x, y):
         with torch.no_grad():
             stand &= model(x_adv).argmax(1) == y
     return stand.double().mean().item()
+
+
+def knowing_dice(model, x, y):
+    "The same where answers are random: a mean over the dice under long EoT"
+    model = model.eval()
+    torch.manual_seed(0)
+    x_adv = pgd(BALL, 100, loss=margin, best=True, eot=20)(model, x, y)
+    with torch.no_grad():
+        rolls = [model(x_adv).argmax(1) == y for _ in range(ROLLS)]
+    return torch.stack(rolls).double().mean().item()
 
 
 def followed(model, data, attack=None, attacks=None):
@@ -107,7 +120,8 @@ def with_twin(name, row, found, models):
         return row
     twin = found[f"honest: {base}"]["after"]
     if fault in OTHERS:
-        twin = knowing(*models(base, fault))
+        know = knowing_dice if fault == "random answers" else knowing
+        twin = know(*models(base, fault))
     return {**row, "twin": twin, "above": 100 * (row["after"] - twin)}
 
 

@@ -84,7 +84,7 @@ def more_starts(model, x, y, ball, steps=50, starts=5):
     return Cascade(members, ball)(model, x, y)
 
 
-def average_answers(model, x, y, ball, steps=20, eot=20):
+def average_answers(model, x, y, ball, steps=50, eot=20):
     "EoT: gradients averaged over many answers of a model that rolls dice"
     attack = pgd(ball, steps, loss=margin, best=True, eot=eot)
     return attack(model, x, y)

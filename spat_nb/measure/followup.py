@@ -151,11 +151,12 @@ def _asked(ground, name):
 
 
 def _stand(ground, name, attack, size=256):
-    """(m,) bool: which of the images stand, and (m,) share of the answers that are right; of a
-    model whose answers repeat, images that the claim gave up are not asked
+    """(m,) bool: which of the images stand, (m,) share of the answers that are right, and (m,) of
+    fresh ones; of a model whose answers repeat, images that the claim gave up are not asked
     """
     stand = ground.claimed.clone()
     share = stand.double()
+    count = share.clone()
     model = _asked(ground, name)
 
     def ask(x):
@@ -168,11 +169,11 @@ def _stand(ground, name, attack, size=256):
         with stream_for(x.device, ground.seed, "follow", name):
             x_adv = ground.ball.project(attack(ground.model, x.clone(), y.clone()), x)
             stand[i] = ~missed(ask(x_adv), y)
-            if ground.rolls > 1:
-                share[i] = share_right(ask, x_adv, y, ground.rolls)
-            else:
-                share[i] = stand[i].double()
-    return stand, share
+            for told in (share, count):
+                told[i] = stand[i].double()
+                if ground.rolls > 1:
+                    told[i] = share_right(ask, x_adv, y, ground.rolls)
+    return stand, share, count
 
 
 def _points(a, b, n):
@@ -181,15 +182,16 @@ def _points(a, b, n):
 
 
 def _one(ground, name, flags, lowest):
-    "(Fall, who stands, share of right answers) of one attack; `lowest`: that share before it"
+    "(Fall, what `_stand` says of it) of one attack; `lowest`: share of right answers before it"
     recipe = getattr(adaptive, name)
     numbers = numbers_for(name, ground)
     start = time.perf_counter()
     note = ""
     stand = ground.claimed
     share = torch.ones_like(lowest)
+    count = share
     try:
-        stand, share = _stand(ground, name, partial(recipe, ball=ground.ball, **numbers))
+        stand, share, count = _stand(ground, name, partial(recipe, ball=ground.ball, **numbers))
     except (AttributeError, RuntimeError, TypeError, ValueError) as e:
         note = first_line(e)  # a row says so: the others are still worth something
     points, lo, hi = _points(ground.claimed, stand, ground.n)
@@ -197,7 +199,7 @@ def _one(ground, name, flags, lowest):
         attack=name,
         flags=flags,
         told=recipe.__doc__.split("\n")[0],
-        stand=stand.sum().item() / ground.n,
+        stand=count.sum().item() / ground.n,
         points=points,
         lo=lo,
         hi=hi,
@@ -206,7 +208,7 @@ def _one(ground, name, flags, lowest):
         cell=adaptive.as_cell(recipe, ground.ball, **numbers),
         note=note,
     )
-    return fall, stand, share
+    return fall, stand, share, count
 
 
 def follow_up(
@@ -249,23 +251,26 @@ def follow_up(
         raise ValueError(f"no attack is called {min(unknown)!r}; see measure.adaptive.")
     lowest = ground.lowest
     share = ground.share
+    count = ground.count
     falls = []
     quiet = {} if progress else {"disable": True}
     if len(ground.x):
         with borrowed(ground.net, ground.x.device, ground.seed), watched(tell=False):
             with fitting_threads(ground.net, ground.x):
                 for name, flags in bar(attacks.items(), desc="follow up", **quiet):
-                    fall, stand, right = _one(ground, name, flags, share)
+                    fall, stand, right, fresh = _one(ground, name, flags, share)
                     # by the attack that is the worst for an image
-                    lowest = torch.where(right < share, stand, lowest)
+                    is_worse = right < share
+                    lowest = torch.where(is_worse, stand, lowest)
+                    count = torch.where(is_worse, fresh, count)
                     share = torch.minimum(share, right)
                     falls.append(fall)
     return FollowUp(
         tuple(falls),
         card.claim,
-        ground.claimed.sum().item() / ground.n,
-        ground.lowest.sum().item() / ground.n,
-        lowest.sum().item() / ground.n,
+        ground.claim,
+        ground.count.sum().item() / ground.n,
+        count.sum().item() / ground.n,
         ground.n,
         _points(ground.lowest, lowest, ground.n),
     )

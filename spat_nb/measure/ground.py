@@ -25,8 +25,10 @@ class Ground:
     y: Tensor  # (m,) their labels
     ball: Ball  # threat model
     claimed: Tensor  # (m,) bool: these stand by the claim
+    claim: float  # share of all n images that stands by it, in [0,1]
     lowest: Tensor  # (m,) bool: these stand under everything that was tried
     share: Tensor  # (m,) share of right answers under the worst of everything, in [0,1]
+    count: Tensor  # (m,) the same, of fresh answers
     n: int  # images that were asked, right or wrong
     rolls: int  # answers to one attacked image; 1 where the answers repeat
     cost: float  # factor of all steps and queries

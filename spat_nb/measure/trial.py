@@ -63,9 +63,9 @@ def what_changed(
 class Trial:
     """A model on trial: the images it answers right, and which of them stand under each attack.
 
-    Where answers are random, an image stands by one answer that is given after `ROLLS` others have
-    said which attack is the worst for it: the share that stands then is a mean over the dice. One
-    answer to each of many attacks would count the unluckiest roll
+    Where answers are random, `ROLLS` of them say which attack is the worst for an image, and
+    `ROLLS` fresh ones how often it is still answered right: accuracies are means over the dice. One
+    answer to each of many attacks would count the unluckiest roll. Comparisons take one fresh roll
     """
 
     def __init__(
@@ -118,14 +118,16 @@ class Trial:
         self.all, self.labels, self.z = x, y, z
         self.again = self.ask(x)
         self.rolls = ROLLS if self.check("G1 repeats", self.off()).verdict == "flag" else 1
-        # of a model that rolls dice: share of its answers that are right
+        # of a model that rolls dice: share of its answers that are right, and of fresh ones
         self.shares: dict = {}
+        self.counts: dict = {}
         right = ~missed(z, y)
         ok = right
         if self.rolls > 1:
             share = share_right(self.ask, x, y, self.rolls)
             ok = share > 0
             self.shares["clean"] = share[ok]
+            self.counts["clean"] = share_right(self.ask, x[ok], y[ok], self.rolls)
         self.x = x[ok]
         self.y = y[ok]
         # attacked images, and those of them without an answer
@@ -199,7 +201,8 @@ class Trial:
             z = self.ask(x_adv)
             stand[on] = ~missed(z, self.y[on])
             if self.rolls > 1:
-                self.shares[name] = share_right(self.ask, x_adv, self.y[on], self.rolls)
+                for kept in (self.shares, self.counts):
+                    kept[name] = share_right(self.ask, x_adv, self.y[on], self.rolls)
             self.asked, self.odd = self.asked + len(z), self.odd + int((~z.isfinite().all(1)).sum())
         self.stands[name] = stand
         if white:
@@ -210,21 +213,29 @@ class Trial:
         "(m,) share of the answers that are right, in [0,1]; 0 or 1 where the answers repeat"
         return self.shares.get(name, self.stands[name].double())
 
+    def count(self, name):
+        "(m,) the same, of fresh answers"
+        return self.counts.get(name, self.stands[name].double())
+
+    def _of_worst(self, told, names):
+        "What `told` says of the attack that is the worst for each image"
+        worst = torch.stack([self.share(k) for k in names]).argmin(0, keepdim=True)
+        return torch.stack([told(k) for k in names]).gather(0, worst)[0]
+
     def worst(self, *names):
         "Which right answers stand under the attack that is the worst for them"
-        tried = names or self.white
-        worst = torch.stack([self.share(k) for k in tried]).argmin(0, keepdim=True)
-        return torch.stack([self.stands[k] for k in tried]).gather(0, worst)[0]
+        return self._of_worst(self.stands.get, names or self.white)
 
     def keep_worst(self, name, *names):
         "The worst case of some attacks, kept under a name of its own"
         self.stands[name] = self.worst(*names)
         if self.rolls > 1:
-            self.shares[name] = torch.stack([self.share(k) for k in names]).amin(0)
+            self.counts[name] = self._of_worst(self.count, names)
+            self.shares[name] = self._of_worst(self.share, names)
         return self.stands[name]
 
     def accuracy(self, name):
-        return self.stands[name].sum().item() / self.n
+        return self.count(name).sum().item() / self.n
 
     def gap(self, a, b):
         "By how many points more stands under `a` than under `b` (names or masks), and the interval"

@@ -80,12 +80,11 @@ def _watched(t, broken, claim):
         return [t.check(k, note="no image is answered right") for k in WATCHED]
     odd = 100 * t.odd / max(t.asked, 1)
     share = 100 * int(broken.images) / max(broken.n, 1)
-    lowest = t.stands["everything"]
-    left = f"{claim} {t.accuracy(claim):.1%}, everything {lowest.sum().item() / t.n:.1%}"
+    left = f"{claim} {t.accuracy(claim):.1%}, everything {t.accuracy('everything'):.1%}"
     return [
         t.check("G1 numbers", odd, note=f"{t.odd} of {t.asked}"),
         t.check("G7 finite", share, note=str(broken) if broken else ""),
-        t.check("G9 claim", *t.gap(claim, lowest), note=left),
+        t.check("G9 claim", *t.gap(claim, "everything"), note=left),
     ]
 
 
@@ -196,8 +195,8 @@ def trust(
         checks += _watched(t, broken, claim)
     order = list(RULES)
     shown = {
-        k: v.sum().item() / t.n
-        for k, v in t.stands.items()
+        k: t.accuracy(k)
+        for k in t.stands
         if not k.startswith("eps ") and "#" not in k and k != f"PGD-{t.long // 2}"
     }
     return Card(
@@ -221,8 +220,10 @@ def trust(
             t.y,
             t.ball,
             t.stands[claim],
+            t.accuracy(claim),
             lowest,
             t.share("everything"),
+            t.count("everything"),
             t.n,
             t.rolls,
             cost,
