@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from spat_nb import Linf, at_x, get_data, pgd, zoo
+from spat_nb.app.cli import main
 from spat_nb.core.rng import generator
+from spat_nb.measure.report import Report
 from spat_nb.papers.rpg import best_threshold, gradient_norms, membership, privacy
 
 data = get_data("digits", device="cpu", batch_size=64)
@@ -85,3 +87,24 @@ def test_intensity_hangs_on_the_scale_of_the_logits(net):
     # all probabilities near 1/10: every image is as loud as every other
     assert told[1e-3]["intensity"] == pytest.approx(1.0, abs=0.7)
     assert told[1.0] == privacy(net, data, inner, 100, generator(0))
+
+
+def test_a_report_says_it_too(tmp_path, capsys):
+    "The same numbers as from Python, in the file, on the page and in the shell"
+    out = tmp_path / "out"
+    typed = "evaluate digits/pgd_at/w16 --ball Linf(.1) --attacks fgsm --n-test 40 --device cpu"
+    assert main([*typed.split(), "--privacy", "--report", str(out)]) == 0
+    net, data = zoo.load("digits/pgd_at/w16", "cpu"), get_data("digits", device="cpu", n_test=40)
+    told = privacy(net, data, pgd(Linf(0.1), 10), generator=generator(0))
+    report = Report.load(out)
+    assert report.privacy == pytest.approx(told)
+    assert f"a score of {told['split']:.3f}" in capsys.readouterr().out
+    assert "tells training images from others" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_privacy_needs_training_images(tmp_path, capsys):
+    code = "from spat_nb import get_data\nit = get_data('digits', device='cpu').test.tensors()\n"
+    (tmp_path / "mine.py").write_text(code)
+    typed = ["evaluate", "digits/pgd_at/w16", "--data", f"{tmp_path}/mine.py:it", "--privacy"]
+    assert main([*typed, "--ball", "Linf(.1)", "--device", "cpu"]) == 1
+    assert "--privacy" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from collections import Counter
 from ..core.bars import bars_of, interval, percent
 from ..measure.cases import Cases
 from ..measure.report import Report
+from ..measure.told import told_privacy
 from .report_attacker import attacker
 from .report_blocks import Asked, Section, rows, shots
 from .report_proof import between, formal
@@ -250,10 +251,19 @@ def _article(report):
             f"{hard} under {report.hardest}; what was tried stands above.",
         ),
         Asked("Data poisoning and model poisoning", False, "Training was not looked at."),
-        Asked("Confidentiality attacks, model flaws", False, "Nothing was tried."),
+        _confidential(report),
     ]
     told = "The subjects of Article 15 of the EU AI Act, Regulation (EU) 2024/1689."
     return Section("Accuracy, robustness and cybersecurity", [("text", told), ("asked", asked)])
+
+
+def _confidential(report):
+    what = "Confidentiality attacks, model flaws"
+    if report.privacy is None:
+        told = "Nothing was tried; --privacy asks what the network tells of its training images."
+        return Asked(what, False, told)
+    told = told_privacy(report.privacy)
+    return Asked(what, True, f"{told[0].upper()}{told[1:]}. Other attacks: not shown.")
 
 
 def _again(report):

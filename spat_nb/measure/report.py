@@ -16,7 +16,7 @@ from .proved import Proved
 from .record import Record
 from .report_file import SCHEMA, read_report, write_report_file
 from .stopping import Stopped
-from .told import heading
+from .told import heading, told_privacy
 
 __all__ = ["SCHEMA", "DOUBTS", "Report"]
 
@@ -62,6 +62,8 @@ class Report:
         what came of the card's flags; None: not asked (default: None)
     proved : Proved | None
         which images no attack can bring down; None: not asked (default: None)
+    privacy : dict | None
+        what it tells of its training images; None: not asked (default: None)
     """
 
     record: Record  # the answer to every image, clean and under every attack
@@ -79,6 +81,7 @@ class Report:
     made: dict = field(default_factory=dict)  # versions, commit, and whatever a caller adds
     follow: FollowUp | None = None  # what came of the card's flags; None: not asked
     proved: Proved | None = None  # which images no attack can bring down; None: not asked
+    privacy: dict | None = None  # what it tells of its training images; None: not asked
 
     # ---- what it says
 
@@ -169,6 +172,7 @@ class Report:
             *self.record.notes,
             *advice,
             *self._between(),
+            *([f"privacy: {told_privacy(self.privacy)}"] if self.privacy else []),
             *([f"follow-up: {self.follow.headline}"] if self.follow else []),
             *(self.follow.lines() if self.follow else []),
         ]

@@ -49,6 +49,9 @@ KEYS = {
     "attack as code; claimed, before, after: shares; lowered: points; null where not asked",
     "proved": "by: the bound; certified: whether each image stands whatever an attacker does in "
     "the ball; null where not asked",
+    "privacy": "what the network tells of its training images: optimistic and split score of "
+    "membership, 1/2 is a guess; loudest and loudest_attacked: longest gradients of the weights; "
+    "intensity: their ratio; null where not asked",
     "stopped": "how far a judgement went that did not need all images: images, total, row, "
     "accuracy, low, high, why; null where all were judged",
     "summary": "counted from the answers: verdict; flags; rows: row -> n, accuracy and its 95% "
@@ -56,7 +59,7 @@ KEYS = {
     "row",
     "cases": "told: how the worst cases were found; shown: row, label, answer and radius of each",
 }
-OPTIONAL = ("when", "follow_up", "proved", "stopped", "summary", "cases")
+OPTIONAL = ("when", "follow_up", "proved", "privacy", "stopped", "summary", "cases")
 FIELDS = ("ball", "network", "data", "device", "threads", "attacks", "passes", "made")
 
 
@@ -93,6 +96,7 @@ def _values(report, date, more):
         "stopped": stopped,
         "follow_up": follow,
         "proved": report.proved.as_dict() if report.proved is not None else None,
+        "privacy": report.privacy,
         "schema": SCHEMA,
         "kind": KIND,
         "when": when,
@@ -162,6 +166,7 @@ def read_report(
             stopped=Stopped(**values["stopped"]) if values.get("stopped") else None,
             follow=FollowUp.of(values["follow_up"]) if values.get("follow_up") else None,
             proved=Proved.of(values["proved"]) if values.get("proved") else None,
+            privacy=values.get("privacy"),
             **{k: values[k] for k in FIELDS},
         )
         repr(report)  # a whole report can say what it says

@@ -9,7 +9,7 @@ from torch import nn
 from ..models.adapters import Adapted
 from ..models.net import count
 
-__all__ = ["heading", "images_told", "network_told"]
+__all__ = ["heading", "images_told", "network_told", "told_privacy"]
 
 
 def heading(
@@ -59,3 +59,15 @@ def images_told(
     size = f" of {'x'.join(map(str, shape))}" if shape is not None else ""
     told = f"{n:,} images{size}, {classes} classes"
     return f"{source}: {told}" if source else told
+
+
+def told_privacy(
+    found: dict,  # of `papers.rpg.privacy`
+) -> str:
+    "What a network tells of its training images, in a sentence without its full stop"
+    return (
+        f"a threshold on the confidence tells training images from others with a score of"
+        f" {found['split']:.3f} (1/2 is a guess; {found['optimistic']:.3f} where the threshold is"
+        f" chosen on the images it is judged by); attacked images are {found['intensity']:.3g}"
+        " times as loud as clean ones"
+    )

@@ -53,6 +53,12 @@ def add_judged(parser):
         help="Prove too what no attack in the ball can cross: crown (the default), crown-ibp, ibp "
         "or lipschitz; of the package's own layers, and slow for large networks.",
     )
+    parser.add_argument(
+        "--privacy",
+        action="store_true",
+        help="Ask too what the network tells of its training images: membership by a threshold on "
+        "its confidence, and how loud an image is. Needs the data that it was trained on.",
+    )
     parser.add_argument("--out", help="Write the report to this JSON file.")
     parser.add_argument(
         "--report",
@@ -96,6 +102,8 @@ def judged(
     _check_places(a)
     it = open_weights(a)
     attacks, told = _attacks(a, it)  # refused before anything is printed
+    if a.privacy:
+        _check_private(it)
     if check is not None:
         check(it, told)
     print(it.head(a.precision), flush=True)
@@ -117,6 +125,8 @@ def judged(
         within=a.within,
         budget=a.budget,
     )
+    if a.privacy:
+        report.privacy = _privacy(it)
     report.made |= _made(a, it)
     _write(a, it, report)
     return report
@@ -161,6 +171,29 @@ def _loading(it):
     found = check_loading(it.model, it.data.test, it.normalisation)
     print(found, flush=True)
     return [f"loading: {found}"] if found.mistake else []
+
+
+def _check_private(it):
+    "Refuse --privacy, before anything has run, where there are no training images or no layers"
+    from torch import nn
+
+    train = getattr(it.data, "train", None)
+    # data that is only judged has an empty part, or none
+    has_both = hasattr(train, "subset") and train.n > 1
+    if not has_both or not isinstance(it.model, nn.Module):
+        raise ValueError(
+            "--privacy sets training images beside test images, and looks at gradients of weights;"
+            " it needs a network of layers and a data set that has both: --data digits, say."
+        )
+
+
+def _privacy(it):
+    "What the network tells of its training images"
+    from spat_nb.attacks.attack import pgd
+    from spat_nb.core.rng import generator
+    from spat_nb.papers.rpg import privacy
+
+    return privacy(it.model, it.data, pgd(it.ball, 10), generator=generator(0))
 
 
 def _made(a, it):
