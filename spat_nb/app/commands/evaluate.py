@@ -179,7 +179,7 @@ def _check_private(it):
 
     train = getattr(it.data, "train", None)
     # data that is only judged has an empty part, or none
-    has_both = hasattr(train, "subset") and train.n > 1
+    has_both = train is not None and getattr(train, "n", 0) > 1
     if not has_both or not isinstance(it.model, nn.Module):
         raise ValueError(
             "--privacy sets training images beside test images, and looks at gradients of weights;"
