@@ -2,6 +2,8 @@
 multiplying the logits does
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -94,8 +96,9 @@ def test_a_report_says_it_too(tmp_path, capsys):
     out = tmp_path / "out"
     typed = "evaluate digits/pgd_at/w16 --ball Linf(.1) --attacks fgsm --n-test 40 --device cpu"
     assert main([*typed.split(), "--privacy", "--report", str(out)]) == 0
-    net, data = zoo.load("digits/pgd_at/w16", "cpu"), get_data("digits", device="cpu", n_test=40)
-    told = privacy(net, data, pgd(Linf(0.1), 10), generator=generator(0))
+    net, digits = zoo.load("digits/pgd_at/w16", "cpu"), get_data("digits", device="cpu")
+    judged = SimpleNamespace(train=digits.train, test=digits.test.subset(40))
+    told = privacy(net, judged, pgd(Linf(0.1), 10), generator=generator(0))
     report = Report.load(out)
     assert report.privacy == pytest.approx(told)
     assert f"a score of {told['split']:.3f}" in capsys.readouterr().out
