@@ -98,7 +98,8 @@ def test_a_report_says_it_too(tmp_path, capsys):
     assert main([*typed.split(), "--privacy", "--report", str(out)]) == 0
     net, digits = zoo.load("digits/pgd_at/w16", "cpu"), get_data("digits", device="cpu")
     judged = SimpleNamespace(train=digits.train, test=digits.test.subset(40))
-    told = privacy(net, judged, pgd(Linf(0.1), 10), generator=generator(0))
+    attack = pgd(Linf(0.1), 10, generator=generator(0))
+    told = privacy(net, judged, attack, generator=generator(0))
     report = Report.load(out)
     assert report.privacy == pytest.approx(told)
     assert f"a score of {told['split']:.3f}" in capsys.readouterr().out
