@@ -104,7 +104,7 @@ def claims(paper="Robust transfer", T="transfer"):
         "clean",
     )
     for k in ("new head, robust source", "without forgetting"):
-        yield gain(paper, f"more robust than PGD-AT on the few images: {k}", T, k, "PGD-AT, few")
+        yield gain(paper, f"{k}: more robust than PGD-AT on few images", T, k, "PGD-AT, few")
 
 
 study = Study(
