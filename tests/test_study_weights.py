@@ -38,7 +38,6 @@ from spat_nb.studies.job import Job
 from spat_nb.training import building
 from spat_nb.training.averages import EMA
 from spat_nb.training.callbacks import Best, Validate
-from spat_nb.training.certified import IBP
 from spat_nb.training.events import Callback
 from spat_nb.training.fast import Free, Replay, Sentry
 from spat_nb.training.learner import Learner
@@ -125,7 +124,7 @@ ROWS = {
         sentry=True,
     ),
     ("rpg", "PGD-AT"): {},
-    ("proofs", "IBP"): lambda run: dict(objective=IBP(run.ball), best="last"),
+    ("proofs", "PGD-AT"): {},
     ("noise", "white"): dict(slots=dict(act=partial(ColouredNoise, rank=0))),
     ("noise", "coloured, not learned"): dict(
         slots=dict(act=partial(ColouredNoise, rank=4, learned=False))

@@ -16,10 +16,8 @@ from spat_nb import (
     Smooth,
     apgd,
     corrupted,
-    corruption_table,
     evaluate,
     get_data,
-    in_parameters,
     judge,
     margin,
     parametric,
@@ -29,9 +27,10 @@ from spat_nb import (
     zoo,
 )
 from spat_nb.attacks.families import Family
-from spat_nb.attacks.parametric import Knobs
+from spat_nb.attacks.parametric import Knobs, in_parameters
 from spat_nb.core.rng import generator
 from spat_nb.data.corruptions import KINDS
+from spat_nb.measure.corruptions import corruption_table
 
 rand = partial(torch.rand, dtype=torch.float64)
 FAMILIES = [Rotation(30), Shift(2), Colour(), Smooth(0.1)]

@@ -245,7 +245,7 @@ def speed(device, say, tiny):
 
     eps, rounds = 8 / 255, 3 if tiny else 10
     torch.manual_seed(0)
-    net = PreActResNet10(width=4) if tiny else PreActResNet18()
+    net = PreActResNet10(width=8) if tiny else PreActResNet18()
     net = net.to(device)
     x, y = (
         torch.rand(8 if tiny else 256, 3, 32, 32, device=device),

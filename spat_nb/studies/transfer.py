@@ -69,7 +69,7 @@ def second(job, source, objective):
     job.data = data
     torch.manual_seed(job.seed)
     net = new_head(start, data.train.c)
-    epochs = job.recipe.epochs * many // few
+    epochs = max(1, job.recipe.epochs * many // few)
     return fitted(job, net, data, objective(start), epochs)
 
 
