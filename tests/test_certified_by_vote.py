@@ -8,9 +8,8 @@ from scipy.stats import binom, norm
 from torch import nn
 
 from spat_nb import IBP, CrownIBP, Learner, Linf, SmallCNN, Smoothed, gaussian_noise, get_data, pgd
-from spat_nb.measure.gap import gap_table
 from spat_nb.attacks.certify import certified_margins
-from spat_nb.measure.gap import plot_gap, radii_table
+from spat_nb.measure.gap import gap_table, plot_gap, radii_table
 from spat_nb.measure.record import Record
 from spat_nb.measure.smoothing import lower_share, smoothed_radius
 from spat_nb.training.certified import worst_loss
