@@ -61,7 +61,7 @@ FRESH = {
     "LeNet, GELU": partial(lenet, nn.AvgPool2d, nn.GELU),
     "SmallCNN, SiLU": lambda: SmallCNN(channels=1, width=16, act=nn.SiLU),
     "PreActResNet10": lambda: PreActResNet10(channels=1, width=8),
-    "WideResNet": lambda: WideResNet(channels=1, depth=10, width=1),
+    "WideResNet": lambda: WideResNet(channels=1, depth=10, widen=1),
 }
 
 

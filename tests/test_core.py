@@ -20,6 +20,7 @@ from fastcore.test import test_fail as fails
 from fastcore.test import test_stdout as prints
 from torch import nn
 
+from spat_nb import PreActResNet10
 from spat_nb.core.checks import MASKED, check_images, check_labels, check_logits
 from spat_nb.core.evalmode import attack_mode, eval_mode
 from spat_nb.core.modes import networks
@@ -482,3 +483,15 @@ def test_bars_are_silent_in_tests():
     with patch.dict(os.environ, {"IN_TEST": "1"}):
         prints(lambda: same(list(bar(range(3), desc="walk")), [0, 1, 2]), "")
         same(list(bar(iter("ab"), total=2, unit="letters")), ["a", "b"])
+
+
+def test_a_convolution_that_torch_breaks_stays_as_it_is():
+    "On CPUs without AVX-512 its backward pass, channels-last, writes beyond its memory"
+    narrow, usual = PreActResNet10(width=4), PreActResNet10(width=8)
+    assert not Fast(narrow).nhwc and Fast(usual).nhwc
+    x = torch.rand(8, 3, 32, 32)
+    run = Fast(narrow.train())
+    for _ in range(3):
+        run(x).square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in narrow.parameters())
+    assert torch.allclose(run(x), narrow(x))

@@ -18,9 +18,33 @@ from .settings import valid_setting
 from .tensors import full_range
 
 # %% auto #0
-__all__ = ['Fast', 'compiler', 'check_compiler', 'fast']
+__all__ = ['breaks_channels_last', 'Fast', 'compiler', 'check_compiler', 'fast']
 
 # %% ../../nbs/00_precision.ipynb #a1117c19
+def breaks_channels_last(
+    model: nn.Module,  # any network
+) -> bool:
+    """Does it have a convolution in which torch 2.13 destroys memory on a CPU without AVX-512? In
+    channels-last: 1x1, with a stride, of 2 to 7 channels
+
+    Parameters
+    ----------
+    model : nn.Module
+        any network
+
+    Returns
+    -------
+    bool
+    """
+    return any(
+        isinstance(m, nn.Conv2d)
+        and m.kernel_size == (1, 1)
+        and max(m.stride) > 1
+        and 2 <= m.in_channels // m.groups <= 7
+        for m in model.modules()
+    )
+
+
 class Fast(nn.Module):
     """Another way to run `model`, with the same weights: channels-last, and in `dtype` where one is
     given. Float32 in, float32 out
@@ -42,6 +66,7 @@ class Fast(nn.Module):
         nhwc: bool = True,  # channels-last; False leaves the order of the numbers as it is
     ):
         super().__init__()
+        nhwc = nhwc and not breaks_channels_last(model)
         if nhwc:  # torch's own types leave this keyword out
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
