@@ -137,6 +137,8 @@ def methods(cls):
     "(call, docstring) of the public methods that `cls` itself defines and explains"
     for k, f in vars(cls).items():
         f = getattr(f, "__func__", f)
+        if k in getattr(cls, "__dataclass_fields__", {}):
+            continue  # a field whose default is a function
         if inspect.isfunction(f) and f.__doc__ and (k[0] != "_" or k == "__call__"):
             args = ", ".join(n for n, *_ in rows(f) if n != "return")
             yield (
