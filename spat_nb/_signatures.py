@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,13 +82,19 @@ class Source:
         """
         for line in range(last, first - 1, -1):
             if line in self.comments and line not in self.alone:
-                return self.comments[line]
+                return _without_mypy(self.comments[line])
         above = []
         line = first - 1
         while line > top and line in self.alone and line not in taken:
             above.append(self.comments[line])
             line -= 1
         return " ".join(reversed(above))
+
+
+def _without_mypy(comment: str) -> str:
+    """What a comment says after `type: ignore[...]`, which is said to mypy"""
+    said = re.match(r"type: ignore(\[[\w-]+\])?\s*#?\s*", comment)
+    return comment[said.end() :] if said else comment
 
 
 def _head_end(src: Source, node: Definition) -> int:

@@ -54,7 +54,7 @@ FLOORS = {
         "spat_nb.attacks.steps": "mim() apgd() momentum adaptive rim",
         "spat_nb.attacks.targets": "apgd_t() Targeted()",
         "spat_nb.attacks.minimal": "deepfool() cw() fab()",
-        "spat_nb.attacks.nearby": "ddn() fmn() alma()",
+        "spat_nb.attacks.minimal_steps": "ddn() fmn() alma()",
         "spat_nb.attacks.nearest": "within() norms! robust_curve!",
         "spat_nb.attacks.oracle": "BlackBox()",
         "spat_nb.attacks.square": "square()",

@@ -38,17 +38,18 @@ def chromium():
             browser.close()
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
 
 @contextmanager
-def served(folder):
+def served(folder, handler=Quiet):
     "The address of `folder` on this machine"
     server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(_Quiet, directory=folder)
+        ("127.0.0.1", 0), functools.partial(handler, directory=folder)
     )
+    server.handle_error = lambda *_: None  # a page that is left while it loads
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"

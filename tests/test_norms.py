@@ -8,8 +8,9 @@ import torch
 
 from spat_nb import L2, Linf, alma, ddn, fab, fmn, get_data, margin, norms, spec, within, zoo
 from spat_nb.attacks.flat import reach
-from spat_nb.attacks.nearby import penalty
+from spat_nb.attacks.minimal_steps import penalty
 from spat_nb.core.rng import generator
+from spat_nb.measure.battery import chosen_attacks
 from spat_nb.models.networks import SmallCNN
 
 ATTACKS = [(ddn(), L2), (fmn(L2), L2), (fmn(Linf), Linf), (alma(), L2)]
@@ -132,11 +133,11 @@ def test_two_classes_and_three_work():
 def test_the_penalty_is_smooth_and_rises():
     s = torch.linspace(-3, 3, 601, dtype=torch.float64, requires_grad=True)
     for rho, mu in ((1.0, 1.0), (0.3, 5.0)):
-        v, slope = penalty(s, torch.full_like(s, rho), torch.full_like(s, mu))
+        v, by_s = penalty(s, torch.full_like(s, rho), torch.full_like(s, mu))
         (g,) = torch.autograd.grad(v.sum(), s)
-        torch.testing.assert_close(g, slope, rtol=1e-9, atol=1e-9)
-        assert (v.diff() > 0).all() and (slope.diff() >= 0).all()
-        assert v[300].abs() < 1e-12 and slope[300].item() == pytest.approx(mu)
+        torch.testing.assert_close(g, by_s, rtol=1e-9, atol=1e-9)
+        assert (v.diff() > 0).all() and (by_s.diff() >= 0).all()
+        assert v[300].abs() < 1e-12 and by_s[300].item() == pytest.approx(mu)
 
 
 def test_what_is_refused():
@@ -172,3 +173,13 @@ def test_as_near_as_foolbox(name):
     both = mine.isfinite() & other.isfinite() & (mine > 0)
     assert both.sum() > 80
     assert mine[both].median() <= 1.05 * other[both].median()
+
+
+@pytest.mark.parametrize("name", ["ddn", "fmn", "alma", "fab", "deepfool", "cw"])
+def test_a_judgement_asks_for_the_ball(name):
+    "What looks for the smallest change counts where that lies in the ball"
+    ball = L2(0.5) if name in ("ddn", "alma", "cw") else Linf(0.1)
+    ((made, _),) = chosen_attacks(f"{name}(steps=2)", ball).values()
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
+    x_adv = made(SmallCNN(channels=1, size=8).eval(), x, y)
+    assert ball.inside(x_adv, x).all() and made.ball == ball

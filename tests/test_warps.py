@@ -27,7 +27,7 @@ from spat_nb import (
     zoo,
 )
 from spat_nb.attacks.families import Family
-from spat_nb.attacks.parametric import Knobs, in_parameters
+from spat_nb.attacks.parametric import ParameterBall, in_parameters
 from spat_nb.core.rng import generator
 from spat_nb.data.corruptions import KINDS
 from spat_nb.measure.corruptions import corruption_table
@@ -113,7 +113,7 @@ def test_in_parameters_it_is_a_cube(family):
 
 
 def test_a_knob_moves_and_a_pixel_does_not():
-    ball, d = Knobs(0.5, knobs=2), torch.tensor([[0.3, -0.9, 0.4]])
+    ball, d = ParameterBall(0.5, count=2), torch.tensor([[0.3, -0.9, 0.4]])
     assert ball.norm(d).item() == pytest.approx(0.9)
     near(ball.shrink(d), torch.tensor([[0.3, -0.5, 0.0]]))
     assert ball.ascent(d).tolist() == [[1, -1, 0]]

@@ -6,23 +6,19 @@ scores, and fails where one is below 95. Pages may be named; the default is five
 
 from __future__ import annotations
 
-import functools
 import gzip
-import http.server
 import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP / "tests"))
 
-from browser import FLAGS, executable  # noqa: E402
+from browser import FLAGS, Quiet, executable, served  # noqa: E402
 
 PAGES = ("index.html", "play.html", "12_attack.html", "results.html", "attack.html")
 KINDS = ("performance", "accessibility", "best-practices", "seo")
@@ -32,7 +28,7 @@ TEXTS = (".html", ".css", ".js", ".json", ".svg", ".xml", ".txt", ".md")
 VERSION = "12"  # the last one that runs on Node.js 20
 
 
-class _Packed(http.server.SimpleHTTPRequestHandler):
+class Packed(Quiet):
     "Texts are sent as gzip, as GitHub Pages sends them"
 
     def send_head(self):
@@ -47,20 +43,6 @@ class _Packed(http.server.SimpleHTTPRequestHandler):
         self.send_header("Cache-Control", "max-age=600")
         self.end_headers()
         return io.BytesIO(body)
-
-    def log_message(self, *args):
-        pass
-
-
-@contextmanager
-def served(folder):
-    "The address of `folder` on this machine"
-    handler = functools.partial(_Packed, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.handle_error = lambda *_: None  # a page that is left while it loads
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
 
 
 def scores(
@@ -96,7 +78,7 @@ def main():
     if missing := [p for p in pages if not (site / p).is_file()]:
         sys.exit(f"no {', '.join(missing)} in {site}: run make docs, or name other pages.")
     bad = []
-    with served(site) as base:
+    with served(site, Packed) as base:
         for page in pages:
             for preset in ("desktop", ""):
                 found = scores(base + page, preset)

@@ -55,7 +55,7 @@ def light(png):
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         few.save(data := io.BytesIO(), "png", optimize=True)
-    again = base64.b64encode(data.getvalue()).decode() + "\n"
+    again = base64.b64encode(data.getvalue()).decode()
     return again if len(again) < 0.8 * len(png) else png
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.kernels import gaussian_weights
+
 # %% auto #0
 __all__ = ['Family', 'Rotation', 'Shift', 'Colour', 'Smooth']
 
@@ -218,10 +220,8 @@ class Smooth(Family):
         Tensor
             (b,ch,h,w)
         """
-        r = max(1, math.ceil(3 * self.sigma))
-        i = torch.arange(-r, r + 1, device=v.device, dtype=v.dtype)
-        k = (-(i**2) / (2 * self.sigma**2)).exp()
-        k = k / k.sum()
+        k = gaussian_weights(self.sigma, v)
+        r = len(k) // 2
         flat = v.flatten(0, 1)[:, None]
         flat = F.conv2d(flat, k.view(1, 1, 1, -1), padding=(0, r))
         return F.conv2d(flat, k.view(1, 1, -1, 1), padding=(r, 0)).view_as(v)

@@ -127,9 +127,9 @@ def _looks_anywhere(attack):
     "Does it look for the smallest change, wherever that lies?"
     if not is_dataclass(attack) or hasattr(attack, "attack"):
         return False
-    from .minimal import cw, deepfool, fab
+    from .search import Search
 
-    return isinstance(attack, (cw, deepfool, fab))
+    return isinstance(attack, Search)
 
 
 def objective_in(

@@ -17,7 +17,7 @@ from .balls import L2, Linf
 from .flat import ranked, reach, rival
 from .gradients import value_and_grad
 from .losses import margin
-from .search import Nearest, counts, fools, seek, unit_of
+from .search import Nearest, Search, counts, fools, unit_of
 from .targets import in_turn
 from ..core.protocols import ModelFunction
 from ..core.tensors import bview
@@ -27,7 +27,7 @@ __all__ = ['deepfool', 'cw', 'fab']
 
 # %% ../../nbs/14_minimal.ipynb #0128115b
 @dataclass(frozen=True)
-class deepfool:
+class deepfool(Search):
     """Step onto the nearest linearised boundary, a little beyond, until the model is fooled
     (Moosavi-Dezfooli et al. 2016); each step keeps to the box
 
@@ -55,12 +55,6 @@ class deepfool:
         unit_of(self.norm)
         counts(steps=self.steps, rivals=self.rivals, halvings=self.halvings)
 
-    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
-        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
-        was found
-        """
-        return seek(model, x, y, self._search)
-
     def _search(self, f, x, y, z):
         best, ks, x1 = Nearest(x, unit_of(self.norm)), ranked(z, y, self.rivals), x
         for _ in range(self.steps):
@@ -76,7 +70,7 @@ class deepfool:
 
 # %% ../../nbs/14_minimal.ipynb #49bd452c
 @dataclass(frozen=True)
-class cw:
+class cw(Search):
     """Adam on w with x' = (tanh(w)+1)/2, over ||x'-x||_2^2 + c max(0, kappa-margin), and a search
     for the right c of each sample (Carlini & Wagner 2017).
 
@@ -124,12 +118,6 @@ class cw:
                 " no number left, and w would be infinite."
             )
 
-    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
-        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
-        was found
-        """
-        return seek(model, x, y, self._search)
-
     def _search(self, f, x, y, z):
         best = Nearest(x, L2(1.0))
         c, lo, hi = (torch.full_like(best.d, v) for v in (self.c, 0.0, math.inf))
@@ -160,7 +148,7 @@ class cw:
 
 # %% ../../nbs/14_minimal.ipynb #f488e16c
 @dataclass(frozen=True)
-class fab:
+class fab(Search):
     """Fast adaptive boundary attack (Croce & Hein 2020): between the step from here and the step
     from x, both onto the linearised boundary inside the box
 
@@ -213,12 +201,6 @@ class fab:
             restarts=self.restarts,
             halvings=self.halvings,
         )
-
-    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
-        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
-        was found
-        """
-        return seek(model, x, y, self._search)
 
     def _search(self, f, x, y, z):
         best, ks = Nearest(x, unit_of(self.norm)), ranked(z, y, self.targets or z.shape[1])

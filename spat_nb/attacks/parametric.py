@@ -23,12 +23,12 @@ from ..core.protocols import LossFunction, ModelFunction
 from ..core.rng import rand_like
 
 # %% auto #0
-__all__ = ['Knobs', 'Rendered', 'in_parameters', 'parametric']
+__all__ = ['ParameterBall', 'Rendered', 'in_parameters', 'parametric']
 
 # %% ../../nbs/37_warps.ipynb #1902576e
 @dataclass(frozen=True)
-class Knobs(Ball):
-    """Only the first `knobs` numbers of each row move, each by at most `eps`
+class ParameterBall(Ball):
+    """Only the first `count` numbers of each row move, each by at most `eps`
 
     Parameters
     ----------
@@ -38,19 +38,19 @@ class Knobs(Ball):
         darkest pixel (default: 0.0)
     hi : float
         brightest pixel (default: 1.0)
-    knobs : int
+    count : int
         how many (default: 1)
     """
 
-    knobs: int = 1  # how many
-    greys = False  # no change of these numbers makes every image the same
+    count: int = 1  # how many
+    holds_grey = False  # no change of these numbers makes every image the same
 
     def _first(self, d):
-        return d.flatten(1)[:, : self.knobs]
+        return d.flatten(1)[:, : self.count]
 
     def _alone(self, d, first):
-        "`first` (b,knobs), and 0 for the others"
-        rest = torch.zeros_like(d.flatten(1)[:, self.knobs :])
+        "`first` (b,count), and 0 for the others"
+        rest = torch.zeros_like(d.flatten(1)[:, self.count :])
         return torch.cat([first, rest], 1).view_as(d)
 
     def norm(self, d):
@@ -71,7 +71,7 @@ class Knobs(Ball):
 
     def inside(self, z, x, tol=1e-6):
         "And did the others stay?"
-        moved = (z - x).flatten(1)[:, self.knobs :].abs()
+        moved = (z - x).flatten(1)[:, self.count :].abs()
         return super().inside(z, x, tol) & (moved <= tol).all(1)
 
 
@@ -126,7 +126,7 @@ def in_parameters(
     """
     m = family.count(x.shape[1:])
     rows = torch.cat([torch.full_like(x.flatten(1)[:, :1], 0.5).expand(-1, m), x.flatten(1)], 1)
-    return Rendered(model, family, tuple(x.shape[1:])), rows, Knobs(0.5, knobs=m)
+    return Rendered(model, family, tuple(x.shape[1:])), rows, ParameterBall(0.5, count=m)
 
 # %% ../../nbs/37_warps.ipynb #c48c3d25
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class parametric:
 
     def _search(self, model, x, y):
         net, rows, ball = in_parameters(model, x, self.family)
-        points = max(2, round(self.grid ** (1 / ball.knobs))) if ball.knobs <= 3 else 0
+        points = max(2, round(self.grid ** (1 / ball.count))) if ball.count <= 3 else 0
         on_grid = self.grid > 0 and points > 0
         far = 1 / (points - 1) if on_grid else ball.eps
         lr = 2.5 * far / max(self.steps, 1) if self.lr is None else self.lr / 2
@@ -224,15 +224,15 @@ class parametric:
             first = self._on_grid(attack, net, rows, y, points)
             attack = replace(attack, start=lambda *args: first, restarts=1)
         found = replace(attack, best=True)(net, rows, y)
-        return 2 * found[:, : ball.knobs] - 1
+        return 2 * found[:, : ball.count] - 1
 
     def _on_grid(self, attack, net, rows, y, points):
         "Each row at its worst point of the grid"
         kept: tuple = ()
         axis = torch.linspace(0, 1, points).tolist()
-        for point in itertools.product(axis, repeat=attack.ball.knobs):
+        for point in itertools.product(axis, repeat=attack.ball.count):
             at = rows.clone()
-            at[:, : attack.ball.knobs] = rows.new_tensor(point)
+            at[:, : attack.ball.count] = rows.new_tensor(point)
             still = replace(attack, steps=0, start=lambda *args, at=at: at, restarts=1)
             kept = worst(still.run(net, rows, y), kept or None)
         return kept[0]

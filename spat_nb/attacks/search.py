@@ -17,7 +17,7 @@ from .gradients import value_and_grad
 from .losses import margin, missed, ruled_out
 from .threat import Ball
 
-__all__ = ["Nearest", "counts", "fools", "hair", "seek", "unit_of"]
+__all__ = ["Nearest", "Search", "counts", "fools", "hair", "seek", "unit_of"]
 
 
 def hair(
@@ -116,7 +116,7 @@ def seek(
     y: Tensor,  # (b,) labels, or (b,c) probabilities
     search,  # what looks for the nearest point of those that are answered right
 ):
-    """What all three share: checks, eval mode, float32 or float64, and a search over those images
+    """What all of them share: checks, eval mode, float32 or float64, and a search over those images
     only that are answered right
     """
     with door(model, x, y) as (m, x, y):
@@ -132,3 +132,17 @@ def seek(
             _warn_flat(f, best.x0[lost], y[right][lost])
         x_adv[right] = best.x
     return x_adv
+
+
+class Search:
+    "An attack that looks for the smallest change, wherever that lies; an outline without `_search`"
+
+    def _search(self, f, x, y, z) -> Nearest:
+        "f: images to logits; x, y: images that are answered right, with labels; z: their logits"
+        raise NotImplementedError(f"{type(self).__name__} is an outline; define _search.")
+
+    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
+        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
+        was found
+        """
+        return seek(model, x, y, self._search)

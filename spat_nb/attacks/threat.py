@@ -40,6 +40,7 @@ class Ball:
     eps: float  # radius, in the ball's own norm, pixels in [0,1]
     lo: float = 0.0  # darkest pixel
     hi: float = 1.0  # brightest pixel
+    holds_grey = True  # does a large one hold the same grey image for every image?
 
     def __post_init__(self):
         if not (self.eps >= 0 and math.isfinite(self.eps)):

@@ -14,6 +14,7 @@ from dataclasses import fields, is_dataclass
 from .. import public
 
 MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+TRIALS = {"Linf": 8 / 255, "L0": 1}  # ball -> radius, in which an open attack is tried
 
 
 def parameters(
@@ -97,13 +98,17 @@ def bind(
 
 
 def _trial(f, name, values):
-    "Would the call work in some ball? What is refused in Linf may be made for a few pixels"
-    try:
-        call(f, name, [], {**values, "ball": public.resolve("Linf")(8 / 255)})
-    except ValueError as e:
-        if "ball is " not in str(e):
-            raise
-        call(f, name, [], {**values, "ball": public.resolve("L0")(1)})
+    "ValueError where the call works in no ball: what one refuses, another may take"
+    refused = []
+    for ball, eps in TRIALS.items():
+        try:
+            call(f, name, [], {**values, "ball": public.resolve(ball)(eps)})
+            return
+        except ValueError as e:
+            if not isinstance(e.__cause__, TypeError):
+                raise  # a number that fits nowhere; a ball of the wrong kind is a TypeError
+            refused.append(e)
+    raise refused[0]
 
 
 def _check_names(name, keywords, known, later, passed_on):

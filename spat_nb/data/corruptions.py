@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.checks import check_images
+from ..core.kernels import gaussian_weights
 from ..core.rng import generator
 
 __all__ = ["KINDS", "corrupted"]
@@ -38,10 +39,8 @@ def _salt(x, amount, g):
 def _blur(x, amount, g):
     "A Gaussian's mean; the border is repeated"
     sigma = amount * min(x.shape[1:])
-    r = max(1, round(3 * sigma))
-    i = torch.arange(-r, r + 1.0)
-    k = (-(i**2) / (2 * sigma**2)).exp()
-    k = k / k.sum()
+    k = gaussian_weights(sigma, x)
+    r = len(k) // 2
     v = F.pad(x[:, None], (r, r, r, r), mode="replicate")
     return F.conv2d(F.conv2d(v, k.view(1, 1, 1, -1)), k.view(1, 1, -1, 1))[:, 0]
 

@@ -125,9 +125,9 @@ def falls_to_chance(
     t
         the trial: model, images, ball, and what was measured before
     """
-    # a ball of angles, say, never holds the grey image: nothing to ask at its rim
-    greys = getattr(t.ball, "greys", True)
-    grey = t.ball.norm(t.x - (t.ball.lo + t.ball.hi) / 2).max().item() if greys else t.ball.eps
+    grey = t.ball.eps  # a ball of angles, say, never holds the grey image
+    if t.ball.holds_grey:
+        grey = t.ball.norm(t.x - (t.ball.lo + t.ball.hi) / 2).max().item()
     t.radii = [e for k in (0.5, 1, 2, 4) if (e := k * t.ball.eps) < grey] + [max(grey, t.ball.eps)]
     names = [f"eps {e:.4g}" for e in t.radii]
     if t.ball.eps in t.radii:
@@ -141,7 +141,7 @@ def falls_to_chance(
         if len(names) > 1
         else t.check("G5 falls", note="eps already reaches grey")
     )
-    if not greys:
+    if not t.ball.holds_grey:
         yield t.check("G5 grey", note="no change in this ball makes every image the same grey one")
         return
     k, chance = int(t.stands[names[-1]].sum()), t.labels.bincount().max().item() / t.n

@@ -93,7 +93,9 @@ def judge(
     trust: bool
     | dict = False,  # also ask whether the number is real; a dict is more for `trust`: n, cost, ...
     follow: bool = False,  # and run the attacks that the flags of the card call for; implies trust
-    certify: bool | str = False,  # also prove what no attack can cross; a bound of `certify`, CROWN
+    certify: bool
+    | str
+    | None = False,  # also prove what no attack can cross; a bound of `certify`, CROWN
     device=None,  # where the network is judged; default: where it is
     resume=None,  # file that keeps what is done: a judgement that was killed goes on from it
     # how the network runs while it is attacked; default: the reader's setting
@@ -129,7 +131,7 @@ def judge(
         False)
     follow : bool
         and run the attacks that the flags of the card call for; implies trust (default: False)
-    certify : bool | str
+    certify : bool | str | None
         also prove what no attack can cross; a bound of `certify`, CROWN (default: False)
     device
         where the network is judged; default: where it is

@@ -86,7 +86,8 @@ def check_provable(
         )
     for x, y in batches:
         device = device_of(model) or x.device
-        certify(model, own(x[:1]).to(device), own(y[:1]).to(device), ball, by)
+        # the cheapest bound reads the same layers
+        certify(model, own(x[:1]).to(device), own(y[:1]).to(device), ball, "ibp")
         return
 
 

@@ -63,7 +63,7 @@ class Latent(L2):
     hi : float
         brightest pixel (default: 1.0)
     basis : Tensor
-        type: ignore[assignment]  # (k,pixels), of `principal` (default: None)
+        (k,pixels), of `principal` (default: None)
 
     Raises
     ------

@@ -49,11 +49,6 @@ def first(job, objective):
     return net.eval()
 
 
-def keeping(source, lam):
-    "Fine-tuning that keeps the features; lam 0: that does not"
-    return lwf(source=source, lam=lam)
-
-
 def alone(source, objective):
     "An objective that asks for no source"
     return objective
@@ -115,11 +110,11 @@ study = Study(
         "new head, robust source": arm(pgd_at, HEAD),
         "without forgetting": arm(
             pgd_at,
-            partial(keeping, lam=0.003),
+            partial(lwf, lam=0.003),
             note="the weight was chosen on held-out images of another seed",
         ),
         "fine-tuned, robust source": arm(
-            pgd_at, partial(keeping, lam=0.0), note="the same with the weight 0"
+            pgd_at, partial(lwf, lam=0.0), note="the same with the weight 0"
         ),
         "new head, standard source": arm(standard, HEAD),
         "new head, random source": arm(None, HEAD),

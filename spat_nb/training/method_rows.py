@@ -24,6 +24,8 @@ class Method:
     net: str = ""  # what is changed in the network
 
 
+NO_ATTACK = {"target": "-", "inner": "-", "start": "-", "step": "-"}
+A_BOUND = {**NO_ATTACK, "inner": "a bound in place of an attack"}
 NEAR = "gaussian(sigma=0.001)"
 HYPERSPHERE = "Hypersphere(scale=15)"
 REPULSIVE = "Prototypes(points='repulsive', rule='dot', metric='linf', width=100)"
@@ -32,10 +34,7 @@ METHODS = {
     "standard": Method(
         "training on clean images",
         {"objective": "standard", "best": "clean"},
-        target="-",
-        inner="-",
-        start="-",
-        step="-",
+        **NO_ATTACK,
         outer="ce(x)",
     ),
     "pgd_at": Method(
@@ -140,38 +139,26 @@ METHODS = {
     "prototypes": Method(
         "fixed prototypes that repel each other, no attack in training",
         {"objective": "standard(loss=pull)", "head": REPULSIVE, "best": "clean"},
-        target="-",
-        inner="-",
-        start="-",
-        step="-",
+        **NO_ATTACK,
         outer="pull(x)",
         net="Prototypes head",
     ),
     "ibp": Method(
         "worst logits that boxes allow, in a radius that rises (Gowal et al. 2018)",
         {"objective": "IBP", "best": "last"},
-        target="-",
-        inner="a bound in place of an attack",
-        start="-",
-        step="-",
+        **A_BOUND,
         outer="kappa ce(x) + (1-kappa) ce(worst logits)",
     ),
     "crown_ibp": Method(
         "... whose bounds begin tighter (Zhang et al. 2020)",
         {"objective": "CrownIBP", "best": "last"},
-        target="-",
-        inner="a bound in place of an attack",
-        start="-",
-        step="-",
+        **A_BOUND,
         outer="kappa ce(x) + (1-kappa) ce(worst logits)",
     ),
     "smoothing": Method(
         "noisy images, for a vote over noisy copies (Cohen et al. 2019)",
         {"objective": "gaussian_noise(sigma=0.25)", "best": "clean"},
-        target="-",
-        inner="-",
-        start="-",
-        step="-",
+        **NO_ATTACK,
         outer="ce(x + noise)",
         net="`Smoothed` around it when it is judged",
     ),
@@ -187,10 +174,7 @@ METHODS = {
         "a new head on features that stay (Shafahi et al. 2020); they are borrowed by `new_head`,"
         " and random without it",
         {"objective": "head_only", "best": "clean"},
-        target="-",
-        inner="-",
-        start="-",
-        step="-",
+        **NO_ATTACK,
         outer="ce(head(f(x))), f fixed",
         net="a robust source, new head",
     ),

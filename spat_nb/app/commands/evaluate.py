@@ -115,7 +115,7 @@ def judged(
         attacks,
         trust=a.trust,
         follow=a.follow,
-        certify=a.certify or False,
+        certify=a.certify,
         resume=a.resume,
         precision=a.precision,
         name=it.name,

@@ -16,8 +16,8 @@ from torch import Tensor
 from .balls import L2, Linf
 from .gradients import value_and_grad
 from .losses import ce, dlr_or_margin, margin
-from .search import Nearest, counts, fools, hair, seek, unit_of
-from ..core.protocols import LossFunction, ModelFunction
+from .search import Nearest, Search, counts, fools, hair, unit_of
+from ..core.protocols import LossFunction
 from ..core.tensors import bview
 
 # %% auto #0
@@ -30,7 +30,7 @@ def _cosine(first, last, k, n):
 
 
 @dataclass(frozen=True)
-class ddn:
+class ddn(Search):
     """Decoupled direction and norm (Rony et al. 2019): a gradient step, then back to a radius that
     shrinks where the model is fooled and grows where it is not.
 
@@ -71,12 +71,6 @@ class ddn:
                 f"eps is {self.eps} and gamma {self.gamma}; a radius is > 0, a share in (0,1)."
             )
 
-    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
-        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
-        was found
-        """
-        return seek(model, x, y, self._search)
-
     def _search(self, f, x, y, z):
         best, x1 = Nearest(x, L2(1.0)), x
         unit, eps = best.ball, torch.full_like(best.d, self.eps)
@@ -97,7 +91,7 @@ class ddn:
 
 # %% ../../nbs/14_norms.ipynb #3b8298d7
 @dataclass(frozen=True)
-class fmn:
+class fmn(Search):
     """Fast minimum norm (Pintor et al. 2021): the radius is the distance to the linearised boundary
     until the model is fooled, then shrinks or grows by a share that goes to nearly 0.
 
@@ -132,12 +126,6 @@ class fmn:
         if not 0 < self.gamma < 1:
             raise ValueError(f"gamma is {self.gamma}; it is a share of the radius, in (0,1).")
 
-    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
-        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
-        was found
-        """
-        return seek(model, x, y, self._search)
-
     def _search(self, f, x, y, z):
         best, x1 = Nearest(x, unit_of(self.norm)), x
         unit, eps = best.ball, torch.full_like(best.d, math.inf)
@@ -151,8 +139,8 @@ class fmn:
             v, g, won = value_and_grad(lead, x1)
             best.see(x1, won)
             gamma = _cosine(self.gamma, self.gamma / 50, k, self.steps)
-            slope = (g * unit.ascent(g)).flatten(1).sum(1).clamp_min(1e-12)
-            flat = unit.norm(x1 - x) + v.abs() / slope
+            dual = (g * unit.ascent(g)).flatten(1).sum(1).clamp_min(1e-12)
+            flat = unit.norm(x1 - x) + v.abs() / dual
             # where the box eats the estimate, the radius grows all the same
             grown = torch.where(eps.isinf(), 0, eps) * (1 + gamma)
             grown = torch.where(best.d.isinf(), torch.maximum(flat, grown), grown)
@@ -168,9 +156,9 @@ class fmn:
 # %% ../../nbs/14_norms.ipynb #a100f4ca
 def penalty(
     s: Tensor,  # (b,) how far the constraint s <= 0 is broken
-    rho: Tensor,  # (b,) how fast the slope grows
-    mu: Tensor,  # (b,) slope at s = 0: the price
-) -> tuple:  # its value (b,) and its slope in s (b,)
+    rho: Tensor,  # (b,) how fast the derivative grows
+    mu: Tensor,  # (b,) derivative at s = 0: the price
+) -> tuple:  # its value (b,) and its derivative in s (b,)
     """A smooth penalty for s > 0 (Rony et al. 2021, after Birgin et al.)
 
     Parameters
@@ -178,26 +166,26 @@ def penalty(
     s : Tensor
         (b,) how far the constraint s <= 0 is broken
     rho : Tensor
-        (b,) how fast the slope grows
+        (b,) how fast the derivative grows
     mu : Tensor
-        (b,) slope at s = 0: the price
+        (b,) derivative at s = 0: the price
 
     Returns
     -------
     tuple
-        its value (b,) and its slope in s (b,)
+        its value (b,) and its derivative in s (b,)
     """
     up, down = s.clamp_min(0), s.clamp_max(0)
     dear = mu * up + mu * rho * up**2 + rho**2 * up**3 / 6
     cheap = mu * down / (1 - rho * down)
-    slope_up = mu + 2 * mu * rho * up + rho**2 * up**2 / 2
-    slope_down = mu / (1 - rho * down) ** 2
+    by_s_above = mu + 2 * mu * rho * up + rho**2 * up**2 / 2
+    by_s_below = mu / (1 - rho * down) ** 2
     over = s >= 0
-    return torch.where(over, dear, cheap), torch.where(over, slope_up, slope_down)
+    return torch.where(over, dear, cheap), torch.where(over, by_s_above, by_s_below)
 
 
 @dataclass(frozen=True)
-class alma:
+class alma(Search):
     """Augmented Lagrangian (Rony et al. 2021): squared L2 distance and a price for being answered
     right, learnt in one run by RMSprop with steps that fall to a hundredth.
 
@@ -233,12 +221,6 @@ class alma:
         if not (self.lr > 0 and 0 <= self.keep < 1):
             raise ValueError(f"lr is {self.lr} and keep {self.keep}; give lr > 0, keep in [0,1).")
 
-    def __call__(self, model: ModelFunction, x: Tensor, y: Tensor) -> Tensor:
-        """x_adv (b,...), the nearest point found; x itself where it is answered wrong or nothing
-        was found
-        """
-        return seek(model, x, y, self._search)
-
     def _search(self, f, x, y, z):
         best, x1 = Nearest(x, L2(1.0)), x
         mu, rho = torch.ones_like(best.d), torch.ones_like(best.d)
@@ -250,13 +232,13 @@ class alma:
         def loss(v):
             z = f(v)
             s = -dlr_or_margin(z, y).to(v.dtype) / scale
-            value, slope = penalty(s, rho, mu)
-            return (v - x).flatten(1).square().sum(1) + value, slope.detach(), fools(z, y)
+            value, by_s = penalty(s, rho, mu)
+            return (v - x).flatten(1).square().sum(1) + value, by_s.detach(), fools(z, y)
 
         for k in range(self.steps):
-            _, g, slope, won = value_and_grad(loss, x1)
+            _, g, by_s, won = value_and_grad(loss, x1)
             best.see(x1, won)
-            mu = (self.keep * mu + (1 - self.keep) * slope).clamp(1e-6, 1e12)
+            mu = (self.keep * mu + (1 - self.keep) * by_s).clamp(1e-6, 1e12)
             idle = torch.where(won, 0, idle + 1)
             late = idle >= self.every
             rho = torch.where(late, 1.2 * rho, rho)
