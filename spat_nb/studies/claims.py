@@ -70,6 +70,32 @@ def _minus(attack, a, b):
     return accuracy_of(a, attack) - accuracy_of(b, attack)
 
 
+def extra_gain(
+    a: dict,  # a run
+    b: dict,  # the run of another row with the same seed
+    key: str,  # of what `Arm.extra` kept
+    scale: float = 100.0,  # 100: from shares to points; below 0 where less is better
+) -> float:
+    """By how much more of `key` the first run has
+
+    Parameters
+    ----------
+    a : dict
+        a run
+    b : dict
+        the run of another row with the same seed
+    key : str
+        of what `Arm.extra` kept
+    scale : float
+        100: from shares to points; below 0 where less is better (default: 100.0)
+
+    Returns
+    -------
+    float
+    """
+    return scale * (a["extra"][key] - b["extra"][key])
+
+
 def gain(
     paper: str,
     claim: str,

@@ -1,12 +1,15 @@
 "What do networks hold for a digit, and does training on energies change it?"
 
+from functools import partial
+
 import torch
 
 from spat_nb.core.rng import generator
 from spat_nb.papers.jeat import dream, nearest_class
-from spat_nb.studies.claims import Claim, gain
+from spat_nb.studies.claims import Claim, extra_gain, gain
 from spat_nb.studies.study import Arm, Study
 
+nearer = partial(extra_gain, key="far", scale=-1.0)
 DREAMS = 200  # images, as many of each class
 
 
@@ -20,18 +23,6 @@ def dreamt(model, job, record):
     return {"found": (label == asked).double().mean().item(), "far": far.mean().item()}
 
 
-def more(key, scale, a, b):
-    return scale * (a["extra"][key] - b["extra"][key])
-
-
-def found(a, b):
-    return more("found", 100, a, b)
-
-
-def nearer(a, b):
-    return more("far", -1, a, b)
-
-
 def claims(paper="JEAT", J="jeat"):
     "What is said of energies, and what is measured instead"
     shown = "dreams nearest to a digit of their class: {} - {}, points"
@@ -40,7 +31,7 @@ def claims(paper="JEAT", J="jeat"):
         ("robust networks can generate", "PGD-AT", "standard"),
         ("PreJEAT generates better than PGD-AT", "PreJEAT", "PGD-AT"),
     ):
-        yield Claim(paper, title, shown.format(a, b), J, (a, b), found)
+        yield Claim(paper, title, shown.format(a, b), J, (a, b), partial(extra_gain, key="found"))
         yield Claim(paper, f"... {a}, by distance", near.format(a, b), J, (a, b), nearer)
     yield gain(paper, "PreJEAT is more robust than PGD-AT", J, "PreJEAT", "PGD-AT")
     yield gain(paper, "the sign beats the gradient itself", J, "PreJEAT", "JEAT")

@@ -11,7 +11,7 @@ from spat_nb.core.evalmode import eval_mode
 from spat_nb.core.tensors import logits
 from spat_nb.measure.evaluate import evaluate
 from spat_nb.papers.noise import ColouredNoise, held, over_rolls
-from spat_nb.studies.claims import Claim, accuracy_of
+from spat_nb.studies.claims import Claim, accuracy_of, extra_gain
 from spat_nb.studies.study import Arm, Study
 
 STEPS, DRAWS, ROLLS = 20, 10, 32
@@ -65,10 +65,6 @@ def rolled(model, job, record):
 noisy = partial(Arm, extra=rolled)
 
 
-def more(key, a, b):
-    return 100 * (a["extra"][key] - b["extra"][key])
-
-
 def claims(paper="Coloured noise", N="noise"):
     "What is said of it, and what is measured instead"
     for k in ("white", "no noise", "coloured, not learned"):
@@ -78,7 +74,7 @@ def claims(paper="Coloured noise", N="noise"):
             f"mean over rolls, hardest of three attacks: coloured - {k}, points",
             N,
             ("coloured", k),
-            partial(more, "over_rolls"),
+            partial(extra_gain, key="over_rolls"),
         )
     yield Claim(
         paper,
@@ -86,7 +82,7 @@ def claims(paper="Coloured noise", N="noise"):
         "lean with one roll held: coloured - no noise, points",
         N,
         ("coloured", "no noise"),
-        partial(more, "held"),
+        partial(extra_gain, key="held"),
     )
     yield Claim(
         paper,
@@ -94,7 +90,9 @@ def claims(paper="Coloured noise", N="noise"):
         "pgd20 less mean over rolls: coloured - no noise, points",
         N,
         ("coloured", "no noise"),
-        lambda a, b: accuracy_of(a, "pgd20") - accuracy_of(b, "pgd20") - more("over_rolls", a, b),
+        lambda a, b: (
+            accuracy_of(a, "pgd20") - accuracy_of(b, "pgd20") - extra_gain(a, b, "over_rolls")
+        ),
     )
     yield Claim(
         paper,

@@ -1,8 +1,10 @@
 "What does training by bounds prove, and what does it cost?"
 
+from functools import partial
+
 from spat_nb.attacks.balls import Linf
 from spat_nb.attacks.certify import certify
-from spat_nb.studies.claims import Claim
+from spat_nb.studies.claims import Claim, extra_gain
 from spat_nb.studies.study import Arm, Study
 
 RADII = (0.05, 0.1)  # at which images are certified; the second is that of the training
@@ -19,13 +21,6 @@ def proved(model, job, record):
 def at_least(share, radius):
     def value(d):
         return 100 * (d["extra"][radius] - share)
-
-    return value
-
-
-def more(key):
-    def value(a, b):
-        return 100 * (a["extra"][key] - b["extra"][key])
 
     return value
 
@@ -48,7 +43,7 @@ def claims(paper="CROWN-IBP", S="proofs"):
         certified.format(".1", "CROWN-IBP - PGD-AT"),
         S,
         both,
-        more("0.1"),
+        partial(extra_gain, key="0.1"),
     )
     yield Claim(
         paper,
@@ -56,7 +51,7 @@ def claims(paper="CROWN-IBP", S="proofs"):
         certified.format(".1", "CROWN-IBP - IBP"),
         S,
         ("CROWN-IBP", "IBP"),
-        more("0.1"),
+        partial(extra_gain, key="0.1"),
     )
     yield Claim(
         paper,
@@ -64,7 +59,7 @@ def claims(paper="CROWN-IBP", S="proofs"):
         "clean: PGD-AT - CROWN-IBP, points",
         S,
         both[::-1],
-        more("clean"),
+        partial(extra_gain, key="clean"),
     )
 
 

@@ -1,24 +1,18 @@
 "Does a robust network tell more of its training images?"
 
 import math
+from functools import partial
 
 from spat_nb.attacks.attack import pgd
 from spat_nb.core.rng import generator
 from spat_nb.papers.rpg import privacy
-from spat_nb.studies.claims import Claim
+from spat_nb.studies.claims import Claim, extra_gain
 from spat_nb.studies.study import Arm, Study
 
 
 def told(model, job, record):
     "What it tells: see `privacy`"
     return privacy(model, job.open(), pgd(job.ball, 10), generator=generator(job.seed))
-
-
-def more(key, scale=100):
-    def value(a, b):
-        return scale * (a["extra"][key] - b["extra"][key])
-
-    return value
 
 
 def same_weights(d):
@@ -39,7 +33,7 @@ def claims(paper="RPG", R="rpg"):
         score.format("PGD-AT - standard"),
         R,
         both,
-        more("split"),
+        partial(extra_gain, key="split"),
     )
     yield Claim(
         paper,
