@@ -5,8 +5,9 @@ import torch
 
 from spat_nb import L2, Linf, ce, evaluate, get_data, pgd, zoo
 from spat_nb.core.rng import generator
-from spat_nb.papers.latent import Latent, principal
+from spat_nb.papers.latent import Latent, LatentAT, principal
 from spat_nb.studies.latent import chance
+from spat_nb.training.fit import fit
 
 data = get_data("digits", device="cpu", batch_size=64)
 x, y = data.test.subset(30).tensors()
@@ -80,3 +81,9 @@ def test_what_is_refused():
     for k in (0, 65):
         with pytest.raises(ValueError, match=f"k is {k}"):
             principal(data.train.tensors()[0], k)
+    with pytest.raises(ValueError, match="eps is -1"):
+        LatentAT(-1.0)
+    with pytest.raises(ValueError, match="has no ball yet"):
+        LatentAT()(zoo.load("digits/pgd_at/w16", "cpu"), x, y, pgd(Linf(0.15), 2))
+    with pytest.raises(ValueError, match="k is 65"):
+        fit(zoo.load("digits/pgd_at/w16", "cpu"), data.train, LatentAT(k=65), pgd(Linf(0.15), 2), 1)

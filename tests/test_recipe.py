@@ -314,6 +314,8 @@ PASSES = {  # (forward, backward) for each image, with one step of attack
     "crown_ibp": (1, 1),
     "smoothing": (1, 1),
     "head_only": (0, 0),  # features and head, each by itself: no pass of the whole network
+    "lwf": (0, 0),  # likewise
+    "latent_at": (2, 2),
     "coloured_noise": (2, 2),
     "arks": (16, 16),  # fifteen steps of its own
     "apart": (2, 2),

@@ -109,6 +109,12 @@ def drawn(run):
     return dict(objective=m, train=m)
 
 
+def on_latent_examples(run):
+    pixels = run.open().train.with_(augment=None, shuffle=False).tensors()[0]
+    ball = Latent(0.8, basis=principal(pixels, 8))
+    return dict(attack=lambda _, steps: pgd(ball, steps))
+
+
 ROWS = {
     ("baseline", "standard"): dict(objective=standard, best="clean"),
     ("baseline", "TRADES"): dict(objective=partial(trades, beta=6.0), attack=NEAR),
@@ -130,6 +136,7 @@ ROWS = {
         slots=dict(act=partial(ColouredNoise, rank=4, learned=False))
     ),
     ("latent", "PGD-AT"): {},
+    ("latent", "latent AT"): on_latent_examples,
     ("apart", "APART"): lambda run: dict(
         objective=APART(run.ball),
         attack=lambda ball, steps: fgsm(ball),
@@ -318,16 +325,6 @@ def test_a_transfer_by_hand(arm):
     new, now, _ = again.arm.train(again)
     assert same(model, new) and history == now
     assert again.open().test.classes == tuple("56789")
-
-
-def test_training_on_latent_examples_by_hand():
-    run = job("latent", "latent AT")
-    pixels = run.open().train.with_(augment=None, shuffle=False).tensors()[0]
-    ball = Latent(0.8, basis=principal(pixels, 8))
-    model, *rest = by_hand(run, attack=lambda _, steps: pgd(ball, steps))
-    again = job("latent", "latent AT")
-    new, *now = again.arm.train(again)
-    assert same(model, new) and rest == now
 
 
 def test_third_and_witness_by_hand():

@@ -9,6 +9,7 @@ from spat_nb import Linf, PreActResNet10, SmallCNN, get_data, load, pgd, save, s
 from spat_nb.core.precision import fast
 from spat_nb.papers.transfer import head_only, lwf, new_head, with_features
 from spat_nb.studies.transfer import FEW, half
+from spat_nb.training.events import Callback
 from spat_nb.training.fit import fit
 
 data = get_data("digits", device="cpu", batch_size=64)
@@ -85,9 +86,43 @@ def test_a_weight_holds_the_features(source):
     assert far[0.3] < far[0.0]
 
 
+def weights_after(rule, source, **told):
+    "Of a network that begins as the source with another head"
+    torch.manual_seed(0)
+    few = data.train.subset(100)
+    done = fit(new_head(source, 10), few, rule, None, 3, 0.01, best=None, quiet=True, **told)
+    return done.model.state_dict()
+
+
+def test_by_itself_the_source_is_the_network_as_it_began(source):
+    rule = lwf(lam=0.1)
+    want = weights_after(lwf(source, 0.1), source)
+    for _ in range(2):  # a second run begins anew
+        got = weights_after(rule, source)
+        assert all(torch.equal(got[k], v) for k, v in want.items())
+
+
+def test_the_source_survives_a_kill(source, tmp_path):
+    class Kill(Callback):
+        onlooker = True
+
+        def after_step(self, learner):
+            if learner.done == 4:
+                raise KeyboardInterrupt
+
+    want = weights_after(lwf(lam=0.1), source)
+    place = dict(checkpoint=tmp_path / "checkpoint.safetensors", every=0)
+    with pytest.raises(KeyboardInterrupt):
+        weights_after(lwf(lam=0.1), source, callbacks=[Kill()], **place)
+    got = weights_after(lwf(lam=0.1), source, **place)
+    assert all(torch.equal(got[k], v) for k, v in want.items())
+
+
 def test_what_is_refused(source):
     with pytest.raises(ValueError, match="lam is -1"):
         lwf(source, -1)
+    with pytest.raises(ValueError, match="has no source"):
+        lwf()(source, x, y)
     with pytest.raises(TypeError, match="Linear has no features"):
         with_features(nn.Linear(2, 2))
     with pytest.raises(TypeError, match="cannot be built again"):

@@ -7,7 +7,7 @@ Docs: https://spat-nb.github.io/spat_nb/latent.html.md"""
 # %% ../../nbs/84_latent.ipynb #cd95b917
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,9 +15,11 @@ from torch import Tensor
 from ..attacks.balls import L2
 from ..core.rng import randn_like
 from ..core.tensors import bview
+from ..training.events import Callback
+from ..training.objectives import pgd_at
 
 # %% auto #0
-__all__ = ['principal', 'Latent']
+__all__ = ['principal', 'Latent', 'LatentAT']
 
 # %% ../../nbs/84_latent.ipynb #7f35ab16
 def principal(
@@ -97,3 +99,41 @@ class Latent(L2):
         d = super().ascent(self.along(randn_like(x, generator)))
         u = torch.rand(len(x), generator=generator, device=generator.device if generator else None)
         return bview(self.eps * u.to(x) ** (1 / len(self.basis)), x) * d
+
+
+class LatentAT(Callback):
+    """PGD-AT on latent examples: the attack of the run in the latent ball of its training images
+
+    The ball is made when a run begins; a step has the usual length, 2.5 eps/steps.
+
+    Parameters
+    ----------
+    eps : float
+        length that the code may move by (default: 0.8)
+    k : int
+        directions of the latent space (default: 8)
+
+    Raises
+    ------
+    ValueError
+        for an eps or a k that there is not
+    """
+
+    decides = True
+
+    def __init__(
+        self,
+        eps: float = 0.8,  # length that the code may move by
+        k: int = 8,  # directions of the latent space
+    ):
+        self.eps, self.k = L2(eps).eps, k
+        self.ball = None
+
+    def before_fit(self, learner):
+        images = learner.train.with_(augment=None, shuffle=False).tensors()[0]
+        self.ball = Latent(self.eps, basis=principal(images, self.k))
+
+    def __call__(self, model, x, y, attack):
+        if self.ball is None:
+            raise ValueError("LatentAT has no ball yet: a Learner makes it from its images.")
+        return pgd_at(model, x, y, replace(attack, ball=self.ball, lr=None))

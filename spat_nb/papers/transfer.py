@@ -7,7 +7,7 @@ Docs: https://spat-nb.github.io/spat_nb/transfer.html.md"""
 # %% ../../nbs/82_transfer.ipynb #608dbeb4
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
 from typing import Any, cast
 
 import torch
@@ -18,6 +18,7 @@ from ..core.evalmode import device_of, eval_mode
 from ..core.protocols import AttackFunction, LossFunction
 from ..models.net import ARCHITECTURES, Net
 from ..models.saving import load
+from ..training.events import Callback
 
 # %% auto #0
 __all__ = ['with_features', 'new_head', 'head_only', 'lwf']
@@ -117,15 +118,15 @@ def head_only(
     return loss(net.head(f), y).mean()
 
 
-@dataclass(frozen=True)
-class lwf:
+class lwf(Callback):
     """CE(x) + lam |f(x) - f_source(x)|: fine-tuning that keeps the features of the source (Shafahi
     et al. 2020). Batch normalisation keeps its statistics.
 
     Parameters
     ----------
-    source : Any
-        a robust network, with features of the same length; or a file of `save`
+    source : nn.Module | str | None
+        a robust network, with features of the same length, or a file that `save` wrote; None: the
+        network as it is when a run begins (default: None)
     lam : float
         weight of the distance, >= 0 (default: 0.003)
     loss : LossFunction
@@ -137,16 +138,37 @@ class lwf:
         where lam is below 0
     """
 
-    source: Any  # a robust network, with features of the same length; or a file of `save`
-    lam: float = 0.003  # weight of the distance, >= 0
-    loss: LossFunction = ce  # (z, y) -> (b,)
+    decides = True
 
-    def __post_init__(self):
-        if not self.lam >= 0:
-            raise ValueError(f"lam is {self.lam}; the weight of a distance is at least 0.")
-        object.__setattr__(self, "source", with_features(self.source))
+    def __init__(
+        self,
+        # a robust network, with features of the same length, or a file that `save` wrote; None:
+        # the network as it is when a run begins
+        source: nn.Module | str | None = None,
+        lam: float = 0.003,  # weight of the distance, >= 0
+        loss: LossFunction = ce,  # (z, y) -> (b,)
+    ):
+        if not lam >= 0:
+            raise ValueError(f"lam is {lam}; the weight of a distance is at least 0.")
+        self.given = source is not None
+        self.source = with_features(source) if self.given else None
+        self.lam, self.loss = lam, loss
+        self.begun: dict = {}  # weights of the network when the run began, where it is the source
+
+    def before_fit(self, learner):
+        if self.given:
+            return
+        self.source = copy.deepcopy(with_features(learner.model))
+        if learner.done == 0:
+            self.begun = self.source.state_dict()
+        self.source.load_state_dict(self.begun)
+
+    def state(self):
+        return {"begun": self.begun}
 
     def __call__(self, model, x, y, attack=None):
+        if self.source is None:
+            raise ValueError("lwf has no source: give one, or a Learner takes its own network.")
         with torch.no_grad(), eval_mode(self.source):
             old = self.source.features(x)
         net = with_features(model)

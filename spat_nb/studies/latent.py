@@ -13,7 +13,7 @@ from spat_nb.papers.spat_meaning import ambiguity, matched, oracle, strength
 from spat_nb.studies.claims import Claim, accuracy_of, gain
 from spat_nb.studies.study import Arm, Study
 from spat_nb.training.building import build_model
-from spat_nb.training.objectives import pgd_at, standard
+from spat_nb.training.objectives import standard
 
 K = 8  # directions of the latent space
 RADIUS = 0.8  # of the latent training and attack: about as strong as Linf(0.15) on PGD-AT's digits
@@ -33,16 +33,6 @@ def chance(basis):
 
 def latent_attack(job):
     return {"latent": pgd(Latent(RADIUS, basis=space(job)), 20)}
-
-
-def latent_at(job):
-    "PGD-AT on latent examples, with as many steps as the usual"
-    torch.manual_seed(job.seed)
-    inner = pgd(Latent(RADIUS, basis=space(job)), job.size.steps)
-    net = job.net()
-    more = {"validate": job.look(), "best": "robust"}
-    done = job.fitted(net, job.open().train, pgd_at, inner, **more)
-    return done.model, done.history, done.step
 
 
 def witness(job):
@@ -121,7 +111,10 @@ study = Study(
     {
         "standard": arm({"objective": "standard", "best": "clean"}),
         "PGD-AT": arm(extra=meaning),
-        "latent AT": arm(train=latent_at, note="chosen by PGD-10 in the usual ball, as all are"),
+        "latent AT": arm(
+            {"objective": f"LatentAT(eps={RADIUS}, k={K})"},
+            note="chosen by PGD-10 in the usual ball, as all are",
+        ),
     },
     sizes={"laptop": {"strong": "lean", "judged": 100, "trusted": 32}},
     claims=tuple(claims()),

@@ -178,6 +178,20 @@ METHODS = {
         outer="ce(head(f(x))), f fixed",
         net="a robust source, new head",
     ),
+    "lwf": Method(
+        "fine-tuning that keeps the features of a robust source (Shafahi et al. 2020); by itself,"
+        " those that the network begins with",
+        {"objective": "lwf(lam=0.003)", "best": "clean"},
+        **NO_ATTACK,
+        outer="ce(x) + lam |f - f_source|",
+        net="a robust source, new head",
+    ),
+    "latent_at": Method(
+        "along what images differ by (after Poursaeed et al. 2021, with a linear generator)",
+        {"objective": "LatentAT(eps=0.8, k=8)"},
+        start="uniform in the latent space",
+        step="P g / |P g|",
+    ),
     "coloured_noise": Method(
         "noise of a learned covariance behind each activation (after Zheltonozhskii et al. 2020)",
         {"objective": "pgd_at", "act": "ColouredNoise(rank=4)"},
