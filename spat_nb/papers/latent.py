@@ -102,7 +102,7 @@ class Latent(L2):
 
 
 class LatentAT(Callback):
-    """PGD-AT on latent examples: the attack of the run in the latent ball of its training images
+    """PGD-AT on latent examples: the attack of the run, in the latent ball of its training images
 
     The ball is made when a run begins; a step has the usual length, 2.5 eps/steps.
 
