@@ -127,7 +127,7 @@ class LatentAT(Callback):
         k: int = 8,  # directions of the latent space
     ):
         self.eps, self.k = L2(eps).eps, k
-        self.ball = None
+        self.ball: Latent | None = None
 
     def before_fit(self, learner):
         images = learner.train.with_(augment=None, shuffle=False).tensors()[0]

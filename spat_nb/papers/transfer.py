@@ -150,8 +150,8 @@ class lwf(Callback):
     ):
         if not lam >= 0:
             raise ValueError(f"lam is {lam}; the weight of a distance is at least 0.")
+        self.source = None if source is None else with_features(source)
         self.given = source is not None
-        self.source = with_features(source) if self.given else None
         self.lam, self.loss = lam, loss
         self.begun: dict = {}  # weights of the network when the run began, where it is the source
 

@@ -62,6 +62,8 @@ def _cifar(**changes):
 SIZES = {
     "laptop": DIGITS,
     "mini": _cifar(model="PreActResNet18(width=8)", epochs=4, chunk=256, precision="channels_last"),
-    "small": CIFAR,
+    # two steps of attack, the lean AutoAttack: a run is to fit into half an hour of one core that
+    # has bfloat16
+    "small": _cifar(epochs=4, steps=2, strong="lean", tested=2000, chunk=256),
     "paper": _cifar(model="PreActResNet18(width=64)", epochs=30, steps=10, compile=True),
 }
