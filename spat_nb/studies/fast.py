@@ -70,6 +70,9 @@ study = Study(
         ),
     },
     # forty-five runs are to fit into half an hour of one core: the lean AutoAttack, on 100 images
-    sizes={"laptop": {"strong": "lean", "judged": 100}},
+    sizes={
+        "laptop": {"strong": "lean", "judged": 100},
+        "mini": {"strong": "lean", "tested": 2000},
+    },
     claims=tuple(claims()),
 )

@@ -35,4 +35,6 @@ study = Study(
             )
         ),
     },
+    # what its rows are called by, whatever the size `small` is otherwise
+    sizes={"small": {"epochs": 8, "steps": 5}},
 )
