@@ -159,6 +159,7 @@ def row(name: str, folder: Path) -> dict:
         "n": len(first.y),
         "torch": torch.__version__,
         "device": device_name(torch.device("cpu")),
+        "precision": settings().precision,
         "accuracy": {
             defence: {k: r.accuracy(k) for k in r.preds} for defence, r in records.items()
         },

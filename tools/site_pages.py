@@ -17,7 +17,7 @@ import jinja2
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 
 def fill(template, **values):
@@ -111,7 +111,12 @@ def methods():
 
 # ---- results
 def results():
-    "The page `results`: leaderboards, claims and advice as the lesson 90_compare computes them"
+    """The page `results`: leaderboards, claims and advice as the lesson 90_compare computes them,
+    the records of bench/speedrun.py and the card of bench/six_sets.py
+    """
+    import six_sets
+    import speedrun
+
     from spat_nb import leaderboard
     from spat_nb.studies.advice import advice, limits
     from spat_nb.studies.boards import show
@@ -128,6 +133,8 @@ def results():
         claims=Table(cards)._repr_html_(),
         verdicts=cards.verdict.value_counts().to_dict(),
         n=len(cards),
+        records=Table(speedrun.table().round(3).reset_index())._repr_html_(),
+        sets=Table(six_sets.table().rename_axis("set").reset_index())._repr_html_(),
     )
 
 
