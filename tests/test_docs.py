@@ -298,6 +298,8 @@ def test_pages_are_light(site):
     print(f"median page {middle / 1e3:.0f} kB, first page {sizes['index'] / 1e3:.0f} kB, largest:")
     print(*(f"  {n} {sizes[n] / 1e3:.0f} kB" for n in largest), sep="\n")
     assert middle < 600e3 and sizes["index"] < 1e6
+    ours = (site / "_static/styles/all.css").read_text()
+    assert all(c in ours for c in (".lesson-number", ".version"))  # pages have them, so they stay
     heavy = [f.name for f in site.rglob("*") if re.search(r"fontawesome\.js|mathjax", str(f))]
     assert not heavy
     for page in ("12_attack.html", "90_compare.html"):
@@ -404,6 +406,47 @@ def test_the_site_is_found(site):
     assert "Nothing here" in (site / "404.html").read_text()
     for nb in notebooks():
         assert "Run this:" in read(site / f"{nb}.html").find("article").text, nb
+
+
+def hrefs(soup):
+    return [a["href"] for a in soup.select("p.version a")]
+
+
+QUARTO = """<html><head><title>T</title></head><body>
+<main class="content" id="quarto-document-content"><p>Text</p></main></body></html>"""
+
+
+def test_two_versions(site, tmp_path):
+    """A page of the release leads to dev/. One of the development version says what it is, leads to
+    its like in the release, or to the first page where it is new, and asks robots to pass by
+    """
+    home = docs.website()["site-url"]
+    release = site
+    pages = {n: (site / f"{n}.html").read_text() for n in ("index", "12_attack", "search")}
+    for text in pages.values():
+        soup = parse(text)
+        assert hrefs(soup) == [f"{home}dev/"] and soup.select("main > p.version")
+        assert not soup.select("meta[name=robots]")
+    found = docs.site_found
+    for name, text in {**pages, "quarto": QUARTO, "new": pages["search"]}.items():
+        bare = re.sub(r'<p class="version.*?</p>|<link rel="canonical"[^>]*>', "", text)
+        if name == "quarto":
+            assert hrefs(parse(found.with_version(bare, docs.website(), name))) == [f"{home}dev/"]
+        made = found.with_version(bare, docs.website(), name, release)
+        soup = parse(found.with_head(made, docs.website(), name, "T", "about", release))
+        is_new = name in ("new", "quarto")
+        there = home if is_new or name == "index" else f"{home}{name}.html"
+        assert hrefs(soup) == [there], name
+        first = soup.select_one("article, .bd-search-container, main.content").find(True)
+        assert first["class"] == ["version"] and first.text.startswith("Development version (20")
+        assert ("no such page" in first.text) == is_new
+        assert soup.find("meta", attrs={"name": "robots"})["content"] == "noindex"
+        where = f"{home}dev/{name}.html" if is_new else there
+        assert [e["href"] for e in soup.select("link[rel=canonical]")] == [where]
+    r = subprocess.run(
+        [sys.executable, ROOT / "tools/docs.py", "--dev", tmp_path], capture_output=True, text=True
+    )
+    assert r.returncode == 1 and "index.html" in r.stderr
 
 
 def test_made_pages_say_what_there_is(site):
