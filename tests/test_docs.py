@@ -337,6 +337,20 @@ def test_everybody_can_read_it(site, scheme):
 
 
 @pytest.mark.skipif(executable() is None, reason=WHY)
+@pytest.mark.parametrize(
+    "wants, chosen, seen", [("dark", "auto", "dark"), ("dark", "light", "light")]
+)
+def test_colours_are_there_from_the_beginning(site, wants, chosen, seen):
+    "Without the theme's scripts a page has the colours that the reader or the system asks for"
+    with served(site) as base, chromium() as browser:
+        tab = browser.new_page(color_scheme=wants)
+        tab.add_init_script(f"localStorage.setItem('mode', '{chosen}')")
+        tab.route("**/*.js*", lambda route: route.abort())
+        tab.goto(f"{base}papers.html")
+        assert tab.evaluate("document.documentElement.dataset.theme") == seen
+
+
+@pytest.mark.skipif(executable() is None, reason=WHY)
 def test_keys_and_the_switch(site):
     """Tab leads from the skip link into the page, the switch folds the code and is kept, and where
     motion is unwanted nothing moves

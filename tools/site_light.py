@@ -17,6 +17,12 @@ SEARCH = re.compile(r"<script[^>]*(?:searchindex|searchtools|language_data)\.js[
 # what a page would wait for, before it is shown
 WAITED = re.compile(r'<script (src="_static/[^"]*"></script>)')
 INLINE = re.compile(r"<script>(DOCUMENTATION_OPTIONS\.)")
+# the theme sets "auto" first and the colours later, by a script: all of a page is then drawn twice
+LATER = 'dataset.theme = localStorage.getItem("theme") || "auto";'
+AT_ONCE = (
+    'dataset.theme = { light: "light", dark: "dark" }[localStorage.getItem("mode")]'
+    ' || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");'
+)
 SHEET = re.compile(r'<link\b[^>]*?href="(_static/[^"?]*\.css)[^"]*"[^>]*>\s*')
 ALL = "_static/styles/all.css"  # beside the theme's own, whose paths to fonts stay true
 CODEPOINT = re.compile(r"\\(f[0-9a-f]{3}|e[0-9a-f]{3})\b")
@@ -99,8 +105,10 @@ def with_sheet(
 
 
 def unhurried(text):
-    "A page that is shown before its scripts run; they run in the same order as before"
-    text = WAITED.sub(r"<script defer \1", text)
+    """A page that is shown in its colours before its scripts run; they run in the same order as
+    before
+    """
+    text = WAITED.sub(r"<script defer \1", text.replace(LATER, AT_ONCE))
     return INLINE.sub(r'<script type="module">\1', text)  # modules wait, too
 
 
@@ -176,7 +184,7 @@ def lighten(out):
     pages = {p: p.read_text(encoding="utf-8") for p in out.glob("*.html")}
     for path, text in pages.items():
         text = SCRIPT.sub("", with_pictures(text, known))
-        if path.name != "search.html":
+        if path.name != "search.html":  # that one's own script needs what it waits for
             text = unhurried(SEARCH.sub("", text))
         pages[path] = text
     for path in [*static.rglob("*.map"), *static.rglob("fontawesome.js*"), *static.glob("*.png")]:
