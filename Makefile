@@ -46,8 +46,8 @@ test-plain: setup ## the notebooks once more, on the plainest processor: roundin
 	$(PLAIN) OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(V)/bin/nbdev-test --n-workers 2 --timing
 quick: setup    ## the tests that take seconds
 	$(PY) -m pytest -m 'not slow'
-docs: setup     ## the site, into _docs/
-	$(PY) tools/docs.py
+docs: setup     ## the site, into _docs/ (ARGS='--dev RELEASE': a development version)
+	$(PY) tools/docs.py $(ARGS)
 bench: setup    ## speed of the engine against the bare loop and other libraries
 	$(PY) bench/bench.py
 data: setup     ## download MNIST and CIFAR-10 into the data folder of settings.ini

@@ -298,6 +298,8 @@ def test_pages_are_light(site):
     print(f"median page {middle / 1e3:.0f} kB, first page {sizes['index'] / 1e3:.0f} kB, largest:")
     print(*(f"  {n} {sizes[n] / 1e3:.0f} kB" for n in largest), sep="\n")
     assert middle < 600e3 and sizes["index"] < 1e6
+    ours = (site / "_static/styles/all.css").read_text()
+    assert all(c in ours for c in (".lesson-number", ".version"))  # pages have them, so they stay
     heavy = [f.name for f in site.rglob("*") if re.search(r"fontawesome\.js|mathjax", str(f))]
     assert not heavy
     for page in ("12_attack.html", "90_compare.html"):
@@ -332,6 +334,20 @@ def test_everybody_can_read_it(site, scheme):
                 print(page, v["id"], [n["target"] for n in v["nodes"][:3]])
     print(f"{scheme}: serious or critical nodes {found}")
     assert not any(found.values())
+
+
+@pytest.mark.skipif(executable() is None, reason=WHY)
+@pytest.mark.parametrize(
+    "wants, chosen, seen", [("dark", "auto", "dark"), ("dark", "light", "light")]
+)
+def test_colours_are_there_from_the_beginning(site, wants, chosen, seen):
+    "Without the theme's scripts a page has the colours that the reader or the system asks for"
+    with served(site) as base, chromium() as browser:
+        tab = browser.new_page(color_scheme=wants)
+        tab.add_init_script(f"localStorage.setItem('mode', '{chosen}')")
+        tab.route("**/*.js*", lambda route: route.abort())
+        tab.goto(f"{base}papers.html")
+        assert tab.evaluate("document.documentElement.dataset.theme") == seen
 
 
 @pytest.mark.skipif(executable() is None, reason=WHY)
@@ -406,6 +422,47 @@ def test_the_site_is_found(site):
         assert "Run this:" in read(site / f"{nb}.html").find("article").text, nb
 
 
+def hrefs(soup):
+    return [a["href"] for a in soup.select("p.version a")]
+
+
+QUARTO = """<html><head><title>T</title></head><body>
+<main class="content" id="quarto-document-content"><p>Text</p></main></body></html>"""
+
+
+def test_two_versions(site, tmp_path):
+    """A page of the release leads to dev/. One of the development version says what it is, leads to
+    its like in the release, or to the first page where it is new, and asks robots to pass by
+    """
+    home = docs.website()["site-url"]
+    release = site
+    pages = {n: (site / f"{n}.html").read_text() for n in ("index", "12_attack", "search")}
+    for text in pages.values():
+        soup = parse(text)
+        assert hrefs(soup) == [f"{home}dev/"] and soup.select("main > p.version")
+        assert not soup.select("meta[name=robots]")
+    found = docs.site_found
+    for name, text in {**pages, "quarto": QUARTO, "new": pages["search"]}.items():
+        bare = re.sub(r'<p class="version.*?</p>|<link rel="canonical"[^>]*>', "", text)
+        if name == "quarto":
+            assert hrefs(parse(found.with_version(bare, docs.website(), name))) == [f"{home}dev/"]
+        made = found.with_version(bare, docs.website(), name, release)
+        soup = parse(found.with_head(made, docs.website(), name, "T", "about", release))
+        is_new = name in ("new", "quarto")
+        there = home if is_new or name == "index" else f"{home}{name}.html"
+        assert hrefs(soup) == [there], name
+        first = soup.select_one("article, .bd-search-container, main.content").find(True)
+        assert first["class"] == ["version"] and first.text.startswith("Development version (20")
+        assert ("no such page" in first.text) == is_new
+        assert soup.find("meta", attrs={"name": "robots"})["content"] == "noindex"
+        where = f"{home}dev/{name}.html" if is_new else there
+        assert [e["href"] for e in soup.select("link[rel=canonical]")] == [where]
+    r = subprocess.run(
+        [sys.executable, ROOT / "tools/docs.py", "--dev", tmp_path], capture_output=True, text=True
+    )
+    assert r.returncode == 1 and "index.html" in r.stderr
+
+
 def test_made_pages_say_what_there_is(site):
     "Every command and flag, every claim, each citation with a link there and back"
     from spat_nb.app.cli import COMMANDS, build_parser
@@ -429,9 +486,12 @@ def test_made_pages_say_what_there_is(site):
             cites += 1
             there = papers.find(id=a["href"].partition("#")[2])
             assert there.find("a", href=f"{nb}.html"), (nb, a["href"])
-            out = there.find("a", href=re.compile("^https://"))
-            assert out or there["id"] == "rastrigin-1963", a["href"]  # lies nowhere that we know
+            assert there.find("a", href=re.compile("^https://")), a["href"]
     assert cites > 50
+    said = {e["id"] for e in papers.select("section[id]") if "number not checked" in e.text}
+    assert said - {"bibliography"} == {
+        p["id"] for p in docs.site_pages.papers() if not p.get("checked", True)
+    }
     lessons = {Path(a["href"]).stem for a in read(site / "gallery.html").select(".gallery a")}
     assert len(lessons) > 30 and lessons <= set(notebooks())
 

@@ -60,6 +60,30 @@ def test_purged_styles_keep_what_is_used():
     )
 
 
+def test_a_page_waits_for_one_style_sheet_and_no_script(tmp_path):
+    (tmp_path / "_static/styles").mkdir(parents=True)
+    for name, css in {
+        "base.css": '@charset "UTF-8";a{b:c}',
+        "styles/theme.css": '@import "../base.css";d{e:url(../f.woff2)}',
+        "own.css": "a{b:g}",
+    }.items():
+        (tmp_path / "_static" / name).write_text(css)
+    page = (
+        '<link href="_static/styles/theme.css?d=1" rel="stylesheet" />\n<link rel="icon"'
+        ' href="_static/i.svg"/>\n<link rel="stylesheet" href="_static/own.css?v=2" />\n'
+        '<script src="_static/a.js?v=3"></script><script>DOCUMENTATION_OPTIONS.x = 1;</script>'
+        "<script>now()</script>"
+    )
+    css = light.joined(page, tmp_path)
+    assert css == "a{b:c}d{e:url(../f.woff2)}\na{b:g}"  # in the order of the page
+    made = light.unhurried(light.with_sheet(page, css))
+    sheet = re.findall(r'<link rel="stylesheet" href="_static/styles/all.css\?v=(\w{8})">', made)
+    assert len(sheet) == 1 and made.count(".css") == 1 and "i.svg" in made
+    assert sheet[0] not in light.with_sheet(page, css + " ")  # other styles, another address
+    assert '<script defer src="_static/a.js?v=3">' in made and "<script>now()" in made
+    assert '<script type="module">DOCUMENTATION_OPTIONS' in made
+
+
 def test_pictures_are_the_same_in_fewer_bytes(tmp_path):
     import numpy as np
     from PIL import Image
@@ -74,6 +98,10 @@ def test_pictures_are_the_same_in_fewer_bytes(tmp_path):
     first, second = light.with_pictures(page, {"a.png": (to.name, size)}).split("><")
     assert "a.webp" in first and 'width="80"' in first and "lazy" not in first
     assert "a.webp" in second and 'loading="lazy"' in second
+
+
+def test_titles_keep_the_underscores_of_names():
+    assert found.plain("**spat_nb**: _one_ `at_x`, [see](there_.md)") == "spat_nb: one at_x, see"
 
 
 def test_citations_become_links():

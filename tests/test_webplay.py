@@ -390,10 +390,23 @@ def test_the_landscape_follows_the_theme(play):
     corner = (
         "[...document.querySelector('.play-land').getContext('2d').getImageData(9, 9, 1, 1).data]"
     )
+    tab.locator(".play-land").first.scroll_into_view_if_needed()
+    tab.wait_for_function(f"({corner})[3]")
     light = tab.evaluate(corner)
     tab.evaluate("document.documentElement.dataset.theme = 'dark'")
     tab.wait_for_function(f"({corner})[0] < 100")
     assert sum(light[:3]) > 600
+
+
+def test_a_landscape_is_drawn_when_it_comes_near(play):
+    tab = play()
+    tab.set_viewport_size({"width": 390, "height": 844})
+    settled(play("#eps=0.2"))
+    wide = "document.querySelector('.play-land').width"
+    assert tab.evaluate("scrollY") == 0 and tab.evaluate(wide) == 300  # as it comes, empty
+    assert "a map of the loss" in tab.locator(".play-land").first.get_attribute("aria-label")
+    tab.locator(".play-land").first.scroll_into_view_if_needed()
+    tab.wait_for_function(f"{wide} === 720")
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -1,4 +1,4 @@
-"""Build the docs site into _docs/:  python tools/docs.py [--out DIR] [--sphinx]
+"""Build the docs site into _docs/:  python tools/docs.py [--out DIR] [--sphinx] [--dev RELEASE]
 
 nbdev prepares the notebooks: what is hidden goes, an API card follows each export. Where Quarto is
 installed it renders them (`nbdev-docs`); elsewhere, or with --sphinx, Sphinx with MyST-NB does,
@@ -6,6 +6,9 @@ into pages that need no network. Outputs are those that the notebooks hold, noth
 Order and look of both come from _quarto.yml. The page `api` is made here, and so are the copies in
 colab/ that a browser can run: Colab opens notebooks from GitHub only, so the workflow docs.yml puts
 them on the branch `colab`.
+
+The published site is the release, and below dev/ stands what comes next. --dev marks the pages as
+that, with a link from each to the same page of the release, whose built site is the folder RELEASE.
 """
 
 import argparse
@@ -775,7 +778,13 @@ def main():
     a.add_argument(
         "--sphinx", action="store_true", help="use Sphinx even where Quarto is installed"
     )
+    a.add_argument(
+        "--dev", type=Path, metavar="RELEASE", help="a development version beside this built site"
+    )
     a = a.parse_args()
+    if a.dev and not (a.dev / "index.html").is_file():
+        sys.exit(f"--dev: {a.dev} holds no built site, since it has no index.html")
+    release = a.dev and a.dev.resolve()
     t = time.time()
     out = a.out.resolve()
     quarto = shutil.which("quarto") and not a.sphinx and out == ROOT / "_docs"
@@ -787,9 +796,9 @@ def main():
     build_quarto() if quarto else build_sphinx(out)
     playground(out)
     site_frames.write(out, order(website()))
+    site_found.finish(out, website(), order(website()), release)
     if not quarto:
-        site_light.lighten(out)
-    site_found.finish(out, website(), order(website()))
+        site_light.lighten(out)  # last, since it drops the styles of what no page holds
     print(f"{out}/index.html, {time.time() - t:.0f} s")
 
 

@@ -1,5 +1,6 @@
 """What makes the site findable, and readable by more than eyes: titles, descriptions, a map of the
-pages, a Markdown copy of each, a feed of changes, a page for addresses that lead nowhere
+pages, a Markdown copy of each, a feed of changes, a page for addresses that lead nowhere. And which
+version of the site a page belongs to: the release, or the development version below dev/
 """
 
 import html
@@ -11,7 +12,7 @@ from base64 import b64decode
 
 import site_pages
 
-MARKDOWN = re.compile(r"\[([^\]]*)\]\([^)]*\)|[`*_]|<[^>]+>|\$")
+MARKDOWN = re.compile(r"\[([^\]]*)\]\([^)]*\)|[`*]|\b_|_\b|<[^>]+>|\$")
 
 
 # ---- what a page says
@@ -64,13 +65,69 @@ def head_of(text):
     return plain(title[1]) if title else "", about
 
 
+# ---- two versions
+def address(home, name):
+    "Where a page is published"
+    return home if name == "index" else f"{home}{name}.html"
+
+
+def in_release(site, name, release):
+    "(address, whether it is new) of a page's like in the release; of a new one the first page's"
+    is_new = not (release / f"{name}.html").is_file()
+    return address(site["site-url"], "index" if is_new else name), is_new
+
+
+def last_commit():
+    "Day and number of the last commit, or the day of today where there is no repository"
+    try:
+        said = subprocess.run(
+            ["git", "log", "-1", "--format=%cs, commit %h"],
+            cwd=site_pages.ROOT,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+    except OSError:
+        said = ""
+    return said or time.strftime("%Y-%m-%d")
+
+
+# where the text of a page begins, and where its main part ends: Sphinx's pages, and Quarto's
+TOP = re.compile(
+    r'<article class="bd-article"[^>]*>|<div class="bd-search-container">'
+    r'|<main class="content"[^>]*>'
+)
+END = "</main>"
+
+
+def with_version(text, site, name, release=None):
+    """A page that leads to the other version: one of the release does so at its end, one of the
+    development version in its first line
+    """
+    if release is None:
+        line = site_pages.fill("version.html.jinja", site=site, release=None)
+        before, end, after = text.rpartition(END)
+        return before + (line if end else "") + end + after
+    there, is_new = in_release(site, name, release)
+    line = site_pages.fill("version.html.jinja", release=there, is_new=is_new, commit=last_commit())
+    return TOP.sub(lambda m: m[0] + line, text, count=1)
+
+
 # ---- heads of pages
-def meta(site, name, title, about):
-    "Lines of a head"
+def meta(site, name, title, about, release=None):
+    "Lines of a head; a search engine shall find the release alone"
     home = site["site-url"]
-    here = home if name == "index" else f"{home}{name}.html"
+    here = address(home, name)
+    if release and in_release(site, name, release)[1]:
+        here = address(f"{home}dev/", name)
     return site_pages.fill(
-        "head.html.jinja", site=site, here=here, home=home, name=name, title=title, about=about
+        "head.html.jinja",
+        site=site,
+        here=here,
+        home=home,
+        name=name,
+        title=title,
+        about=about,
+        dev=release is not None,
     )
 
 
@@ -97,7 +154,7 @@ def accessible(text):
     return text.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
-def with_head(text, site, name, title, about):
+def with_head(text, site, name, title, about, release=None):
     "A page with its title and what search engines, readers of feeds and messengers look for"
     full = (
         f"{site['title']}: {site['description']}"
@@ -111,7 +168,7 @@ def with_head(text, site, name, title, about):
         count=1,
         flags=re.S,
     )
-    return text.replace("</head>", meta(site, name, full, about) + "</head>", 1)
+    return text.replace("</head>", meta(site, name, full, about, release) + "</head>", 1)
 
 
 # ---- files beside the pages
@@ -154,7 +211,12 @@ def feed(site):
     )
 
 
-def finish(out, site, names):
+def finish(
+    out,  # folder of a built site
+    site,  # what _quarto.yml says of it
+    names,  # its notebooks, in reading order
+    release=None,  # folder of the release's site, where this one is the development version
+):
     "A built site, made findable"
     texts = sources(out, names)
     heads = {n: head_of(t) for n, t in texts.items()}
@@ -162,24 +224,30 @@ def finish(out, site, names):
         name = path.stem
         title, about = heads.get(name, (name.capitalize(), site["description"]))
         text = accessible(numbered(path.read_text(encoding="utf-8"), names, name))
-        path.write_text(with_head(text, site, name, title, about), encoding="utf-8")
+        text = with_version(text, site, name, release)
+        path.write_text(with_head(text, site, name, title, about, release), encoding="utf-8")
     for name, text in texts.items():
         (out / f"{name}.md").write_text(text, encoding="utf-8")
-    pages = sorted(
-        p.stem for p in out.glob("*.html") if p.stem not in ("search", "genindex", "404")
-    )
-    values = {"site": site, "pages": pages}
-    (out / "sitemap.xml").write_text(
-        site_pages.fill("sitemap.xml.jinja", **values), encoding="utf-8"
-    )
+    if release is None:
+        for_robots(out, site)
+    else:
+        site = {**site, "site-url": f"{site['site-url']}dev/"}
     listed = [(n, *heads[n]) for n in ("index", *(n for n in heads if n != "index"))]
     (out / "llms.txt").write_text(
         site_pages.fill("llms.txt.jinja", site=site, pages=listed), encoding="utf-8"
     )
-    (out / "404.html").write_text(site_pages.fill("404.html", site=site), encoding="utf-8")
-    (out / "robots.txt").write_text(
-        f"User-agent: *\nSitemap: {site['site-url']}sitemap.xml\n", encoding="utf-8"
-    )
     if (site_pages.ROOT / "CHANGELOG.md").exists():
         (out / "feed.xml").write_text(feed(site), encoding="utf-8")
     social(out, site)
+
+
+def for_robots(out, site):
+    "What a server reads at the root of a site alone"
+    pages = sorted(p.stem for p in out.glob("*.html") if p.stem not in ("search", "genindex"))
+    (out / "sitemap.xml").write_text(
+        site_pages.fill("sitemap.xml.jinja", site=site, pages=pages), encoding="utf-8"
+    )
+    (out / "robots.txt").write_text(
+        f"User-agent: *\nSitemap: {site['site-url']}sitemap.xml\n", encoding="utf-8"
+    )
+    (out / "404.html").write_text(site_pages.fill("404.html", site=site), encoding="utf-8")

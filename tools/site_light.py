@@ -1,17 +1,30 @@
 """What readers have to load, made small: pictures as WebP, icons as a font of the few that are
-drawn, style sheets without rules for what no page holds, no script that no page needs
+drawn, one style sheet without rules for what no page holds, no script that no page needs, and none
+that a page waits for
 """
 
 import io
 import logging
 import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\s*")
 # what a search reads: one page has it, to which the form of all others leads
 SEARCH = re.compile(r"<script[^>]*(?:searchindex|searchtools|language_data)\.js[^>]*></script>\s*")
+# what a page would wait for, before it is shown
+WAITED = re.compile(r'<script (src="_static/[^"]*"></script>)')
+INLINE = re.compile(r"<script>(DOCUMENTATION_OPTIONS\.)")
+# the theme sets "auto" first and the colours later, by a script: all of a page is then drawn twice
+LATER = 'dataset.theme = localStorage.getItem("theme") || "auto";'
+AT_ONCE = (
+    'dataset.theme = { light: "light", dark: "dark" }[localStorage.getItem("mode")]'
+    ' || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");'
+)
+SHEET = re.compile(r'<link\b[^>]*?href="(_static/[^"?]*\.css)[^"]*"[^>]*>\s*')
+ALL = "_static/styles/all.css"  # beside the theme's own, whose paths to fonts stay true
 CODEPOINT = re.compile(r"\\(f[0-9a-f]{3}|e[0-9a-f]{3})\b")
 
 
@@ -64,6 +77,39 @@ def purge(
             left = [s for s in parts(head) if is_used(s, words)]
             kept += [f"{','.join(left)}{{{body}}}"] if left else []
     return "".join(kept)
+
+
+def joined(
+    text,  # a page
+    folder,  # of the site
+):
+    "The style sheets of a page as one, in their order; what they import stands in its place"
+
+    def read(path):
+        css = path.read_text(encoding="utf-8").replace('@charset "UTF-8";', "")
+        return re.sub(r'@import "([^"]+)";', lambda m: read(path.parent / m[1]), css)
+
+    return "\n".join(read(folder / name) for name in SHEET.findall(text))
+
+
+def with_sheet(
+    text,  # a page
+    css,  # the one style sheet
+):
+    "A page that asks for one style sheet; a browser that keeps another one fetches it anew"
+    first = SHEET.search(text)
+    if first is None:
+        return text
+    link = f'<link rel="stylesheet" href="{ALL}?v={sha256(css.encode()).hexdigest()[:8]}">\n'
+    return text[: first.start()] + link + SHEET.sub("", text[first.end() :])
+
+
+def unhurried(text):
+    """A page that is shown in its colours before its scripts run; they run in the same order as
+    before
+    """
+    text = WAITED.sub(r"<script defer \1", text.replace(LATER, AT_ONCE))
+    return INLINE.sub(r'<script type="module">\1', text)  # modules wait, too
 
 
 def words_of(texts):
@@ -138,19 +184,20 @@ def lighten(out):
     pages = {p: p.read_text(encoding="utf-8") for p in out.glob("*.html")}
     for path, text in pages.items():
         text = SCRIPT.sub("", with_pictures(text, known))
-        if path.name != "search.html":
-            text = SEARCH.sub("", text)
+        if path.name != "search.html":  # that one's own script needs what it waits for
+            text = unhurried(SEARCH.sub("", text))
         pages[path] = text
-        path.write_text(text, encoding="utf-8")
     for path in [*static.rglob("*.map"), *static.rglob("fontawesome.js*"), *static.glob("*.png")]:
         path.unlink(missing_ok=True)
     shutil.rmtree(static / "locales", ignore_errors=True)  # what the theme says in other languages
     scripts = [p.read_text(encoding="utf-8") for p in out.rglob("*.js")]
-    words, drawn = words_of([*pages.values(), *scripts]), ""
+    words = words_of([*pages.values(), *scripts])
+    css = purge(joined(pages[out / "index.html"], out), words)
     for path in static.rglob("*.css"):
-        css = purge(path.read_text(encoding="utf-8"), words)
-        path.write_text(css, encoding="utf-8")
-        drawn += css
-    codes = {int(c, 16) for c in CODEPOINT.findall(drawn)}
+        path.unlink()
+    (out / ALL).write_text(css, encoding="utf-8")
+    for path, text in pages.items():
+        path.write_text(with_sheet(text, css), encoding="utf-8")
+    codes = {int(c, 16) for c in CODEPOINT.findall(css)}
     for path in static.rglob("fa-*.woff2"):
         subset(path, codes)

@@ -82,7 +82,11 @@ spatPlay.draw = (() => {
   }
 
   // ---- the landscape
-  const ink = (canvas, name) => getComputedStyle(canvas).getPropertyValue(`--play-${name}`).trim();
+  // colours of the page by name; asked for once a picture, since each asking may lay the page out
+  function inks(canvas) {
+    const style = getComputedStyle(canvas);
+    return (name) => style.getPropertyValue(`--play-${name}`).trim();
+  }
   function rgb(hex) {
     return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   }
@@ -135,13 +139,19 @@ spatPlay.draw = (() => {
     pen.closePath();
   }
 
-  // land: values on a grid of the plane, and the way through it
+  // the lowest loss of a landscape and the highest one
+  function range({ values }) {
+    const low = Math.min(...values);
+    return [low, Math.max(...values, low + 1e-6)];
+  }
+
+  // land: values on a grid of the plane, and the way through it; gives the colours of its scale
   function landscape(canvas, land, classes) {
     const side = 720, { n, values, lead, said, norms, half, middle: centre } = land;
+    const ink = inks(canvas), [low, high] = range(land);
+    const stops = ["low", "below", "half", "above", "high"].map((k) => rgb(ink(k)));
     canvas.width = canvas.height = side;
     const pen = canvas.getContext("2d");
-    const low = Math.min(...values), high = Math.max(...values, low + 1e-6);
-    const stops = ["low", "below", "half", "above", "high"].map((k) => rgb(ink(canvas, k)));
     const gamma = low >= 0 ? 0.5 : 1; // cross-entropy is flat below and steep above
     const tone = (v) => colour(stops, ((v - low) / (1.7 * (high - low))) ** gamma);
     const small = element("canvas");
@@ -167,11 +177,11 @@ spatPlay.draw = (() => {
       }
       pen.stroke();
     };
-    pen.strokeStyle = ink(canvas, "ink");
+    pen.strokeStyle = ink("ink");
     line(crossings(norms, n, land.eps), 2.5);
     line(crossings(lead, n, 0), 3.5, [12, 9]);
     pen.setLineDash([]);
-    pen.fillStyle = ink(canvas, "ink");
+    pen.fillStyle = ink("ink");
     pen.font = "bold 30px system-ui, sans-serif";
     pen.textAlign = "center";
     pen.textBaseline = "middle";
@@ -180,8 +190,8 @@ spatPlay.draw = (() => {
       const [x, y] = spot(middle(said, n, k)), wide = pen.measureText(name).width / 2 + 6;
       pen.fillText(name, Math.min(side - wide, Math.max(wide, x)), Math.min(side - 20, Math.max(20, y)));
     });
-    marks(canvas, pen, land, place);
-    return { low: short(low), high: short(high), strip: strip(stops, gamma) };
+    marks(ink, pen, land, place);
+    return strip(stops, gamma);
   }
 
   function strip(stops, gamma) {
@@ -189,9 +199,9 @@ spatPlay.draw = (() => {
     return `linear-gradient(to right, ${at.map((c) => `rgb(${c.map(Math.round)})`).join()})`;
   }
 
-  function marks(canvas, pen, { track, rival }, place) {
-    const edge = ink(canvas, "edge");
-    pen.strokeStyle = pen.fillStyle = ink(canvas, "attacked");
+  function marks(ink, pen, { track, rival }, place) {
+    const edge = ink("edge");
+    pen.strokeStyle = pen.fillStyle = ink("attacked");
     pen.lineWidth = 4;
     pen.beginPath();
     track.forEach((uv) => pen.lineTo(...place(uv)));
@@ -203,7 +213,7 @@ spatPlay.draw = (() => {
     }
     const mark = (shape, name) => {
       shape();
-      pen.fillStyle = ink(canvas, name);
+      pen.fillStyle = ink(name);
       pen.strokeStyle = edge;
       pen.lineWidth = 2;
       pen.fill();
@@ -222,5 +232,5 @@ spatPlay.draw = (() => {
     mark(() => star(pen, place(track[track.length - 1]), 21), "attacked");
   }
 
-  return { picture, change, bars, curve, landscape, percent, short };
+  return { picture, change, bars, curve, range, landscape, percent, short };
 })();

@@ -30,7 +30,7 @@
     const box = element("section", { class: "play-card", "data-side": side },
       title, record, verdict, busy, words, group("pictures", "clean", "change", "attacked"),
       group("charts", "belief", "loss"), group("ground", "land"));
-    return { parts, title, record, verdict, busy, words, scale, box, seen: null, ground: null };
+    return { parts, title, record, verdict, busy, words, scale, box, seen: null, ground: null, isNear: false };
   }
 
   function say(c, s, classes) {
@@ -75,15 +75,27 @@
 
   function showLand(c, land) {
     c.ground = land;
-    const { low, high, strip } = draw.landscape(c.parts.land.canvas, land, c.about.classes);
+    const [low, high] = draw.range(land).map(draw.short);
     c.parts.land.canvas.setAttribute("aria-label",
       `a map of the loss around the image, from ${low} to ${high}, with the path of the attack`);
-    const bar = element("span", { class: "play-strip" });
-    bar.style.background = strip;
-    c.scale.replaceChildren(`loss ${low}`, bar, high);
+    c.scale.replaceChildren(`loss ${low}`, element("span", { class: "play-strip" }), high);
     const rival = `The diamond is the end of a second attack, sent to ${c.about.classes[land.aim]}.`;
     c.parts.land.below.textContent = rival;
+    if (c.isNear) paint(c);
   }
+
+  // a landscape is much to draw: that is done when it is on the screen, or nearly
+  function paint(c) {
+    const strip = draw.landscape(c.parts.land.canvas, c.ground, c.about.classes);
+    c.scale.querySelector(".play-strip").style.background = strip;
+  }
+  const near = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      const c = Object.values(cards).find((one) => one.parts.land.canvas === target);
+      c.isNear = isIntersecting;
+      if (c.isNear && c.ground) paint(c);
+    }
+  }, { rootMargin: "300px" });
 
   // ---- the page
   const cards = { left: card("left"), right: card("right") };
@@ -221,11 +233,12 @@
     });
     // colours of canvases do not follow the page by themselves
     const repaint = () => {
-      for (const c of Object.values(cards)) if (c.ground) showLand(c, c.ground);
+      for (const c of Object.values(cards)) if (c.ground && c.isNear) paint(c);
     };
     const watch = new MutationObserver(repaint);
     watch.observe(document.documentElement, { attributeFilter: ["data-theme", "class"] });
     watch.observe(document.body, { attributeFilter: ["class"] });
+    for (const c of Object.values(cards)) near.observe(c.parts.land.canvas);
     spatPlay.siege.start();
     begin();
   }
