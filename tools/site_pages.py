@@ -118,6 +118,7 @@ def results():
     import speedrun
 
     from spat_nb import leaderboard
+    from spat_nb.classwise.sets import CLAIMS
     from spat_nb.studies.advice import advice, limits
     from spat_nb.studies.boards import show
     from spat_nb.studies.claims import card
@@ -134,6 +135,7 @@ def results():
         verdicts=cards.verdict.value_counts().to_dict(),
         n=len(cards),
         records=Table(speedrun.table().round(3).reset_index())._repr_html_(),
+        asked=CLAIMS,
         sets=Table(six_sets.table().rename_axis("set").reset_index())._repr_html_(),
     )
 

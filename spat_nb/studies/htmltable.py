@@ -6,7 +6,7 @@ import hashlib
 import html
 
 _STYLE = """<style>.board{overflow-x:auto;max-width:100%;color:var(--pst-color-text-base,var(--jp-content-font-color1,var(--bs-body-color,CanvasText)))}.board,.board :is(th,td):first-child{background:var(--pst-color-background,var(--jp-layout-color0,var(--bs-body-bg,Canvas)))!important}.board table{border-collapse:collapse;font-variant-numeric:tabular-nums}.board :is(th,td){padding:.2em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid rgba(128,128,128,.3)}
-.board :is(th,td).t{text-align:left}.board td.w{white-space:normal;min-width:14em}.board :is(th,td):first-child{position:sticky;left:0;z-index:1;max-width:12em;white-space:normal}.board th[aria-sort=ascending]::after{content:" ▲"}.board th[aria-sort=descending]::after{content:" ▼"}</style>"""  # noqa: E501
+.board :is(th,td).t{text-align:left}.board td.w{white-space:normal;min-width:14em}.board :is(th,td):first-child{position:sticky;left:0;z-index:1;max-width:12em;white-space:normal;overflow-wrap:anywhere}.board th[aria-sort=ascending]::after{content:" ▲"}.board th[aria-sort=descending]::after{content:" ▼"}</style>"""  # noqa: E501
 
 
 _SCRIPT = """<script>(function(t){if(!t)return;var b=t.tBodies[0];[].forEach.call(t.tHead.rows[0].cells,function(h,i){h.tabIndex=0;h.style.cursor='pointer';h.title='sort';
