@@ -12,7 +12,6 @@ from torch import nn
 
 from spat_nb import (
     Batches,
-    Diagnosis,
     Learner,
     Linf,
     Record,
@@ -30,7 +29,7 @@ from spat_nb.classwise.agreement import agreement, gain_slope, gains, ranks, spe
 from spat_nb.classwise.bootstrap import basic, rates, redraw
 from spat_nb.classwise.confusion import attackers, if_symmetric, neighbours, shares, symmetry
 from spat_nb.classwise.confusion_plot import graph, heat
-from spat_nb.classwise.diagnosis import usual
+from spat_nb.classwise.diagnosis import Diagnosis, usual
 from spat_nb.classwise.disparity import disparity, if_equal, measures
 from spat_nb.classwise.epochs import PerClass, plot_epochs
 from spat_nb.classwise.families import FAMILIES, families, in_family
