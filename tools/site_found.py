@@ -77,18 +77,23 @@ def in_release(site, name, release):
     return address(site["site-url"], "index" if is_new else name), is_new
 
 
-def last_commit():
-    "Day and number of the last commit, or the day of today where there is no repository"
+def of_last_commit(
+    form,  # of git log: what is asked
+    *paths,  # of the last commit that changed them; default: of the last one
+):
+    "What git says of a commit; '' without git, without a repository, or where nothing is committed"
     try:
-        said = subprocess.run(
-            ["git", "log", "-1", "--format=%cs, commit %h"],
-            cwd=site_pages.ROOT,
-            capture_output=True,
-            text=True,
+        asked = ["git", "log", "-1", f"--format={form}", "--", *map(str, paths)]
+        return subprocess.run(
+            asked, cwd=site_pages.ROOT, capture_output=True, text=True
         ).stdout.strip()
     except OSError:
-        said = ""
-    return said or time.strftime("%Y-%m-%d")
+        return ""
+
+
+def last_commit():
+    "Day and number of the last commit, or the day of today where there is no repository"
+    return of_last_commit("%cs, commit %h") or time.strftime("%Y-%m-%d")
 
 
 # where the text of a page begins, and where its main part ends: Sphinx's pages, and Quarto's
@@ -174,16 +179,8 @@ def with_head(text, site, name, title, about, release=None):
 # ---- files beside the pages
 def day(path):
     "Day of the last commit that changed a file, or of the file where nothing is committed"
-    try:
-        said = subprocess.run(
-            ["git", "log", "-1", "--format=%cI", "--", str(path)],
-            cwd=site_pages.ROOT,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-    except OSError:
-        said = ""
-    return said or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(path.stat().st_mtime))
+    stamp = time.gmtime(path.stat().st_mtime)
+    return of_last_commit("%cI", path) or time.strftime("%Y-%m-%dT%H:%M:%SZ", stamp)
 
 
 def social(out, site):
