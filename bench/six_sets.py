@@ -31,6 +31,7 @@ from spat_nb.core.files import write_aside
 from spat_nb.core.machine import device_name
 from spat_nb.core.settings import settings
 from spat_nb.data.sources import Data
+from spat_nb.data.vision import torchvision
 from spat_nb.measure.record import Record
 
 OUT = Path(__file__).parents[1] / "results" / "sets"
@@ -70,12 +71,13 @@ SETS = {
 def imagenette(size: int = 64) -> Batches:
     "All images of the folder, their shorter side made `size` pixels long, the middle cut out"
     from PIL import Image
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms import v2
 
     where = Path(settings().data) / "imagenette" / "val"
+    v2 = torchvision("transforms.v2")
     cut = v2.Compose([v2.Resize(size), v2.CenterCrop(size)])
-    folder = ImageFolder(where, loader=lambda path: cut(Image.open(path).convert("RGB")))
+    folder = torchvision("datasets").ImageFolder(
+        where, loader=lambda path: cut(Image.open(path).convert("RGB"))
+    )
     x = torch.stack([torch.from_numpy(np.array(img)) for img, _ in folder])
     return Batches(x.permute(0, 3, 1, 2).contiguous(), torch.tensor(folder.targets), folder.classes)
 
@@ -171,16 +173,25 @@ def row(name: str, folder: Path) -> dict:
     }
 
 
+def _told(claim):
+    "Verdict, value and interval"
+    # shares of what stood: a class in which nothing stood has none
+    if claim["value"] is None:
+        return f"{claim['verdict']}: not defined, a class has nothing left"
+    return "{verdict} {value:.2f} [{lo:.2f}, {hi:.2f}]".format(**claim)
+
+
 def table(folder: Path = OUT) -> pd.DataFrame:
     "A row for each set, a column for each claim: verdict, value and interval"
     rows = {}
     for path in folder.glob("*.json"):
         told = json.loads(path.read_text(encoding="utf-8"))
-        rows[told["set"]] = {
-            claim: f"{c['verdict']} {c['value']:.2f} [{c['lo']:.2f}, {c['hi']:.2f}]"
-            for claim, c in told["claims"].items()
-        } | {"n": told["n"]}
-    return pd.DataFrame.from_dict(rows, orient="index").reindex([s for s in SETS if s in rows])
+        rows[told["set"]] = {claim: _told(c) for claim, c in told["claims"].items()} | {
+            "n": told["n"]
+        }
+    found = pd.DataFrame.from_dict(rows, orient="index").reindex([s for s in SETS if s in rows])
+    # not every set has families of classes
+    return found.fillna("")
 
 
 def main():

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -587,3 +588,27 @@ def test_an_objective_gives_one_number():
 
     with pytest.raises(ValueError, match=r"loss of shape \(64,\); give one number"):
         Learner(SmallCNN(channels=1, width=2), data, each, epochs=1).fit()
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        ({"objective": lambda learner, x, y: x}, "(learner, x, y), but it is called with (model, "),
+        (
+            {"objective": "pgd_at"},
+            "objective is 'pgd_at'; give a function of (model, x, y, attack).",
+        ),
+        ({"attack": lambda x, y: x}, "(x, y), but it is called with (model, x, y)"),
+        ({"attack": lambda model, x, y, eps: x}, "(model, x, y, eps), but it is called with"),
+    ],
+)
+def test_what_is_called_otherwise_is_refused_before_it_trains(given, says):
+    images = get_data("digits", device="cpu", batch_size=64).train.subset(64)
+    with pytest.raises(TypeError, match=re.escape(says)):
+        Learner(SmallCNN(channels=1, width=2), images, **{"objective": pgd_at, **given})
+
+
+def test_what_tells_no_signature_is_taken_as_it_is():
+    images = get_data("digits", device="cpu", batch_size=64).train.subset(64)
+    for f in (max, lambda *args: 0, lambda model, x, y, attack, beta=6: 0, partial(pgd_at)):
+        assert Learner(SmallCNN(channels=1, width=2), images, f).objective is f

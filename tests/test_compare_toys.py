@@ -15,6 +15,7 @@ import torch
 from fastcore.test import test_close as close
 from fastcore.test import test_eq as equal
 
+from spat_nb.app.cli import main
 from spat_nb.measure import intervals
 from spat_nb.measure.versus import paired
 from spat_nb.studies import results as results_room
@@ -22,7 +23,7 @@ from spat_nb.studies.advice import advice
 from spat_nb.studies.against import against, plot_against, show_against
 from spat_nb.studies.answers import bits
 from spat_nb.studies.boards import front, plot, show
-from spat_nb.studies.claims import all_claims, card, gain, judged
+from spat_nb.studies.claims import all_claims, card, gain, judged, to_repeat
 from spat_nb.studies.finding import studies
 from spat_nb.studies.htmltable import Table
 from spat_nb.studies.leaderboard import gather, leaderboard
@@ -244,7 +245,7 @@ def test_claims_and_cards_of_toys():
                     gain("p", "c", "one", "A", "none"),
                 )
             ],
-            ["supported", "refuted", "refuted", "open"],
+            ["unrepeated", "refuted", "refuted", "open"],
         )
     noisy = [
         toy("one", a, s, 170, k, a)
@@ -253,11 +254,37 @@ def test_claims_and_cards_of_toys():
     ]
     both = replace(B_A, either=True)
     with house(made):
-        equal(judged(both)["verdict"], "supported")
+        equal(judged(both)["verdict"], "unrepeated")
     with house(noisy):
         equal(judged(both)["verdict"], "unproven")
         equal(judged(A_B)["verdict"], "unproven")
         close(judged(A_B)["mean"], 100 * 4 / 3 / 180, eps=1e-09)
+    # five further seeds: they agree, they fall on the other side, one is missing, none is there
+    first = [10, 11, 12, 11, 10]
+    for further, mean, verdict in (
+        ([9, 8, 9, 8, 9], 8.6, "supported"),
+        ([-1, 0, 0, 0, 0], -0.2, "unproven"),
+        ([9, 8, 9, 8], 8.5, "unrepeated"),
+        ([], None, "unrepeated"),
+        ([-90, 80, -70, 60, 50], 6, "unproven"),
+    ):
+        gains = first + further
+        ten = [
+            toy("one", a, s, 170, 120 + k * (a == "A"), a)
+            for a in "AB"
+            for s, k in enumerate(gains)
+        ]
+        with house(ten):
+            r = judged(A_B)
+            equal((r["verdict"], r["seeds"]), (verdict, len(gains)))
+            close(r["mean"], 100 * sum(gains) / len(gains) / 180, eps=1e-9)
+            if further:
+                close(r["further"], 100 * mean / 180, eps=1e-9)
+            else:
+                assert r["further"] != r["further"]
+            # what is refuted needs no further seeds
+            if verdict in ("supported", "unrepeated"):
+                equal(judged(B_A)["verdict"], "refuted")
     toys = [
         dict(
             classes="abc",
@@ -286,3 +313,28 @@ def test_claims_and_cards_of_toys():
 def test_advice_without_results_says_so():
     with house([]):
         assert "Nothing can be said yet" in advice()[0]
+
+
+def test_what_is_to_be_repeated(capsys):
+    """The rows of the claims that the first seeds support, wherever the claim is written"""
+    arms = {"PGD-AT": 120, "HE": 140, "SPAT": 100}
+    five = [toy("combine", a, s, 170, k + s, a) for a, k in arms.items() for s in range(5)]
+    with house(five):
+        equal(to_repeat("combine"), (["PGD-AT", "HE"], range(5, 10)))
+        equal(to_repeat("spat")[0], [])
+        equal(to_repeat("combine", "small")[0], [])
+        more = gain("HE", "c", "combine", "HE", "PGD-AT")
+        shown = card("Hypersphere").query("verdict == 'unrepeated'")
+        assert set(shown.further) == {""} and judged(more)["verdict"] == "unrepeated"
+        refused = {
+            ("combine", "--repeat", "--seeds", "5"): "leave out --arms and --seeds",
+            ("spat", "--repeat"): "no claim of spat waits for further seeds at scale laptop",
+        }
+        for given, says in refused.items():
+            assert main(["study", "run", *given]) == 1
+            assert says in capsys.readouterr().err
+    ten = [toy("combine", a, s, 170, k, a) for a, k in arms.items() for s in range(10)]
+    with house(ten):
+        equal(to_repeat("combine")[0], [])
+        shown = card("Hypersphere").query("seeds == 10")
+        equal(set(shown.further), {"+11.11"})

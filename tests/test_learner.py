@@ -428,7 +428,11 @@ def test_files_of_other_runs_are_refused():
         contains="with another model: ",
     )
     assert_fails(
-        lambda: try_(path, objective=partial(pgd_at, x=1), config=dict(eps=0.15, mean=(0.1, 0.2))),
+        lambda: try_(
+            path,
+            objective=partial(pgd_at, loss=F.cross_entropy),
+            config=dict(eps=0.15, mean=(0.1, 0.2)),
+        ),
         contains="with another objective: ",
     )
 

@@ -1,5 +1,10 @@
 "The claims of class-wise robustness on answers that are known"
 
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -65,3 +70,31 @@ def test_luck_alone_supports_no_disparity():
 def test_two_defences(unequal):
     with pytest.raises(ValueError, match="1 defences; consistency needs two"):
         class_claims({"a": unequal})
+
+
+def table_of(folder):
+    "The card that bench/six_sets.py shows of a folder"
+    file = Path(__file__).parents[1] / "bench" / "six_sets.py"
+    spec = importlib.util.spec_from_file_location("six_sets", file)
+    room = importlib.util.module_from_spec(spec)
+    # its dataclasses look for their module by name
+    sys.modules["six_sets"] = room
+    spec.loader.exec_module(room)
+    return room.table(folder)
+
+
+def test_a_class_that_has_nothing_left_leaves_its_share_open(tmp_path):
+    """Its loss in shares of what stood is not defined, and the card says so"""
+    r = record(fgsm=[80, 110, 150, 180], pgd20=[0, 80, 135, 175], t_pgd=[0, 60, 120, 170])
+    found = class_claims({"a": r, "b": r}, FAMILIES, times=300)
+    assert found["verdict"]["gains, relative"] == "open" and found["verdict"]["gains"] != "open"
+    kept = {"set": "digits", "n": 800, "claims": json.loads(found.to_json(orient="index"))}
+    (tmp_path / "digits.json").write_text(json.dumps(kept))
+    kept = {"set": "mnist", "n": 8, "claims": {"gains": kept["claims"]["gains"]}}
+    (tmp_path / "mnist.json").write_text(json.dumps(kept))
+    shown = table_of(tmp_path)
+    assert shown["gains, relative"].tolist() == [
+        "open: not defined, a class has nothing left",
+        "",
+    ]
+    assert shown["gains"]["digits"].startswith("supported ")

@@ -6,14 +6,16 @@
 # Input checks: one sentence that names the value and the mend
 from __future__ import annotations
 
+import inspect
 import math
 import operator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['MASKED', 'check_count', 'check_images', 'check_labels', 'no_logits', 'check_logits']
+__all__ = ['MASKED', 'check_count', 'check_takes', 'check_images', 'check_labels', 'no_logits', 'check_logits']
 
 # %% ../../nbs/00_core.ipynb #b726fb4f
 def check_count(
@@ -48,6 +50,49 @@ def check_count(
     if whole < least:
         raise ValueError(f"{name} is {v}; give a whole number of at least {least}.")
     return whole
+
+
+def check_takes(
+    f: Callable,  # what will be called
+    name: str,  # of the argument that it came as
+    *given: str,  # what it will be called with, in order
+) -> Callable:
+    """Refuse what cannot be called so: TypeError that names the function and what it is to take
+
+    Parameters
+    ----------
+    f : Callable
+        what will be called
+    name : str
+        of the argument that it came as
+    *given : str
+        what it will be called with, in order
+
+    Returns
+    -------
+    Callable
+
+    Raises
+    ------
+    TypeError
+        that names the function and what it is to take
+    """
+    if not callable(f):
+        raise TypeError(f"{name} is {f!r}; give a function of ({', '.join(given)}).")
+    try:
+        signature = inspect.signature(f)
+    # what is written in C may tell nothing of itself
+    except ValueError:
+        return f
+    try:
+        signature.bind(*given)
+    except TypeError:
+        called = getattr(f, "__name__", type(f).__name__)
+        raise TypeError(
+            f"{name} is {called}{signature}, but it is called with ({', '.join(given)});"
+            " let it take these."
+        ) from None
+    return f
 
 
 def check_images(

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from spat_nb.studies.finding import studies
+from spat_nb.studies.finding import find_study, studies
 from spat_nb.studies.results import Results
 from spat_nb.studies.rows import runs_of
+from spat_nb.studies.sizes import SIZES
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def all_claims() -> tuple:  # of `Claim`
 def judged(
     claim: Claim,  # of `all_claims`, or your own
     size: str = "laptop",  # of the runs
-) -> dict:  # mean, lo, hi (NaN with one seed), seeds, verdict
+) -> dict:  # as of `Results.judged`
     """A claim's number over the seeds that all its rows have, and the verdict
 
     Parameters
@@ -163,7 +164,7 @@ def judged(
     Returns
     -------
     dict
-        mean, lo, hi (NaN with one seed), seeds, verdict
+        as of `Results.judged`
     """
     return Results(runs_of(claim.study, size)).judged(claim)
 
@@ -177,11 +178,37 @@ def _seen(claim, found, size):
     return f"{found['mean']:+.2f}, {found['seeds']} seed{'s' * (found['seeds'] > 1)}"
 
 
+def to_repeat(
+    study,  # a study, its name, or its file: 'mine.py'
+    size: str = "laptop",  # of the runs
+) -> tuple[list[str], range]:  # rows, and the seeds that they lack; no rows where nothing is
+    """The further runs that the claims of a study need which its first seeds support
+
+    Parameters
+    ----------
+    study
+        a study, its name, or its file: 'mine.py'
+    size : str
+        of the runs (default: "laptop")
+
+    Returns
+    -------
+    tuple[list[str], range]
+        rows, and the seeds that they lack; no rows where nothing is
+    """
+    study = find_study(study)
+    found, of = Results(runs_of(study, size)), SIZES[size]
+    # a claim may lie beside the rows of another study
+    asked = [c for c in {*all_claims(), *study.claims} if c.study == study.name]
+    needed = {a for c in asked if found.judged(c)["verdict"] == "unrepeated" for a in c.arms}
+    return [arm for arm in study.arms if arm in needed], range(of.seeds, of.seeds + of.again)
+
+
 def card(
     paper: str = "",  # start of its name, 'Hypersphere' say; default: all
     size: str = "laptop",  # of the runs
     # pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval,
-    # seeds, test
+    # seeds, mean of the further ones that must agree, test
 ):
     """The claim card: all claims, judged.
 
@@ -195,7 +222,7 @@ def card(
     Returns
     -------
     pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval,
-    seeds, test
+    seeds, mean of the further ones that must agree, test
 
     Raises
     ------
@@ -220,6 +247,7 @@ def card(
                 "verdict": r["verdict"],
                 "seen": _seen(c, r, size),
                 "seeds": r["seeds"],
+                "further": f"{r['further']:+.2f}" if r["further"] == r["further"] else "",
                 "test": c.test,
             }
         )

@@ -14,6 +14,7 @@ from ..core.paths import what_is
 from ..measure.intervals import wilson
 from ..measure.versus import paired
 from .answers import solved
+from .sizes import SIZES
 
 __all__ = [
     "STUDY_SCHEMA",
@@ -192,22 +193,32 @@ class Results:
     def judged(
         self,
         claim,  # a `Claim`: arms, value, least, either
-    ) -> dict:  # mean, lo, hi (NaN with one seed), seeds, verdict
-        """A claim's number over the seeds that all its rows have, and whether it is supported
+    ) -> dict:  # mean, lo, hi (NaN with one seed), seeds, further, verdict
+        """A claim's number over the seeds that all its rows have, and whether it is supported,
+        refuted, unproven or open.
 
-        Refuted, unproven or open
+        Where the size asks for further seeds (`Size.again`), what its first ones support is
+        unrepeated until they are there, and unproven where their mean ('further', NaN without
+        them) lies on the other side of the mark
         """
         runs = {(d["arm"], d["seed"]): d for d in self._one_size().runs}
         seeds = sorted(s for a, s in runs if a == claim.arms[0])
         seeds = [s for s in seeds if all((b, s) in runs for b in claim.arms)]
-        values = [claim.value(*(runs[a, s] for a in claim.arms)) for s in seeds]
-        mean, half = mean_interval(values) if values else (math.nan, math.nan)
-        verdict = _verdict(mean, half, len(values), claim)
+        values = {s: claim.value(*(runs[a, s] for a in claim.arms)) for s in seeds}
+        mean, half = mean_interval([*values.values()]) if values else (math.nan, math.nan)
+        verdict, further = _verdict(mean, half, len(values), claim), []
+        if seeds:
+            size = SIZES[self.sizes[0]]
+            first = [v for s, v in values.items() if s < size.seeds]
+            further = [v for s, v in values.items() if s >= size.seeds]
+            if verdict == "supported" and size.again:
+                verdict = _repeated(first, further, size.again, claim)
         return {
             "mean": mean,
             "lo": mean - half,
             "hi": mean + half,
             "seeds": len(values),
+            "further": sum(further) / len(further) if further else math.nan,
             "verdict": verdict,
         }
 
@@ -245,6 +256,14 @@ def _verdict(mean, half, n, claim):
     if not claim.either and (mean + half < claim.least or at_it):
         return "refuted"
     return "unproven"
+
+
+def _repeated(first, further, needed, claim):
+    "The verdict on what all seeds together support: do the further ones agree with the first?"
+    if len(further) < needed:
+        return "unrepeated"
+    above = [sum(v) / len(v) > claim.least for v in (first, further) if v]
+    return "supported" if len(set(above)) == 1 else "unproven"
 
 
 def read_runs(

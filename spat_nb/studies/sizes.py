@@ -17,6 +17,7 @@ class Size:
     lr: float  # highest learning rate of the one-cycle schedule
     batch: int
     seeds: int  # how many runs make an arm complete
+    again: int = 0  # so many further seeds must agree before a claim counts as supported
     steps: int = 5  # of the training attack
     # held-out images that choose the checkpoint; default: the data set's own
     valid: int | None = None
@@ -39,6 +40,7 @@ DIGITS = Size(
     lr=0.1,
     batch=64,
     seeds=5,
+    again=5,
     judged=180,
     chunk=256,
     precision="channels_last",

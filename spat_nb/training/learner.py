@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..core.checks import check_takes
 from ..core.evalmode import device_of
 from ..core.precision import fast
 from ..core.protocols import AttackFunction, ObjectiveFunction
@@ -62,7 +63,8 @@ class Learner:
     Raises
     ------
     TypeError
-        where the model is no nn.Module or the epochs of `train` cannot be repeated
+        where the model is no nn.Module, the epochs of `train` cannot be repeated, or objective or
+        attack takes other arguments
     ValueError
         where epochs or lr is out of range
 
@@ -104,6 +106,9 @@ class Learner:
                 " give Batches, which spat_nb.in_memory(train) makes of a DataLoader or a"
                 " Dataset."
             )
+        check_takes(objective, "objective", "model", "x", "y", "attack")
+        if attack is not None:
+            check_takes(attack, "attack", "model", "x", "y")
         if not (epochs >= 0 and epochs % 1 == 0):
             raise ValueError(f"epochs is {epochs}; give a whole number, 0 for no training.")
         if not 0 < lr < math.inf:

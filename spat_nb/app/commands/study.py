@@ -17,6 +17,7 @@ READERS = {
     "whole": ("run",),
     "seeds": ("run", "verify"),
     "arms": ("run", "verify"),
+    "repeat": ("run",),
     "workers": ("run",),
     "on": ("run",),
     "out": ("plot",),
@@ -51,6 +52,12 @@ def add(parser):
         help="Run only these seeds. The default is as many as the scale asks for.",
     )
     parser.add_argument("--arms", nargs="+", help="Run only these rows.")
+    parser.add_argument(
+        "--repeat",
+        action="store_true",
+        help="Run the further seeds that must agree before a claim counts as supported, "
+        "in the rows of the claims that the first seeds support.",
+    )
     parser.add_argument(
         "--workers",
         type=whole(1),
@@ -182,19 +189,35 @@ def _verify(a):
     return 1 if good else 0
 
 
+def _to_repeat(a):
+    "Rows and seeds that --repeat asks for"
+    from spat_nb.studies.claims import to_repeat
+
+    if a.arms or a.seeds:
+        raise ValueError("--repeat chooses rows and seeds itself; leave out --arms and --seeds.")
+    arms, seeds = to_repeat(a.name, a.scale)
+    if not arms:
+        raise ValueError(
+            f"no claim of {a.name} waits for further seeds at scale {a.scale}; run it without"
+            " --repeat first, and see the cards on the page of results."
+        )
+    return arms, seeds
+
+
 def _run(a):
     from spat_nb.studies import rows, runner
     from spat_nb.studies.spread import cores
 
     device = _place(a)
     workers = a.workers or (cores() if device.type == "cpu" else 1)
+    arms, seeds = _to_repeat(a) if a.repeat else (a.arms, a.seeds)
     n = runner.run(
         a.name,
         a.scale,
         a.budget,
         device,
-        a.seeds,
-        a.arms,
+        seeds,
+        arms,
         a.whole,
         a.quiet,
         say,
