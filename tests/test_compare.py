@@ -7,8 +7,8 @@ import warnings
 import pytest
 
 from spat_nb.measure import intervals
+from spat_nb.measure.means import mean_interval
 from spat_nb.studies import against, boards, claims, leaderboard
-from spat_nb.studies import results as results_room
 
 
 def result(
@@ -147,7 +147,7 @@ def test_all_intervals_hold_what_they_say(write):
     assert (t.loc["B", "aa_lo"], t.loc["B", "aa_hi"]) == intervals.wilson(90, 180) and t.over[
         "B"
     ] == "images"
-    m, half = results_room.mean_interval([100 / 180, 120 / 180, 111 / 180])
+    m, half = mean_interval([100 / 180, 120 / 180, 111 / 180])
     assert (
         t.loc["A", "aa"] == pytest.approx(m)
         and t.loc["A", "aa_hi"] - m == pytest.approx(half)

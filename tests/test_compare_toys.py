@@ -17,6 +17,7 @@ from fastcore.test import test_eq as equal
 
 from spat_nb.app.cli import main
 from spat_nb.measure import intervals
+from spat_nb.measure.means import mean_interval
 from spat_nb.measure.versus import paired
 from spat_nb.studies import results as results_room
 from spat_nb.studies.advice import advice
@@ -29,6 +30,7 @@ from spat_nb.studies.htmltable import Table
 from spat_nb.studies.leaderboard import gather, leaderboard
 from spat_nb.studies.rows import runs_of
 from spat_nb.studies.spat import follow_up
+from spat_nb.studies.verdicts import verdict_on
 
 
 def toy(name, arm, seed, clean, aa, objective="f", flags=(), n=180, **size):
@@ -94,7 +96,7 @@ def test_student_by_hand():
     mean = sum(right) / 5 / n
     s = (sum((k / n - mean) ** 2 for k in right) / 4) ** 0.5
     half = 2.776 * s / 5**0.5
-    close(results_room.mean_interval([k / n for k in right])[1], half, eps=1e-05)
+    close(mean_interval([k / n for k in right])[1], half, eps=1e-05)
 
 
 def test_rows_are_gathered_once():
@@ -121,7 +123,7 @@ def test_leaderboard_of_toys():
     with house(TOYS):
         t = leaderboard(names=NAMES).set_index("arm")
     equal(list(t.index), ["B", "A", "C", "A (two)"])
-    m, half = results_room.mean_interval([140 / 180, 141 / 180, 142 / 180])
+    m, half = mean_interval([140 / 180, 141 / 180, 142 / 180])
     close(t.loc["A", ["aa", "aa_lo", "aa_hi"]].tolist(), [m, m - half, m + half], eps=1e-09)
     close(
         t.loc["C", ["aa", "aa_lo", "aa_hi"]].tolist(),
@@ -196,8 +198,7 @@ def test_paired_differences_of_toys():
     close(
         thin.hi - thin.lo,
         [
-            2
-            * results_room.mean_interval([((3 * s + k) % 5 - 3 * s % 5) / 180 for s in range(3)])[1]
+            2 * mean_interval([((3 * s + k) % 5 - 3 * s % 5) / 180 for s in range(3)])[1]
             for k in ["ABCDE".index(a) for a in thin.arm]
         ],
         eps=1e-09,
@@ -338,3 +339,33 @@ def test_what_is_to_be_repeated(capsys):
         equal(to_repeat("combine")[0], [])
         shown = card("Hypersphere").query("seeds == 10")
         equal(set(shown.further), {"+11.11"})
+
+
+def test_an_interval_that_counts_the_drawing_of_images_too():
+    """Beside the seeds' interval the one over images: that of the mean over the seeds of each
+    image's difference, by hand
+    """
+    n, first = 180, [torch.arange(180) < k for k in (150, 152, 151)]
+    second = [torch.arange(180) < k for k in (120, 121, 125)]
+    runs = []
+    for arm, answers in (("A", first), ("B", second)):
+        for s, right in enumerate(answers):
+            d = toy("one", arm, s, 170, int(right.sum()), arm)
+            d["attacks"]["aa"]["right"] = bits(right)
+            runs.append(d)
+    claim = gain("p", "c", "one", "A", "B")
+    found = verdict_on(claim, runs)
+    gains = [(150 - 120) / 1.8, (152 - 121) / 1.8, (151 - 125) / 1.8]
+    mean, half = mean_interval(gains)
+    each = sum(a.double() - b.double() for a, b in zip(first, second)) / 3
+    spread = 100 * ((each - each.mean()).square().sum() / (n - 1)).sqrt().item() / n**0.5
+    close((found["mean"], found["lo"]), (mean, mean - half), eps=1e-9)
+    close(found["hi_both"] - found["mean"], (half**2 + (1.96 * spread) ** 2) ** 0.5, eps=1e-9)
+    assert found["n"] == n and found["lo_both"] < found["lo"]
+    # one seed's answers are missing: nothing is said, and the number of images stays
+    del runs[0]["attacks"]["aa"]["right"]
+    found = verdict_on(claim, runs)
+    assert found["lo_both"] != found["lo_both"] and found["n"] == n
+    # a number that is no accuracy has no images
+    other = replace(claim, attack="")
+    assert verdict_on(other, runs)["n"] is None and verdict_on(claim, [])["n"] is None

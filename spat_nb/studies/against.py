@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from spat_nb.core.plot import PALETTE, plain
+from spat_nb.measure.means import mean_interval
 from spat_nb.measure.versus import paired
 from spat_nb.studies.answers import solved
 from spat_nb.studies.htmltable import Table
 from spat_nb.studies.leaderboard import gather
-from spat_nb.studies.results import mean_interval
 
 
 def _apart(pairs, attack, level):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from spat_nb.studies.finding import find_study, studies
-from spat_nb.studies.results import Results
 from spat_nb.studies.rows import runs_of
 from spat_nb.studies.sizes import SIZES
+from spat_nb.studies.verdicts import verdict_on
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Claim:
         the mark (default: 0.0)
     either : bool
         is a number below the mark as good, as long as it is not at it? (default: False)
+    attack : str
+        under which the first row's accuracy is compared with the second's; '' where it is not
+        (default: "")
     """
 
     paper: str  # short name of the method
@@ -44,6 +48,8 @@ class Claim:
     value: Callable  # (result of the first row, of the second, ...) -> number
     least: float = 0.0  # the mark
     either: bool = False  # is a number below the mark as good, as long as it is not at it?
+    # under which the first row's accuracy is compared with the second's; '' where it is not
+    attack: str = ""
 
 
 def accuracy_of(
@@ -134,6 +140,7 @@ def gain(
         (a, b),
         partial(_minus, attack),
         least,
+        attack=attack,
     )
 
 
@@ -151,7 +158,7 @@ def all_claims() -> tuple:  # of `Claim`
 def judged(
     claim: Claim,  # of `all_claims`, or your own
     size: str = "laptop",  # of the runs
-) -> dict:  # as of `Results.judged`
+) -> dict:  # as of `verdict_on`
     """A claim's number over the seeds that all its rows have, and the verdict
 
     Parameters
@@ -164,9 +171,9 @@ def judged(
     Returns
     -------
     dict
-        as of `Results.judged`
+        as of `verdict_on`
     """
-    return Results(runs_of(claim.study, size)).judged(claim)
+    return verdict_on(claim, runs_of(claim.study, size))
 
 
 def _seen(claim, found, size):
@@ -174,8 +181,13 @@ def _seen(claim, found, size):
     if not found["seeds"]:
         return f"not run: spat_nb study run {claim.study} --scale {size}"
     if found["seeds"] > 2:
-        return "{mean:+.2f} [{lo:+.2f}, {hi:+.2f}]".format(**found)
+        return f"{found['mean']:+.2f} {_ends(found['lo'], found['hi'])}"
     return f"{found['mean']:+.2f}, {found['seeds']} seed{'s' * (found['seeds'] > 1)}"
+
+
+def _ends(lo, hi):
+    "An interval in words; '' where there is none"
+    return "" if math.isnan(lo) else f"[{lo:+.2f}, {hi:+.2f}]"
 
 
 def to_repeat(
@@ -197,18 +209,19 @@ def to_repeat(
         rows, and the seeds that they lack; no rows where nothing is
     """
     study = find_study(study)
-    found, of = Results(runs_of(study, size)), SIZES[size]
+    runs, of = runs_of(study, size), SIZES[size]
     # a claim may lie beside the rows of another study
     asked = [c for c in {*all_claims(), *study.claims} if c.study == study.name]
-    needed = {a for c in asked if found.judged(c)["verdict"] == "unrepeated" for a in c.arms}
+    needed = {a for c in asked if verdict_on(c, runs)["verdict"] == "unrepeated" for a in c.arms}
     return [arm for arm in study.arms if arm in needed], range(of.seeds, of.seeds + of.again)
 
 
 def card(
     paper: str = "",  # start of its name, 'Hypersphere' say; default: all
     size: str = "laptop",  # of the runs
-    # pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval,
-    # seeds, mean of the further ones that must agree, test
+    # pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval over
+    # seeds, seeds, mean of the further ones that must agree, images, the interval that counts their
+    # drawing too, test
 ):
     """The claim card: all claims, judged.
 
@@ -221,8 +234,9 @@ def card(
 
     Returns
     -------
-    pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval,
-    seeds, mean of the further ones that must agree, test
+    pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval over
+    seeds, seeds, mean of the further ones that must agree, images, the interval that counts their
+    drawing too, test
 
     Raises
     ------
@@ -247,7 +261,9 @@ def card(
                 "verdict": r["verdict"],
                 "seen": _seen(c, r, size),
                 "seeds": r["seeds"],
-                "further": f"{r['further']:+.2f}" if r["further"] == r["further"] else "",
+                "further": "" if math.isnan(r["further"]) else f"{r['further']:+.2f}",
+                "images": r["n"] or "",
+                "over images too": _ends(r["lo_both"], r["hi_both"]),
                 "test": c.test,
             }
         )

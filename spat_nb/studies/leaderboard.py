@@ -7,8 +7,8 @@ from collections import Counter
 
 from spat_nb.core import spec
 from spat_nb.measure.intervals import wilson
+from spat_nb.measure.means import mean_interval
 from spat_nb.studies.finding import studies
-from spat_nb.studies.results import mean_interval
 from spat_nb.studies.rows import runs_of
 from spat_nb.studies.sizes import SIZES
 

@@ -1,46 +1,30 @@
 """The results of a study, from its files alone
 
-Frame, table, figure, comparison of rows, verdict on a claim
+Frame, table, figure, comparison of rows
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.paths import what_is
 from ..measure.intervals import wilson
+from ..measure.means import mean_interval
 from ..measure.versus import paired
 from .answers import solved
-from .sizes import SIZES
+from .verdicts import verdict_on
 
 __all__ = [
     "STUDY_SCHEMA",
     "Results",
     "read_runs",
     "read_results",
-    "mean_interval",
 ]
 
 STUDY_SCHEMA = 2  # of a study's results: 2 has its configuration in specs
 NBSP = "\u00a0"  # narrow columns break nowhere in a number with its interval
-
-
-def mean_interval(
-    values,  # one for each seed
-    level: float = 0.95,  # confidence, in (0,1)
-) -> tuple:  # mean, half the width of Student's interval: NaN with one value
-    "Mean of independent values and how far it may lie from the true one"
-    from scipy.stats import t
-
-    n = len(values)
-    mean = sum(values) / n
-    if n < 2:
-        return mean, math.nan
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-    return mean, t.ppf((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
 
 
 def _share(value):
@@ -192,35 +176,10 @@ class Results:
 
     def judged(
         self,
-        claim,  # a `Claim`: arms, value, least, either
-    ) -> dict:  # mean, lo, hi (NaN with one seed), seeds, further, verdict
-        """A claim's number over the seeds that all its rows have, and whether it is supported,
-        refuted, unproven or open.
-
-        Where the size asks for further seeds (`Size.again`), what its first ones support is
-        unrepeated until they are there, and unproven where their mean ('further', NaN without
-        them) lies on the other side of the mark
-        """
-        runs = {(d["arm"], d["seed"]): d for d in self._one_size().runs}
-        seeds = sorted(s for a, s in runs if a == claim.arms[0])
-        seeds = [s for s in seeds if all((b, s) in runs for b in claim.arms)]
-        values = {s: claim.value(*(runs[a, s] for a in claim.arms)) for s in seeds}
-        mean, half = mean_interval([*values.values()]) if values else (math.nan, math.nan)
-        verdict, further = _verdict(mean, half, len(values), claim), []
-        if seeds:
-            size = SIZES[self.sizes[0]]
-            first = [v for s, v in values.items() if s < size.seeds]
-            further = [v for s, v in values.items() if s >= size.seeds]
-            if verdict == "supported" and size.again:
-                verdict = _repeated(first, further, size.again, claim)
-        return {
-            "mean": mean,
-            "lo": mean - half,
-            "hi": mean + half,
-            "seeds": len(values),
-            "further": sum(further) / len(further) if further else math.nan,
-            "verdict": verdict,
-        }
+        claim,  # a `Claim`
+    ) -> dict:  # as of `verdict_on`
+        "What these runs say of a claim"
+        return verdict_on(claim, self._one_size().runs)
 
     def plot(self, attacks=("clean", "pgd20", "aa"), ax=None):  # the axes
         "Every run a dot, every arm's mean with Student's 95% interval; arms from top to bottom"
@@ -244,26 +203,6 @@ def _cell(rows, column):
     if column != "accuracy":
         return f"{mean:.1f}"
     return f"{mean:.1f} [{100 * rows.lo.item():.1f},{NBSP}{100 * rows.hi.item():.1f}]"
-
-
-def _verdict(mean, half, n, claim):
-    "What the seeds say of a claim"
-    if n < 3:
-        return "open"
-    if mean - half > claim.least or (claim.either and mean + half < claim.least):
-        return "supported"
-    at_it = half == 0 and mean <= claim.least
-    if not claim.either and (mean + half < claim.least or at_it):
-        return "refuted"
-    return "unproven"
-
-
-def _repeated(first, further, needed, claim):
-    "The verdict on what all seeds together support: do the further ones agree with the first?"
-    if len(further) < needed:
-        return "unrepeated"
-    above = [sum(v) / len(v) > claim.least for v in (first, further) if v]
-    return "supported" if len(set(above)) == 1 else "unproven"
 
 
 def read_runs(

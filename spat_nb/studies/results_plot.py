@@ -7,7 +7,7 @@ import math
 import matplotlib.pyplot as plt
 
 from ..core.plot import PALETTE, plain
-from .results import mean_interval
+from ..measure.means import mean_interval
 
 __all__ = ["plot_arms"]
 

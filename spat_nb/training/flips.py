@@ -36,8 +36,8 @@ class AlternatingFlips(Callback):
         augment = getattr(learner.train, "augment", None)
         if getattr(augment, "flip", False):
             raise ValueError(
-                f"augment is {augment}, which mirrors at random already; give crop_flip(pad="
-                f"{augment.pad}, flip=False) beside AlternatingFlips."
+                f"augment is {augment}, which mirrors at random already; give it flip=False beside"
+                " AlternatingFlips."
             )
         self.first = torch.rand(learner.train.n, generator=generator(learner.seed)) < 0.5
 
