@@ -476,7 +476,7 @@ def test_made_pages_say_what_there_is(site):
                 a.help == argparse.SUPPRESS or not a.option_strings or a.option_strings[-1] in text
             )
     board = read(site / "results.html")
-    assert len(board.select("article table")) == 5 and not board.select("article div.cell_input")
+    assert len(board.select("article table")) == 6 and not board.select("article div.cell_input")
     rows = {row.find("td").text for row in board.select("article tbody tr")}
     for folder in ("records", "sets"):
         assert {f.stem for f in (ROOT / "results" / folder).glob("*.json")} <= rows, folder
