@@ -327,6 +327,13 @@ def test_what_is_to_be_repeated(capsys):
         more = gain("HE", "c", "combine", "HE", "PGD-AT")
         shown = card("Hypersphere").query("verdict == 'unrepeated'")
         assert set(shown.further) == {""} and judged(more)["verdict"] == "unrepeated"
+        capsys.readouterr()
+        assert main(["study", "claims", "combine"]) == 0
+        shown = capsys.readouterr().out
+        assert "HE adds to SPAT" in shown and re.search(r"unrepeated +\+11.11 \[\+11.11", shown)
+        assert "further" not in shown and "over images too" not in shown
+        assert main(["study", "claims", "spat"]) == 0  # the shipped results
+        assert "it perturbs shared pixels" in capsys.readouterr().out
         refused = {
             ("combine", "--repeat", "--seeds", "5"): "leave out --arms and --seeds",
             ("spat", "--repeat"): "no claim of spat waits for further seeds at scale laptop",

@@ -42,6 +42,8 @@ MORE = {
     "SPAT + HE": "digits/spat_he/w16",
     "TRADES": "digits/trades/w16",
     "CIFAR-10, SPAT + HE": "cifar10/spat_he/w8",
+    "CIFAR-10, PGD-AT, width 16": "cifar10/pgd_at/w16",
+    "CIFAR-10, hypersphere (HE), width 16": "cifar10/he/w16",
 }
 
 

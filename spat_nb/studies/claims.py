@@ -210,10 +210,28 @@ def to_repeat(
     """
     study = find_study(study)
     runs, of = runs_of(study, size), SIZES[size]
-    # a claim may lie beside the rows of another study
-    asked = [c for c in {*all_claims(), *study.claims} if c.study == study.name]
-    needed = {a for c in asked if verdict_on(c, runs)["verdict"] == "unrepeated" for a in c.arms}
+    waiting = [c for c in claims_on(study) if verdict_on(c, runs)["verdict"] == "unrepeated"]
+    needed = {arm for c in waiting for arm in c.arms}
     return [arm for arm in study.arms if arm in needed], range(of.seeds, of.seeds + of.again)
+
+
+def claims_on(
+    study,  # as in `to_repeat`
+) -> list:  # of `Claim`
+    """The claims that the runs of a study decide: they may lie beside the rows of another
+
+    Parameters
+    ----------
+    study
+        as in `to_repeat`
+
+    Returns
+    -------
+    list
+        of `Claim`
+    """
+    study = find_study(study)
+    return [c for c in dict.fromkeys((*all_claims(), *study.claims)) if c.study == study.name]
 
 
 def card(
@@ -251,20 +269,44 @@ def card(
         raise ValueError(
             f"paper is {paper!r}; there are {', '.join(dict.fromkeys(c.paper for c in found))}."
         )
-    rows = []
-    for c in asked:
-        r = judged(c, size)
-        rows.append(
-            {
-                "claim": c.claim,
-                "paper": c.paper,
-                "verdict": r["verdict"],
-                "seen": _seen(c, r, size),
-                "seeds": r["seeds"],
-                "further": "" if math.isnan(r["further"]) else f"{r['further']:+.2f}",
-                "images": r["n"] or "",
-                "over images too": _ends(r["lo_both"], r["hi_both"]),
-                "test": c.test,
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_row(c, judged(c, size), size) for c in asked])
+
+
+def card_on(
+    study,  # as in `to_repeat`
+    runs,  # its results at one size
+    size: str = "laptop",  # that size
+):  # pandas.DataFrame, as of `card`; empty where no claim rests on them
+    """The claim card of one study, from these runs of it
+
+    Parameters
+    ----------
+    study
+        as in `to_repeat`
+    runs
+        its results at one size
+    size : str
+        that size (default: "laptop")
+
+    Returns
+    -------
+    pandas.DataFrame, as of `card`; empty where no claim rests on them
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_row(c, verdict_on(c, runs), size) for c in claims_on(study)])
+
+
+def _row(claim, found, size):
+    "A claim's row of the card"
+    return {
+        "claim": claim.claim,
+        "paper": claim.paper,
+        "verdict": found["verdict"],
+        "seen": _seen(claim, found, size),
+        "seeds": found["seeds"],
+        "further": "" if math.isnan(found["further"]) else f"{found['further']:+.2f}",
+        "images": found["n"] or "",
+        "over images too": _ends(found["lo_both"], found["hi_both"]),
+        "test": claim.test,
+    }

@@ -1,5 +1,5 @@
 """Studies: list them, see what is done, run what is missing, judge the kept networks once more,
-show tables and plots. Where there are no results of yours, table and plot read the shipped ones
+show tables, claims and plots. Where there are no results of yours, the shipped ones are read
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def add(parser):
     "Its flags"
     parser.add_argument(
         "what",
-        choices=["list", "status", "run", "verify", "table", "plot"],
-        help="Do this; verify judges the kept networks once more.",
+        choices=["list", "status", "run", "verify", "table", "claims", "plot"],
+        help="Do this; verify judges the kept networks once more, claims says which claims of"
+        " papers the runs support.",
     )
     parser.add_argument(
         "name", nargs="?", help="Take this study of the package, or that of a file: mine.py."
@@ -93,6 +94,7 @@ def run(a):
         "list": _list,
         "status": _status,
         "table": _table,
+        "claims": _claims,
         "plot": _plot,
         "verify": _verify,
         "run": _run,
@@ -156,6 +158,18 @@ def _table(a):
     print(f"{len(found.runs)} runs in {found.place}\n\n{table}{_outdated(a)}")
 
 
+def _claims(a):
+    from spat_nb.studies.claims import card_on
+
+    found = _results(a)
+    card = card_on(a.name, found.runs, a.scale)
+    if card.empty:
+        raise ValueError(f"no claim rests on the runs of {a.name}; its rows: study table {a.name}.")
+    # columns that are empty in every row say nothing
+    told = card.loc[:, (card.astype(str) != "").any()]
+    print(f"{len(found.runs)} runs in {found.place}\n\n{told.to_string(index=False)}{_outdated(a)}")
+
+
 def _plot(a):
     from spat_nb.core.files import write_aside
     from spat_nb.core.paths import check_writable
@@ -198,8 +212,8 @@ def _to_repeat(a):
     arms, seeds = to_repeat(a.name, a.scale)
     if not arms:
         raise ValueError(
-            f"no claim of {a.name} waits for further seeds at scale {a.scale}; run it without"
-            " --repeat first, and see the cards on the page of results."
+            f"no claim of {a.name} waits for further seeds at scale {a.scale}; study claims"
+            f" {a.name} shows the verdicts."
         )
     return arms, seeds
 
