@@ -132,7 +132,7 @@ def results():
         digits=show(leaderboard("digits"))._repr_html_(),
         photographs=show(leaderboard("cifar10"))._repr_html_(),
         claims=Table(cards)._repr_html_(),
-        small=Table(small.drop(columns="further"))._repr_html_(),
+        small=Table(small)._repr_html_(),
         verdicts=cards.verdict.value_counts().to_dict(),
         n=len(cards),
         records=Table(speedrun.table().round(3).reset_index())._repr_html_(),

@@ -238,8 +238,8 @@ def card(
     paper: str = "",  # start of its name, 'Hypersphere' say; default: all
     size: str = "laptop",  # of the runs
     # pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval over
-    # seeds, seeds, mean of the further ones that must agree, images, the interval that counts their
-    # drawing too, test
+    # seeds, seeds, test; where a row has them, also the mean of the further seeds that must agree,
+    # the images, and the interval that counts their drawing too
 ):
     """The claim card: all claims, judged.
 
@@ -253,23 +253,21 @@ def card(
     Returns
     -------
     pandas.DataFrame, a row per claim: claim, paper, verdict, what was seen with its interval over
-    seeds, seeds, mean of the further ones that must agree, images, the interval that counts their
-    drawing too, test
+    seeds, seeds, test; where a row has them, also the mean of the further seeds that must agree,
+    the images, and the interval that counts their drawing too
 
     Raises
     ------
     ValueError
         for a paper that makes none
     """
-    import pandas as pd
-
     found = all_claims()
     asked = [c for c in found if c.paper.startswith(paper)]
     if not asked:
         raise ValueError(
             f"paper is {paper!r}; there are {', '.join(dict.fromkeys(c.paper for c in found))}."
         )
-    return pd.DataFrame([_row(c, judged(c, size), size) for c in asked])
+    return _told(_row(c, judged(c, size), size) for c in asked)
 
 
 def card_on(
@@ -292,9 +290,15 @@ def card_on(
     -------
     pandas.DataFrame, as of `card`; empty where no claim rests on them
     """
+    return _told(_row(c, verdict_on(c, runs), size) for c in claims_on(study))
+
+
+def _told(rows):
+    "Rows as a table, without the columns that say nothing in any of them"
     import pandas as pd
 
-    return pd.DataFrame([_row(c, verdict_on(c, runs), size) for c in claims_on(study)])
+    table = pd.DataFrame(list(rows))
+    return table.loc[:, (table.astype(str) != "").any()]
 
 
 def _row(claim, found, size):

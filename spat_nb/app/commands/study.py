@@ -165,9 +165,7 @@ def _claims(a):
     card = card_on(a.name, found.runs, a.scale)
     if card.empty:
         raise ValueError(f"no claim rests on the runs of {a.name}; its rows: study table {a.name}.")
-    # columns that are empty in every row say nothing
-    told = card.loc[:, (card.astype(str) != "").any()]
-    print(f"{len(found.runs)} runs in {found.place}\n\n{told.to_string(index=False)}{_outdated(a)}")
+    print(f"{len(found.runs)} runs in {found.place}\n\n{card.to_string(index=False)}{_outdated(a)}")
 
 
 def _plot(a):
