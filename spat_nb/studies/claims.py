@@ -187,7 +187,7 @@ def _seen(claim, found, size):
 
 def _ends(lo, hi):
     "An interval in words; '' where there is none"
-    return "" if math.isnan(lo) else f"[{lo:+.2f}, {hi:+.2f}]"
+    return "" if lo is None or math.isnan(lo) else f"[{lo:+.2f}, {hi:+.2f}]"
 
 
 def to_repeat(
@@ -309,7 +309,7 @@ def _row(claim, found, size):
         "verdict": found["verdict"],
         "seen": _seen(claim, found, size),
         "seeds": found["seeds"],
-        "further": "" if math.isnan(found["further"]) else f"{found['further']:+.2f}",
+        "further": "" if found["further"] is None else f"{found['further']:+.2f}",
         "images": found["n"] or "",
         "over images too": _ends(found["lo_both"], found["hi_both"]),
         "test": claim.test,

@@ -21,10 +21,10 @@ def verdict_on(
     (NaN with one seed), and whether it is supported, refuted, unproven or open.
 
     `n` images were attacked, None where the claim is not about one attack. [lo_both, hi_both]
-    counts their drawing beside that of the seeds; NaN where the answers were not kept.
+    counts their drawing beside that of the seeds; None where the answers were not kept.
 
     Where the size asks for further seeds (`Size.again`), what its first ones support is unrepeated
-    until they are there, and unproven where their mean ('further', NaN without them) lies on the
+    until they are there, and unproven where their mean ('further', None without them) lies on the
     other side of the mark
     """
     found = {(d["arm"], d["seed"]): d for d in runs}
@@ -40,16 +40,17 @@ def verdict_on(
         further = [v for s, v in zip(seeds, values, strict=True) if s >= size.seeds]
         if verdict == "supported" and size.again:
             verdict = _repeated(first, further, size.again, claim)
-    both = math.hypot(half, _images(rows, claim.attack)) if claim.attack else math.nan
+    of_images = _images(rows, claim.attack) if claim.attack else None
+    both = None if of_images is None else math.hypot(half, of_images)
     return {
         "mean": mean,
         "lo": mean - half,
         "hi": mean + half,
         "seeds": len(values),
-        "further": sum(further) / len(further) if further else math.nan,
+        "further": sum(further) / len(further) if further else None,
         "n": rows[0][0]["attacks"][claim.attack]["n"] if rows and claim.attack else None,
-        "lo_both": mean - both,
-        "hi_both": mean + both,
+        "lo_both": None if both is None else mean - both,
+        "hi_both": None if both is None else mean + both,
         "verdict": verdict,
     }
 
@@ -75,10 +76,10 @@ def _repeated(first, further, needed, claim):
 
 
 def _images(rows, attack):
-    "Half of the 95% interval of the difference over the drawing of images alone, in points, or NaN"
+    "Half of the 95% interval over the drawing of images alone, in points; None if not known"
     answers = [v for row in rows for d in row if (v := solved(d, attack)) is not None]
     if len(answers) < 2 * max(len(rows), 1) or len({len(v) for v in answers}) > 1:
-        return math.nan
+        return None
     # the first row's and the second's in turns
     right = torch.stack(answers).double()
     gain = (right[0::2] - right[1::2]).mean(0)
