@@ -42,16 +42,21 @@ MORE = {
     "SPAT + HE": "digits/spat_he/w16",
     "TRADES": "digits/trades/w16",
     "CIFAR-10, SPAT + HE": "cifar10/spat_he/w8",
-    "CIFAR-10, PGD-AT, width 16": "cifar10/pgd_at/w16",
-    "CIFAR-10, hypersphere (HE), width 16": "cifar10/he/w16",
 }
+# bytes of weights: a page is to be light on a phone
+LARGEST = 600_000
+
+
+def played():
+    "The shipped networks that are light enough for the page"
+    return [n for n in zoo.names() if zoo.card(n)["bytes"] <= LARGEST]
 
 
 def menu():
-    "{name of a shipped network: what the menu calls it}, those of the notebook's playground first"
+    "{name of a network: what the menu calls it}, those of the notebook's playground first"
     named = {**shelf.SHIPPED, **shelf.PHOTOGRAPHS, **MORE}
     titles = {name: title.removeprefix("CIFAR-10, ") for title, name in named.items()}
-    lacking = set(zoo.names()) - set(titles)
+    lacking = set(played()) - set(titles)
     if lacking:
         raise ValueError(
             f"{', '.join(sorted(lacking))}: give it a name in MORE of tools/webplay.py."
