@@ -2,7 +2,7 @@
 goes
 
     python tools/gpu.py --out gpu --budget 9m --data FOLDER     # FOLDER holds CIFAR-10, as `spat_nb data cifar10` lays it
-    python tools/gpu.py --out /tmp/gpu --dry-run                # the same on a CPU, with tiny networks: it must pass before a GPU is asked for
+    python tools/gpu.py --dry-run                               # the same on a CPU, with tiny networks: it must pass before a GPU is asked for
 
 1. placement.json: every kind of attack, the evaluation, the card, a training that is killed and
    goes on, all on the device, beside the CPU.
@@ -353,7 +353,9 @@ def main(argv=None):
 
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument(
-        "--out", required=True, help="folder for all that is found; the same one goes on"
+        "--out",
+        help="folder for all that is found; the same one goes on (default: runs/gpu, of a dry run"
+        " runs/gpu-dry)",
     )
     p.add_argument("--budget", type=length, default=540.0, help="stop after 90s, 9m (default: 9m)")
     p.add_argument("--data", help="folder that holds CIFAR-10 (default: the setting)")
@@ -362,7 +364,8 @@ def main(argv=None):
         "--dry-run", action="store_true", help="tiny networks and short searches, on any device"
     )
     a = p.parse_args(argv)
-    out, start = Path(a.out), time.monotonic()
+    out = Path(a.out or ("runs/gpu-dry" if a.dry_run else "runs/gpu"))
+    start = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     os.environ |= {
         "SPAT_NB_RESULTS": str(out / "results"),
