@@ -24,10 +24,11 @@ from spat_nb.studies.advice import advice
 from spat_nb.studies.against import against, plot_against, show_against
 from spat_nb.studies.answers import bits
 from spat_nb.studies.boards import front, plot, show
-from spat_nb.studies.claims import all_claims, card, gain, judged, to_repeat
+from spat_nb.studies.claims import all_claims, card, gain, judged
 from spat_nb.studies.finding import studies
 from spat_nb.studies.htmltable import Table
 from spat_nb.studies.leaderboard import gather, leaderboard
+from spat_nb.studies.repeats import to_repeat
 from spat_nb.studies.rows import runs_of
 from spat_nb.studies.spat import follow_up
 from spat_nb.studies.verdicts import verdict_on
@@ -266,6 +267,7 @@ def test_claims_and_cards_of_toys():
         ([9, 8, 9, 8, 9], 8.6, "supported"),
         ([-1, 0, 0, 0, 0], -0.2, "unproven"),
         ([9, 8, 9, 8], 8.5, "unrepeated"),
+        ([-90], -90, "unrepeated"),  # not all of them: they decide nothing yet
         ([], None, "unrepeated"),
         ([-90, 80, -70, 60, 50], 6, "unproven"),
     ):
@@ -284,7 +286,7 @@ def test_claims_and_cards_of_toys():
             else:
                 assert r["further"] is None
             # what is refuted needs no further seeds
-            if verdict in ("supported", "unrepeated"):
+            if min(gains) > 0:
                 equal(judged(B_A)["verdict"], "refuted")
     toys = [
         dict(
@@ -341,6 +343,10 @@ def test_what_is_to_be_repeated(capsys):
         for given, says in refused.items():
             assert main(["study", "run", *given]) == 1
             assert says in capsys.readouterr().err
+    # further ones that speak against it do not end the repetition before its end
+    against_it = [toy("combine", a, 5, 170, 150 - k, a) for a, k in arms.items()]
+    with house(five + against_it):
+        equal(to_repeat("combine")[0], ["PGD-AT", "HE"])
     ten = [toy("combine", a, s, 170, k, a) for a, k in arms.items() for s in range(10)]
     with house(ten):
         equal(to_repeat("combine")[0], [])

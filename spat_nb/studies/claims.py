@@ -9,7 +9,6 @@ from functools import partial
 
 from spat_nb.studies.finding import find_study, studies
 from spat_nb.studies.rows import runs_of
-from spat_nb.studies.sizes import SIZES
 from spat_nb.studies.verdicts import verdict_on
 
 
@@ -190,40 +189,15 @@ def _ends(lo, hi):
     return "" if lo is None or math.isnan(lo) else f"[{lo:+.2f}, {hi:+.2f}]"
 
 
-def to_repeat(
-    study,  # a study, its name, or its file: 'mine.py'
-    size: str = "laptop",  # of the runs
-) -> tuple[list[str], range]:  # rows, and the seeds that they lack; no rows where nothing is
-    """The further runs that the claims of a study need which its first seeds support
-
-    Parameters
-    ----------
-    study
-        a study, its name, or its file: 'mine.py'
-    size : str
-        of the runs (default: "laptop")
-
-    Returns
-    -------
-    tuple[list[str], range]
-        rows, and the seeds that they lack; no rows where nothing is
-    """
-    study = find_study(study)
-    runs, of = runs_of(study, size), SIZES[size]
-    waiting = [c for c in claims_on(study) if verdict_on(c, runs)["verdict"] == "unrepeated"]
-    needed = {arm for c in waiting for arm in c.arms}
-    return [arm for arm in study.arms if arm in needed], range(of.seeds, of.seeds + of.again)
-
-
 def claims_on(
-    study,  # as in `to_repeat`
+    study,  # a study, its name, or its file: 'mine.py'
 ) -> list:  # of `Claim`
     """The claims that the runs of a study decide: they may lie beside the rows of another
 
     Parameters
     ----------
     study
-        as in `to_repeat`
+        a study, its name, or its file: 'mine.py'
 
     Returns
     -------
@@ -271,7 +245,7 @@ def card(
 
 
 def card_on(
-    study,  # as in `to_repeat`
+    study,  # as in `claims_on`
     runs,  # its results at one size
     size: str = "laptop",  # that size
 ):  # pandas.DataFrame, as of `card`; empty where no claim rests on them
@@ -280,7 +254,7 @@ def card_on(
     Parameters
     ----------
     study
-        as in `to_repeat`
+        as in `claims_on`
     runs
         its results at one size
     size : str

@@ -33,13 +33,13 @@ def verdict_on(
     rows = [[found[arm, s] for arm in claim.arms] for s in seeds]
     values = [claim.value(*row) for row in rows]
     mean, half = mean_interval(values) if values else (math.nan, math.nan)
-    verdict, further = _verdict(mean, half, len(values), claim), []
+    verdict, further = _verdict(values, claim), []
     if rows:
         size = SIZES[rows[0][0]["size"]]
         first = [v for s, v in zip(seeds, values, strict=True) if s < size.seeds]
         further = [v for s, v in zip(seeds, values, strict=True) if s >= size.seeds]
-        if verdict == "supported" and size.again:
-            verdict = _repeated(first, further, size.again, claim)
+        if size.again:
+            verdict = _repeated(verdict, first, further, size.again, claim)
     of_images = _images(rows, claim.attack) if claim.attack else None
     both = None if of_images is None else math.hypot(half, of_images)
     return {
@@ -55,10 +55,11 @@ def verdict_on(
     }
 
 
-def _verdict(mean, half, n, claim):
+def _verdict(values, claim):
     "What the seeds say of a claim"
-    if n < 3:
+    if len(values) < 3:
         return "open"
+    mean, half = mean_interval(values)
     if mean - half > claim.least or (claim.either and mean + half < claim.least):
         return "supported"
     at_it = half == 0 and mean <= claim.least
@@ -67,12 +68,14 @@ def _verdict(mean, half, n, claim):
     return "unproven"
 
 
-def _repeated(first, further, needed, claim):
-    "The verdict on what all seeds together support: do the further ones agree with the first?"
+def _repeated(verdict, first, further, needed, claim):
+    "The verdict of all seeds together, where the further ones are all there and agree"
     if len(further) < needed:
-        return "unrepeated"
+        # some of them decide nothing: whoever stops where it suits finds what suits
+        waits = "supported" in (verdict, _verdict(first, claim))
+        return "unrepeated" if waits else verdict
     above = {sum(v) / len(v) > claim.least for v in (first, further) if v}
-    return "supported" if len(above) == 1 else "unproven"
+    return "unproven" if verdict == "supported" and len(above) > 1 else verdict
 
 
 def _images(rows, attack):

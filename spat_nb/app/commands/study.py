@@ -203,7 +203,7 @@ def _verify(a):
 
 def _to_repeat(a):
     "Rows and seeds that --repeat asks for"
-    from spat_nb.studies.claims import to_repeat
+    from spat_nb.studies.repeats import to_repeat
 
     if a.arms or a.seeds:
         raise ValueError("--repeat chooses rows and seeds itself; leave out --arms and --seeds.")
