@@ -25,11 +25,12 @@ from spat_nb.studies.against import against, plot_against, show_against
 from spat_nb.studies.answers import bits
 from spat_nb.studies.boards import front, plot, show
 from spat_nb.studies.claims import all_claims, card, gain, judged
-from spat_nb.studies.finding import studies
+from spat_nb.studies.finding import find_study, studies
 from spat_nb.studies.htmltable import Table
+from spat_nb.studies.job import Job
 from spat_nb.studies.leaderboard import gather, leaderboard
 from spat_nb.studies.repeats import to_repeat
-from spat_nb.studies.rows import runs_of
+from spat_nb.studies.rows import runs_of, status
 from spat_nb.studies.spat import follow_up
 from spat_nb.studies.verdicts import verdict_on
 
@@ -348,10 +349,21 @@ def test_what_is_to_be_repeated(capsys):
     with house(five + against_it):
         equal(to_repeat("combine")[0], ["PGD-AT", "HE"])
     ten = [toy("combine", a, s, 170, k, a) for a, k in arms.items() for s in range(10)]
+    for d in ten:
+        d["config"] = Job(find_study("combine"), d["arm"], d["size"], d["seed"]).config
     with house(ten):
         equal(to_repeat("combine")[0], [])
+        of_today = status("combine").loc[("combine", "laptop")]
+        equal(tuple(of_today[["done", "further", "outdated"]]), (15, 15, 0))
         shown = card("Hypersphere").query("seeds == 10")
         equal(set(shown.further), {"+11.11"})
+    # a further run of a recipe that was changed since is none
+    (old,) = (d for d in ten if (d["arm"], d["seed"]) == ("HE", 7))
+    old["config"] = {**old["config"], "recipe": {**old["config"]["recipe"], "epochs": 1}}
+    with house(ten):
+        equal(to_repeat("combine")[0], ["HE"])
+        of_today = status("combine").loc[("combine", "laptop")]
+        equal(tuple(of_today[["done", "further", "outdated"]]), (15, 14, 1))
 
 
 def test_an_interval_that_counts_the_drawing_of_images_too():

@@ -81,7 +81,7 @@ def test_results_are_those_of_the_rows_of_today(monkeypatch):
         recipe = Recipe.from_dict(d["config"]["recipe"])
         assert recipe.but(seed=d["seed"]) == job.recipe.but(precision="float32"), path
     t = status()
-    assert t.outdated.sum() == 0 and t.done.sum() == len(FILES)
+    assert t.outdated.sum() == 0 and t.done.sum() + t.further.sum() == len(FILES)
 
 
 def test_nothing_is_left_to_do_and_the_log_is_that_of_the_results():

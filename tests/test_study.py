@@ -101,7 +101,7 @@ def test_run_writes_what_is_read(folder):
     )
     s = rows.status("toy")
     assert (
-        tuple(s.loc[("toy", "laptop")][["done", "of", "outdated"]]) == (4, 4, 0)
+        tuple(s.loc[("toy", "laptop")][["done", "of", "further", "outdated"]]) == (4, 4, 0, 0)
         and s.loc[("toy", "small")].done == 0
     )
     import matplotlib

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .claims import claims_on
 from .finding import find_study
+from .job import jobs
 from .rows import runs_of
 from .sizes import SIZES
 from .verdicts import verdict_on
@@ -14,7 +15,7 @@ __all__ = ["to_repeat"]
 def to_repeat(
     study,  # a study, its name, or its file: 'mine.py'
     size: str = "laptop",  # of the runs
-) -> tuple[list[str], range]:  # rows that lack runs, and the further seeds
+) -> tuple[list[str], range]:  # rows that lack runs of today, and the further seeds
     "The further runs that the claims of a study need which its first seeds support"
     study = find_study(study)
     runs, of = runs_of(study, size), SIZES[size]
@@ -23,6 +24,5 @@ def to_repeat(
     first = [d for d in runs if d["seed"] < of.seeds]
     waiting = [c for c in claims_on(study) if verdict_on(c, first)["verdict"] == "unrepeated"]
     needed = {arm for c in waiting for arm in c.arms}
-    there = {(d["arm"], d["seed"]) for d in runs}
-    lacks = {arm for arm in needed if any((arm, s) not in there for s in seeds)}
+    lacks = {j.arm_name for j in jobs(study, size, seeds) if j.arm_name in needed and not j.done()}
     return [arm for arm in study.arms if arm in lacks], seeds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core.paths import shell
 from ..core.settings import settings
 from .finding import find_study, studies
-from .job import jobs
+from .job import Job, jobs
 from .results import Results, read_runs
 from .sizes import SIZES
 from .study import Study
@@ -59,7 +59,8 @@ def whole(
 
 def status(
     study: str | Study | None = None,  # as in `runs_of`; default: all of the package
-):  # pandas.DataFrame: a row per study and size; runs done, runs in all, minutes that they took
+):  # pandas.DataFrame: a row per study and size; runs done, runs in all, those of further seeds
+    # that are done, those that an edit has outdated, minutes that they took
     "What is done and what is missing"
     import pandas as pd
 
@@ -69,14 +70,22 @@ def status(
 
 
 def _status(study, size):
-    runs = jobs(study, size)
-    done = sum(j.done() for j in runs)
-    seconds = sum(sum(d["seconds"].values()) for d in runs_of(study, size))
+    planned, files = jobs(study, size), runs_of(study, size)
+    rows = {(j.arm_name, j.seed) for j in planned}
+    further = [
+        Job(study, d["arm"], size, d["seed"])
+        for d in files
+        if d["arm"] in study.arms and (d["arm"], d["seed"]) not in rows
+    ]
+    done, repeated = (sum(j.done() for j in some) for some in (planned, further))
+    there = sum(j.path.is_file() for j in planned + further)
+    seconds = sum(sum(d["seconds"].values()) for d in files)
     return {
         "study": study.name,
         "size": size,
         "done": done,
-        "of": len(runs),
-        "outdated": sum(j.path.is_file() for j in runs) - done,
+        "of": len(planned),
+        "further": repeated,
+        "outdated": there - done - repeated,
         "minutes": round(seconds / 60, 1),
     }
