@@ -177,7 +177,8 @@ def test_a_package_that_is_missing(on, package, mine, monkeypatch):
         ("study = 3", "study in .*mine.py is a int; let it be a Study"),
         ("import nothing_of_this_name", "does not run"),
         (
-            "from spat_nb.studies.study import Study\nstudy = Study('spat', '?', {})",
+            "from spat_nb.studies.study import Arm, Study\n"
+            "study = Study('spat', '?', {'a': Arm()})",
             "calls its study 'spat', as one of the package's",
         ),
     ],

@@ -24,7 +24,7 @@ from spat_nb.studies.advice import advice
 from spat_nb.studies.against import against, plot_against, show_against
 from spat_nb.studies.answers import bits
 from spat_nb.studies.boards import front, plot, show
-from spat_nb.studies.claims import all_claims, card, gain, judged
+from spat_nb.studies.claims import all_claims, card, card_on, gain, judged
 from spat_nb.studies.finding import find_study, studies
 from spat_nb.studies.htmltable import Table
 from spat_nb.studies.job import Job
@@ -32,6 +32,7 @@ from spat_nb.studies.leaderboard import gather, leaderboard
 from spat_nb.studies.repeats import to_repeat
 from spat_nb.studies.rows import runs_of, status
 from spat_nb.studies.spat import follow_up
+from spat_nb.studies.study import Arm, Study
 from spat_nb.studies.verdicts import verdict_on
 
 
@@ -289,6 +290,15 @@ def test_claims_and_cards_of_toys():
             # what is refuted needs no further seeds
             if min(gains) > 0:
                 equal(judged(B_A)["verdict"], "refuted")
+    # seeds beyond those that are asked for change nothing
+    gains = [*first, -1, 0, 0, 0, 0, *[12] * 8]
+    many = [
+        toy("one", a, s, 170, 120 + k * (a == "A"), a) for a in "AB" for s, k in enumerate(gains)
+    ]
+    with house(many):
+        r = judged(A_B)
+        equal((r["verdict"], r["seeds"]), ("unproven", 10))
+        close(r["further"], 100 * -0.2 / 180, eps=1e-9)
     toys = [
         dict(
             classes="abc",
@@ -319,10 +329,16 @@ def test_advice_without_results_says_so():
         assert "Nothing can be said yet" in advice()[0]
 
 
+def of_today(arm, seed, right):
+    "A result of the study `combine` as its row would give it today"
+    config = Job(find_study("combine"), arm, "laptop", seed).config
+    return {**toy("combine", arm, seed, 170, right, arm), "config": config}
+
+
 def test_what_is_to_be_repeated(capsys):
     """The rows of the claims that the first seeds support, wherever the claim is written"""
     arms = {"PGD-AT": 120, "HE": 140, "SPAT": 100}
-    five = [toy("combine", a, s, 170, k + s, a) for a, k in arms.items() for s in range(5)]
+    five = [of_today(a, s, k + s) for a, k in arms.items() for s in range(5)]
     with house(five):
         equal(to_repeat("combine"), (["PGD-AT", "HE"], range(5, 10)))
         equal(to_repeat("spat")[0], [])
@@ -339,22 +355,26 @@ def test_what_is_to_be_repeated(capsys):
         assert "it perturbs shared pixels" in capsys.readouterr().out
         refused = {
             ("combine", "--repeat", "--seeds", "5"): "leave out --arms and --seeds",
-            ("spat", "--repeat"): "no claim of spat waits for further seeds at scale laptop",
         }
         for given, says in refused.items():
             assert main(["study", "run", *given]) == 1
             assert says in capsys.readouterr().err
+        idle = {
+            ("spat", "--repeat"): "0 of the 40 runs of the first seeds are there",
+            ("spat", "--repeat", "--scale", "small"): "scale small no further seeds are asked for",
+        }
+        for given, says in idle.items():
+            assert main(["study", "run", *given]) == 0
+            assert says in capsys.readouterr().out
     # further ones that speak against it do not end the repetition before its end
-    against_it = [toy("combine", a, 5, 170, 150 - k, a) for a, k in arms.items()]
+    against_it = [of_today(a, 5, 150 - k) for a, k in arms.items()]
     with house(five + against_it):
         equal(to_repeat("combine")[0], ["PGD-AT", "HE"])
-    ten = [toy("combine", a, s, 170, k, a) for a, k in arms.items() for s in range(10)]
-    for d in ten:
-        d["config"] = Job(find_study("combine"), d["arm"], d["size"], d["seed"]).config
+    ten = [of_today(a, s, k) for a, k in arms.items() for s in range(10)]
+    counted = ["done", "further", "outdated"]
     with house(ten):
         equal(to_repeat("combine")[0], [])
-        of_today = status("combine").loc[("combine", "laptop")]
-        equal(tuple(of_today[["done", "further", "outdated"]]), (15, 15, 0))
+        equal(tuple(status("combine").loc[("combine", "laptop")][counted]), (15, 15, 0))
         shown = card("Hypersphere").query("seeds == 10")
         equal(set(shown.further), {"+11.11"})
     # a further run of a recipe that was changed since is none
@@ -362,8 +382,55 @@ def test_what_is_to_be_repeated(capsys):
     old["config"] = {**old["config"], "recipe": {**old["config"]["recipe"], "epochs": 1}}
     with house(ten):
         equal(to_repeat("combine")[0], ["HE"])
-        of_today = status("combine").loc[("combine", "laptop")]
-        equal(tuple(of_today[["done", "further", "outdated"]]), (15, 14, 1))
+        equal(tuple(status("combine").loc[("combine", "laptop")][counted]), (15, 14, 1))
+        # no verdict is made of both
+        equal(judged(more)["verdict"], "unrepeated")
+        equal(set(card("Hypersphere").query("seeds == 9").verdict), {"unrepeated"})
+        equal(set(card_on("combine", runs_of("combine")).query("seeds == 9").further), {"+11.11"})
+        capsys.readouterr()
+        assert main(["study", "claims", "combine"]) == 0
+        again = "spat_nb study run combine --scale laptop --arms HE --seeds 7 makes them anew"
+        assert again in capsys.readouterr().out
+    # of the first seeds nothing is left: nothing is repeated, and nothing is said
+    for d in ten:
+        if d["seed"] < 5:
+            d["config"] = old["config"]
+    with house(ten):
+        equal(to_repeat("combine")[0], [])
+        assert judged(more)["verdict"] != "supported" and judged(more)["seeds"] == 4
+        assert main(["study", "run", "combine", "--repeat"]) == 0
+        said = capsys.readouterr().out
+        assert "0 of the 35 runs of the first seeds are there" in said
+
+
+def test_a_study_decides_how_many_seeds_its_verdicts_take():
+    """Three and two further ones, none again: as its own size says, not as all others'"""
+    claim = gain("P", "c", "mine", "A", "B")
+    for sizes, n, verdict in (
+        ({"seeds": 3, "again": 2}, 4, "unrepeated"),
+        ({"seeds": 3, "again": 2}, 5, "supported"),
+        ({"seeds": 3, "again": 2}, 9, "supported"),
+        ({"again": 0}, 5, "supported"),
+        ({"seeds": 6}, 6, "unrepeated"),
+    ):
+        mine = Study("mine", "?", {"A": Arm(), "B": Arm()}, {"laptop": sizes}, (claim,))
+        runs = [
+            {
+                **toy("mine", a, s, 170, k + s, a),
+                "config": Job(mine, a, "laptop", s).config,
+            }
+            for a, k in (("A", 140), ("B", 120))
+            for s in range(n)
+        ]
+        with house(runs):
+            found = judged(claim, study=mine)
+            equal(found["verdict"], verdict)
+            equal(found["seeds"], 5 if n == 9 else n)
+            first = sizes.get("seeds", 5)
+            waits = {"unrepeated": ["A", "B"], "supported": []}[verdict]
+            equal(to_repeat(mine), (waits, range(first, first + sizes.get("again", 5))))
+    with pytest.raises(ValueError, match="about 'gone'; the rows of combine are"):
+        judged(gain("P", "c", "combine", "gone", "HE"))
 
 
 def test_an_interval_that_counts_the_drawing_of_images_too():

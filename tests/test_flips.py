@@ -82,6 +82,13 @@ def test_an_augmentation_that_mirrors_is_refused():
         learner.fit()
 
 
+def test_two_of_them_are_refused():
+    twice = [AlternatingFlips(), AlternatingFlips()]
+    learner = Learner(SmallCNN(channels=1), images, standard, callbacks=twice)
+    with pytest.raises(ValueError, match="two mirrors are none; give one"):
+        learner.fit()
+
+
 def test_a_recipe_names_it(tmp_path):
     recipe = Recipe(
         data="digits",

@@ -405,10 +405,11 @@ def test_claims_are_judged_from_files(monkeypatch):
 
 def test_several_sizes_and_what_is_not_there(tmp_path):
     folder = RESULTS / "sparta" / "laptop"
-    one = json.loads(next(folder.glob("*.json")).read_text())
+    file = next(folder.glob("*.json"))
+    one = json.loads(file.read_text())
     for size in ("laptop", "mini"):
         (tmp_path / size).mkdir()
-        (tmp_path / size / "a.json").write_text(json.dumps({**one, "size": size}))
+        (tmp_path / size / file.name).write_text(json.dumps({**one, "size": size}))
     results = read(tmp_path)
     assert results.sizes == ["laptop", "mini"]
     assert [*results.table().index.get_level_values("size")] == ["laptop", "mini"]
@@ -417,7 +418,7 @@ def test_several_sizes_and_what_is_not_there(tmp_path):
         results.compare("a", "b")
     with pytest.raises(ValueError, match="'paper'"):
         results.at("paper")
-    (tmp_path / "mini" / "a.json").write_text("{")
+    (tmp_path / "mini" / file.name).write_text("{")
     with pytest.raises(ValueError, match="no whole result"):
         read(tmp_path)
     (tmp_path / "none").mkdir()

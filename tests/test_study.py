@@ -319,6 +319,46 @@ def test_damaged_files_are_named(folder):
     assert not job.Job(TOY, "standard", "laptop", 0).done()
 
 
+@pytest.mark.parametrize(
+    "odd,says",
+    [
+        ({"seed": "0"}, "no whole result \\('seed'\\)"),
+        ({"config": None}, "no whole result \\('config'\\)"),
+        ({"attacks": {"aa": {"n": 0, "correct": 0}}}, "no whole result \\('attacks'\\)"),
+        ({"seed": 1}, "'standard' with seed 1, whose place is standard-s1.json; move it away"),
+        ({"arm": "PGD-AT / x"}, "whose place is PGD-AT_x-s0.json"),
+        ({"study": "other"}, "a run of the study 'other' at size 'laptop'; move it away"),
+        ({"size": "small"}, "of the study 'toy' at size 'small'; move it away"),
+    ],
+)
+def test_a_run_in_the_place_of_another_is_none(odd, says, folder):
+    go(seeds=[0], arms=["standard"])
+    path = folder / "toy" / "laptop" / "standard-s0.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **odd}))
+    with pytest.raises(ValueError, match=says):
+        rows.runs_of("toy")
+    with pytest.raises(ValueError, match="size is 'lptop'; it is laptop"):
+        rows.runs_of("toy", "lptop")
+
+
+def test_a_study_that_does_not_fit_together_is_refused():
+    arm = study.Arm()
+    claim = SimpleNamespace(study="mine", arms=("a", "gone"))
+    for given, says in (
+        (("../up", "?", {"a": arm}), "its name is a word"),
+        (("", "?", {"a": arm}), "its name is a word"),
+        (("mine", "?", {}), "mine has no rows"),
+        (("mine", "?", {"a": {}}), r"mine, 'a' is \{\}; a row is Arm"),
+        (("mine", "?", {"a b": arm, "a/b": arm}), "'a b' and 'a/b', whose results .* one file"),
+        (("mine", "?", {"a": arm}, {"lptop": {}}), "size 'lptop'; it is laptop"),
+        (("mine", "?", {"a": arm}, {}, claim), "give a tuple"),
+        (("mine", "?", {"a": arm}, {}, ("a beats b",)), "a claim is a `Claim`"),
+        (("mine", "?", {"a": arm}, {}, (claim,)), "something of 'gone'; its rows are a"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            study.Study(*given)
+
+
 def test_every_study_says_what_it_is():
     found = finding.studies()
     assert "baseline" in found

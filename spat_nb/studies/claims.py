@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from spat_nb.studies.finding import find_study, studies
-from spat_nb.studies.rows import runs_of
+from spat_nb.studies.finding import NAMES, find_study, studies
+from spat_nb.studies.rows import runs_of, study_word
+from spat_nb.studies.today import verdict_today
 from spat_nb.studies.verdicts import verdict_on
 
 
@@ -157,6 +158,8 @@ def all_claims() -> tuple:  # of `Claim`
 def judged(
     claim: Claim,  # of `all_claims`, or your own
     size: str = "laptop",  # of the runs
+    # whose rows they are, or its file, 'mine.py'; default: the package's, else as the files tell
+    study=None,
 ) -> dict:  # as of `verdict_on`
     """A claim's number over the seeds that all its rows have, and the verdict
 
@@ -172,13 +175,16 @@ def judged(
     dict
         as of `verdict_on`
     """
-    return verdict_on(claim, runs_of(claim.study, size))
+    if study is None and claim.study not in NAMES:
+        return verdict_on(claim, runs_of(claim.study, size))
+    study = find_study(study or claim.study)
+    return verdict_today(claim, study, size, runs_of(study, size))
 
 
-def _seen(claim, found, size):
+def _seen(study, found, size):
     "What was seen, in words"
     if not found["seeds"]:
-        return f"not run: spat_nb study run {claim.study} --scale {size}"
+        return f"not run: spat_nb study run {study} --scale {size}"
     if found["seeds"] > 2:
         return f"{found['mean']:+.2f} {_ends(found['lo'], found['hi'])}"
     return f"{found['mean']:+.2f}, {found['seeds']} seed{'s' * (found['seeds'] > 1)}"
@@ -241,7 +247,7 @@ def card(
         raise ValueError(
             f"paper is {paper!r}; there are {', '.join(dict.fromkeys(c.paper for c in found))}."
         )
-    return _told(_row(c, judged(c, size), size) for c in asked)
+    return _told(_row(c, judged(c, size), size, c.study) for c in asked)
 
 
 def card_on(
@@ -264,7 +270,11 @@ def card_on(
     -------
     pandas.DataFrame, as of `card`; empty where no claim rests on them
     """
-    return _told(_row(c, verdict_on(c, runs), size) for c in claims_on(study))
+    found = find_study(study)
+    return _told(
+        _row(c, verdict_today(c, found, size, runs), size, study_word(found))
+        for c in claims_on(found)
+    )
 
 
 def _told(rows):
@@ -275,13 +285,13 @@ def _told(rows):
     return table.loc[:, (table.astype(str) != "").any()]
 
 
-def _row(claim, found, size):
+def _row(claim, found, size, study):
     "A claim's row of the card"
     return {
         "claim": claim.claim,
         "paper": claim.paper,
         "verdict": found["verdict"],
-        "seen": _seen(claim, found, size),
+        "seen": _seen(study, found, size),
         "seeds": found["seeds"],
         "further": "" if found["further"] is None else f"{found['further']:+.2f}",
         "images": found["n"] or "",

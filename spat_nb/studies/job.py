@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import PurePath
@@ -24,7 +22,7 @@ from ..training.fit import Fitted, fit
 from ..training.objectives import standard
 from ..training.recipe import Recipe
 from .hooks import by_name, told
-from .results import STUDY_SCHEMA
+from .results import read_run, run_file
 from .study import Arm, Study
 
 __all__ = ["PHASES", "Job", "jobs"]
@@ -88,7 +86,7 @@ class Job:
     # ---- where it lies
     @property
     def stem(self):
-        return f"{re.sub('[^A-Za-z0-9.+=-]+', '_', self.arm_name)}-s{self.seed}"
+        return run_file(self.arm_name, self.seed).removesuffix(".json")
 
     @property
     def home(self):
@@ -167,12 +165,12 @@ class Job:
         return changed
 
     def result(self) -> dict | None:
-        "What lies in its file; None where that is no result that this version reads"
+        "What lies in its file; None where that is no result of it that this version reads"
         try:
-            d = json.loads(self.path.read_text(encoding="utf-8"))
+            d = read_run(self.path)
         except (OSError, ValueError):
             return None
-        return d if isinstance(d, dict) and d.get("schema") == STUDY_SCHEMA else None
+        return d if d and (d["arm"], d["seed"]) == (self.arm_name, self.seed) else None
 
     def done(self) -> bool:
         "Is there a result of just this configuration?"

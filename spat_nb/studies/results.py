@@ -6,6 +6,7 @@ Frame, table, figure, comparison of rows
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,20 @@ from .verdicts import verdict_on
 __all__ = [
     "STUDY_SCHEMA",
     "Results",
+    "run_file",
+    "read_run",
     "read_runs",
     "read_results",
 ]
 
 STUDY_SCHEMA = 2  # of a study's results: 2 has its configuration in specs
+# what a result has, whatever its study
+WHOLE = {
+    **dict.fromkeys(("study", "arm", "size"), str),
+    "seed": int,
+    **dict.fromkeys(("config", "seconds", "attacks", "trust", "extra"), dict),
+    **dict.fromkeys(("history", "classes"), list),
+}
 NBSP = "\u00a0"  # narrow columns break nowhere in a number with its interval
 
 
@@ -205,25 +215,42 @@ def _cell(rows, column):
     return f"{mean:.1f} [{100 * rows.lo.item():.1f},{NBSP}{100 * rows.hi.item():.1f}]"
 
 
+def run_file(arm: str, seed: int) -> str:
+    "What the file of a run is called"
+    return f"{re.sub('[^A-Za-z0-9.+=-]+', '_', arm)}-s{seed}.json"
+
+
+def read_run(
+    path,  # a file
+) -> dict | None:  # as written; None where it is no result of a study
+    "One result. ValueError where the file is damaged or another's"
+    path = Path(path)
+    mend = "move it away and run the study again."
+    try:
+        d = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{path} is {what_is(path)} and no whole result; {mend}") from None
+    if not isinstance(d, dict) or not {"arm", "schema"} & {*d}:
+        return None
+    _check_schema(path, d)
+    odd = [k for k, kind in WHOLE.items() if not isinstance(d.get(k), kind)]
+    if odd or any(not v.get("n") for v in d["attacks"].values()):
+        raise ValueError(f"{path} is no whole result ({(odd or ['attacks'])[0]!r}); {mend}")
+    if path.name != run_file(d["arm"], d["seed"]):
+        raise ValueError(
+            f"{path} is the run of {d['arm']!r} with seed {d['seed']}, whose place is"
+            f" {run_file(d['arm'], d['seed'])}; move it away."
+        )
+    return d
+
+
 def read_runs(
     folder,  # of a study, or of one of its sizes
 ) -> tuple:  # of dicts, as written
-    "The results that lie in a folder; none where there is none. ValueError where a file is damaged"
+    "The results that lie in a folder; none where there is none. ValueError as of `read_run`"
     folder = Path(folder)
     files = sorted(folder.glob("*.json")) or sorted(folder.glob("*/*.json"))
-    runs = []
-    for path in files:
-        try:
-            d = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise ValueError(
-                f"{path} is {what_is(path)} and no whole result; "
-                "move it away and run the study again."
-            ) from None
-        if isinstance(d, dict) and ("arm" in d or "schema" in d):
-            _check_schema(path, d)
-            runs.append(d)
-    return tuple(runs)
+    return tuple(d for path in files if (d := read_run(path)) is not None)
 
 
 def _check_schema(path, d):

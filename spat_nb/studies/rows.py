@@ -5,10 +5,11 @@ from __future__ import annotations
 from ..core.paths import shell
 from ..core.settings import settings
 from .finding import find_study, studies
-from .job import Job, jobs
-from .results import Results, read_runs
+from .job import jobs
+from .results import Results, read_runs, run_file
 from .sizes import SIZES
 from .study import Study
+from .today import current
 
 __all__ = ["runs_of", "results_of", "whole", "status"]
 
@@ -24,8 +25,22 @@ def runs_of(
     study: str | Study,  # a name or a file, as in `find_study`, or the study
     size: str = "laptop",  # one of `SIZES`
 ) -> tuple:  # of dicts, as written; may be empty
-    "All results of a study at a size. ValueError where a file is damaged"
-    return read_runs(settings().results / _named(study) / size)
+    """All results of a study at a size
+
+    ValueError for an unknown size, and where a file is damaged or of another study or size
+    """
+    if size not in SIZES:
+        raise ValueError(f"size is {size!r}; it is {', '.join(SIZES)}.")
+    name = _named(study)
+    folder = settings().results / name / size
+    runs = read_runs(folder)
+    for d in runs:
+        if (d["study"], d["size"]) != (name, size):
+            raise ValueError(
+                f"{folder / run_file(d['arm'], d['seed'])} is a run of the study {d['study']!r} at"
+                f" size {d['size']!r}; move it away."
+            )
+    return runs
 
 
 def results_of(
@@ -70,22 +85,17 @@ def status(
 
 
 def _status(study, size):
-    planned, files = jobs(study, size), runs_of(study, size)
-    rows = {(j.arm_name, j.seed) for j in planned}
-    further = [
-        Job(study, d["arm"], size, d["seed"])
-        for d in files
-        if d["arm"] in study.arms and (d["arm"], d["seed"]) not in rows
-    ]
-    done, repeated = (sum(j.done() for j in some) for some in (planned, further))
-    there = sum(j.path.is_file() for j in planned + further)
+    planned = {(j.arm_name, j.seed) for j in jobs(study, size)}
+    files = [d for d in runs_of(study, size) if d["arm"] in study.arms]
+    there = [(d["arm"], d["seed"]) for d in current(study, size, files)]
+    done = sum(run in planned for run in there)
     seconds = sum(sum(d["seconds"].values()) for d in files)
     return {
         "study": study.name,
         "size": size,
         "done": done,
         "of": len(planned),
-        "further": repeated,
-        "outdated": there - done - repeated,
+        "further": len(there) - done,
+        "outdated": len(files) - len(there),
         "minutes": round(seconds / 60, 1),
     }

@@ -209,7 +209,7 @@ def _in_turn(missing, todo, device, end, whole, quiet, say):
             break
         done += mine
         if mine:
-            there = sum(j.path.is_file() for j in todo)
+            there = sum(j.done() for j in todo)
             took = time.monotonic() - start
             say(f"{who} took {took:.0f} s; {there} of {len(todo)} runs are there")
     return done

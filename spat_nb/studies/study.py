@@ -5,11 +5,13 @@ A row is what it changes of the recipe that the size of the study gives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 from ..training.methods import changed
 from ..training.recipe import Recipe
+from .results import run_file
 from .sizes import SIZES, Size
 
 __all__ = ["Arm", "Study"]
@@ -85,6 +87,41 @@ class Study:
     sizes: dict = field(default_factory=dict)
     claims: tuple = ()  # what papers say, as `Claim`s on these rows
     file: str | None = None  # where it is written; None: one of the package's, or typed in Python
+
+    def __post_init__(self):
+        if not re.fullmatch(r"\w[\w.+=-]*", self.name):
+            raise ValueError(
+                f"a study is called {self.name!r}; its name is a word, as of a folder."
+            )
+        if not self.arms:
+            raise ValueError(f"{self.name} has no rows; arms is a dict of name -> Arm(...).")
+        files = {}
+        for arm, given in self.arms.items():
+            if not isinstance(given, Arm):
+                raise ValueError(f"{self.name}, {arm!r} is {given!r}; a row is Arm({{...}}).")
+            if (same := files.setdefault(run_file(arm, 0), arm)) != arm:
+                raise ValueError(
+                    f"{self.name} has rows {same!r} and {arm!r}, whose results would lie in one"
+                    " file; give one of them another name."
+                )
+        if odd := {*self.sizes} - {*SIZES}:
+            raise ValueError(f"{self.name} changes size {min(odd)!r}; it is {', '.join(SIZES)}.")
+        self._check_claims()
+
+    def _check_claims(self):
+        if not isinstance(self.claims, tuple):
+            raise ValueError(f"claims of {self.name} is {self.claims!r}; give a tuple of `Claim`s.")
+        for claim in self.claims:
+            if not hasattr(claim, "arms"):
+                raise ValueError(
+                    f"{self.name} claims {claim!r}; a claim is a `Claim`, as `gain` gives."
+                )
+            gone = [arm for arm in claim.arms if arm not in self.arms]
+            if claim.study == self.name and gone:
+                raise ValueError(
+                    f"{self.name} claims something of {gone[0]!r}; its rows are"
+                    f" {', '.join(self.arms)}."
+                )
 
     def _size(self, name, arm):
         "(size, what the row changes there)"

@@ -8,7 +8,7 @@ import torch
 
 from ..measure.means import mean_interval
 from .answers import solved
-from .sizes import SIZES
+from .sizes import SIZES, Size
 
 __all__ = ["verdict_on"]
 
@@ -16,6 +16,7 @@ __all__ = ["verdict_on"]
 def verdict_on(
     claim,  # a `Claim`: arms, value, least, either, attack
     runs,  # results of its study at one size
+    size: Size | None = None,  # how many seeds it asks for; default: as `SIZES` has it
 ) -> dict:  # mean, lo, hi, seeds, further, n, lo_both, hi_both, verdict
     """A claim's number over the seeds that all its rows have: its mean with Student's 95% interval
     (NaN with one seed), and whether it is supported, refuted, unproven or open.
@@ -25,8 +26,12 @@ def verdict_on(
 
     Where the size asks for further seeds (`Size.again`), what its first ones support is unrepeated
     until they are there, and unproven where their mean ('further', None without them) lies on the
-    other side of the mark
+    other side of the mark. Seeds beyond those are not counted: which they are is not chosen
     """
+    if size is None and runs:
+        size = SIZES[runs[0]["size"]]
+    if size and size.again:
+        runs = [d for d in runs if d["seed"] < size.seeds + size.again]
     found = {(d["arm"], d["seed"]): d for d in runs}
     of_first = sorted(seed for arm, seed in found if arm == claim.arms[0])
     seeds = [s for s in of_first if all((arm, s) in found for arm in claim.arms)]
@@ -35,7 +40,6 @@ def verdict_on(
     mean, half = mean_interval(values) if values else (math.nan, math.nan)
     verdict, further = _verdict(values, claim), []
     if rows:
-        size = SIZES[rows[0][0]["size"]]
         first = [v for s, v in zip(seeds, values, strict=True) if s < size.seeds]
         further = [v for s, v in zip(seeds, values, strict=True) if s >= size.seeds]
         if size.again:

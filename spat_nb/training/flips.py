@@ -33,6 +33,10 @@ class AlternatingFlips(Callback):
         self.first = torch.zeros(0, dtype=torch.bool)  # (n,): mirrored in epochs 0, 2, ...
 
     def before_fit(self, learner):
+        if sum(isinstance(c, AlternatingFlips) for c in learner.callbacks) > 1:
+            raise ValueError(
+                "callbacks has AlternatingFlips twice: two mirrors are none; give one."
+            )
         augment = getattr(learner.train, "augment", None)
         if getattr(augment, "flip", False):
             raise ValueError(

@@ -141,14 +141,24 @@ def _results(a):
 
 def _outdated(a):
     "A sentence where rows were made of what has changed since, else ''"
-    from spat_nb.studies import rows
+    from spat_nb.core.paths import shell
+    from spat_nb.studies.finding import find_study
+    from spat_nb.studies.rows import runs_of
+    from spat_nb.studies.today import current
 
-    n = int(rows.status(a.name)["outdated"].xs(a.scale, level="size").sum())
-    if not n:
+    study = find_study(a.name)
+    runs = [d for d in runs_of(study, a.scale) if d["arm"] in study.arms]
+    there = current(study, a.scale, runs)
+    old = [d for d in runs if d not in there]
+    if not old:
         return ""
+    arms = [arm for arm in study.arms if any(d["arm"] == arm for d in old)]
+    seeds = sorted({str(d["seed"]) for d in old}, key=int)
+    command = ("spat_nb", "study", "run", a.name, "--scale", a.scale)
     return (
-        f"\n\n{n} of these {'is' if n == 1 else 'are'} outdated: what they were made of has "
-        f"changed since. spat_nb study run {a.name} --scale {a.scale} makes them anew."
+        f"\n\n{len(old)} of these {'is' if len(old) == 1 else 'are'} outdated: what they were made"
+        " of has changed since, and no verdict counts them."
+        f" {shell(*command, '--arms', *arms, '--seeds', *seeds)} makes them anew."
     )
 
 
@@ -209,11 +219,29 @@ def _to_repeat(a):
         raise ValueError("--repeat chooses rows and seeds itself; leave out --arms and --seeds.")
     arms, seeds = to_repeat(a.name, a.scale)
     if not arms:
-        raise ValueError(
-            f"no claim of {a.name} waits for further seeds at scale {a.scale}; study claims"
-            f" {a.name} shows the verdicts."
-        )
+        say(_no_repeat(a, seeds))
     return arms, seeds
+
+
+def _no_repeat(a, seeds):
+    "Why no further seed is run"
+    from spat_nb.core.paths import shell
+    from spat_nb.studies import rows
+
+    if not seeds:
+        return f"at scale {a.scale} no further seeds are asked for."
+    state = rows.status(a.name).xs(a.scale, level="size")
+    done, of = int(state["done"].item()), int(state["of"].item())
+    if done < of:
+        return (
+            f"{done} of the {of} runs of the first seeds are there, and no claim"
+            " waits for further ones yet; what is missing is run by"
+            f" {shell('spat_nb', 'study', 'run', a.name, '--scale', a.scale)}"
+        )
+    return (
+        f"no claim of {a.name} waits for further seeds at scale {a.scale}; the verdicts:"
+        f" {shell('spat_nb', 'study', 'claims', a.name, '--scale', a.scale)}"
+    )
 
 
 def _run(a):
@@ -223,6 +251,8 @@ def _run(a):
     device = _place(a)
     workers = a.workers or (cores() if device.type == "cpu" else 1)
     arms, seeds = _to_repeat(a) if a.repeat else (a.arms, a.seeds)
+    if a.repeat and not arms:
+        return
     n = runner.run(
         a.name,
         a.scale,
