@@ -20,7 +20,7 @@ from spat_nb.measure import intervals
 from spat_nb.measure.means import mean_interval
 from spat_nb.measure.versus import paired
 from spat_nb.studies import results as results_room
-from spat_nb.studies.advice import advice
+from spat_nb.studies.advice import advice, firsts
 from spat_nb.studies.against import against, plot_against, show_against
 from spat_nb.studies.answers import bits
 from spat_nb.studies.boards import front, plot, show
@@ -327,6 +327,15 @@ def test_claims_and_cards_of_toys():
 def test_advice_without_results_says_so():
     with house([]):
         assert "Nothing can be said yet" in advice()[0]
+
+
+def test_the_lottery_is_of_the_seeds_that_all_rows_have():
+    """Rows that were tried again have ten: they are not a lottery of their own"""
+    rows = {"A": 10, "B": 5, "C": 5}
+    made = [toy("combine", a, s, 170, 140, a) for a, n in rows.items() for s in range(n)]
+    with house(made):
+        t = firsts()
+    equal((len(t), set(t["rows"])), (5, {3}))
 
 
 def of_today(arm, seed, right):

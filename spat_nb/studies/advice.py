@@ -13,9 +13,11 @@ from spat_nb.studies.sizes import SIZES
 
 
 def firsts(data="digits", size="laptop", attack="aa"):
-    "A row per seed: who is first, by how much, and where the winner of the means stands"
+    """A row per seed: who is first, by how much, and where the winner of the means stands; by the
+    first seeds, since only some rows have further ones
+    """
     runs = {
-        k: v
+        k: {s: d for s, d in v.items() if s < SIZES[size].seeds}
         for (_, k), v in gather(data, size).items()
         if not any(d["trust"]["flags"] for d in v.values())
     }

@@ -95,7 +95,7 @@ class Study:
             )
         if not self.arms:
             raise ValueError(f"{self.name} has no rows; arms is a dict of name -> Arm(...).")
-        files = {}
+        files: dict[str, str] = {}
         for arm, given in self.arms.items():
             if not isinstance(given, Arm):
                 raise ValueError(f"{self.name}, {arm!r} is {given!r}; a row is Arm({{...}}).")

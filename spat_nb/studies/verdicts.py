@@ -28,9 +28,9 @@ def verdict_on(
     until they are there, and unproven where their mean ('further', None without them) lies on the
     other side of the mark. Seeds beyond those are not counted: which they are is not chosen
     """
-    if size is None and runs:
-        size = SIZES[runs[0]["size"]]
-    if size and size.again:
+    if size is None:  # without runs any will do
+        size = SIZES[runs[0]["size"] if runs else "laptop"]
+    if size.again:
         runs = [d for d in runs if d["seed"] < size.seeds + size.again]
     found = {(d["arm"], d["seed"]): d for d in runs}
     of_first = sorted(seed for arm, seed in found if arm == claim.arms[0])
