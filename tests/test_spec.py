@@ -166,6 +166,7 @@ def test_an_unknown_argument(name):
 
 def test_did_you_mean():
     assert "did you mean 'objective'? It knows a, objective." in refused("spat(objectiv=mart)")
+    assert "positional arguments. It takes none." in refused("AlternatingFlips(3)")
     assert "did you mean 'steps'?" in refused("pgd(stepss=3)")
     assert "did you mean 'restarts'?" in refused("pgd(Linf(0.1), restart=3)")
     assert "did you mean 'pgd'?" in refused("ppgd")

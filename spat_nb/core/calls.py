@@ -84,7 +84,8 @@ def bind(
     try:
         bound = inspect.signature(f).bind_partial(*args, **keywords).arguments
     except TypeError as e:
-        raise ValueError(f"{name} cannot take this: {e}. It knows {', '.join(known)}.") from None
+        takes = f"It knows {', '.join(known)}." if known else "It takes none."
+        raise ValueError(f"{name} cannot take this: {e}. {takes}") from None
     missing = [k for k in needed if k not in bound]
     starred = any(told[k].kind == inspect.Parameter.VAR_POSITIONAL for k in bound)
     if args and (kind == "" or missing or starred):

@@ -1,5 +1,5 @@
 """Studies: list them, see what is done, run what is missing, judge the kept networks once more,
-show tables, claims and plots. Where there are no results of yours, the shipped ones are read
+show tables, claims and plots: of your results, or of the shipped ones where there are none of yours
 """
 
 from __future__ import annotations
