@@ -175,8 +175,14 @@ def test_front_by_hand():
     assert on[x_.index(max(x_))] and on[y_.index(max(y_))]
     with house(TOYS):
         ax = plot(leaderboard(names=NAMES))
+        equal(ax.get_ylabel(), "accuracy under aa, % of n = 180")
         equal(len(ax.texts), 4)
-        plt.close()
+        plt.close(ax.figure)
+    fewer = [toy("one", "A", 0, 170, 140), toy("two", "B", 0, 95, 80, "g", n=100)]
+    with house(fewer):
+        mixed = plot(leaderboard(names=NAMES))
+        equal(mixed.get_ylabel(), "accuracy under aa, % of n = 100 to 180")
+        plt.close(mixed.figure)
 
 
 def test_paired_differences_of_toys():

@@ -196,9 +196,14 @@ def plot(
         },
     )
     ax.set(
-        xlabel=f"clean accuracy, % of n = {board.clean_n.iloc[0]} test images",
-        ylabel=f"accuracy under {plain(attack)}, % of n = {board[f'{attack}_n'].iloc[0]}",
+        xlabel=f"clean accuracy, % of n = {_counted(board.clean_n)} test images",
+        ylabel=f"accuracy under {plain(attack)}, % of n = {_counted(board[f'{attack}_n'])}",
     )
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8)
     return ax
+
+
+def _counted(n):
+    "How many images the rows were judged on, in words"
+    return f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
