@@ -158,8 +158,7 @@ def all_claims() -> tuple:  # of `Claim`
 def judged(
     claim: Claim,  # of `all_claims`, or your own
     size: str = "laptop",  # of the runs
-    # whose rows they are, or its file, 'mine.py'; default: the package's, else as the files tell
-    study=None,
+    study=None,  # whose rows they are, or its file: 'mine.py'; default: the package's
 ) -> dict:  # as of `verdict_on`
     """A claim's number over the seeds that all its rows have, and the verdict
 
@@ -169,6 +168,8 @@ def judged(
         of `all_claims`, or your own
     size : str
         of the runs (default: "laptop")
+    study
+        whose rows they are, or its file: 'mine.py'; default: the package's
 
     Returns
     -------
@@ -270,11 +271,9 @@ def card_on(
     -------
     pandas.DataFrame, as of `card`; empty where no claim rests on them
     """
-    found = find_study(study)
-    return _told(
-        _row(c, verdict_today(c, found, size, runs), size, study_word(found))
-        for c in claims_on(found)
-    )
+    it = find_study(study)
+    word = study_word(it)
+    return _told(_row(c, verdict_today(c, it, size, runs), size, word) for c in claims_on(it))
 
 
 def _told(rows):

@@ -64,6 +64,8 @@ class Arm:
 class Study:
     """Named rows and the question that they answer
 
+    ValueError where its name, rows, sizes or claims do not fit together
+
     Parameters
     ----------
     name : str
@@ -78,6 +80,11 @@ class Study:
         what papers say, as `Claim`s on these rows (default: ())
     file : str | None
         where it is written; None: one of the package's, or typed in Python (default: None)
+
+    Raises
+    ------
+    ValueError
+        where its name, rows, sizes or claims do not fit together
     """
 
     name: str  # folder of its results, a word
