@@ -325,6 +325,7 @@ def test_damaged_files_are_named(folder):
         ({"seed": "0"}, "no whole result \\('seed'\\)"),
         ({"config": None}, "no whole result \\('config'\\)"),
         ({"attacks": {"aa": {"n": 0, "correct": 0}}}, "no whole result \\('attacks'\\)"),
+        ({"attacks": {"aa": None}}, "no whole result \\('attacks'\\)"),
         ({"seed": 1}, "'standard' with seed 1, whose place is standard-s1.json; move it away"),
         ({"arm": "PGD-AT / x"}, "whose place is PGD-AT_x-s0.json"),
         ({"study": "other"}, "a run of the study 'other' at size 'laptop'; move it away"),

@@ -158,7 +158,7 @@ def all_claims() -> tuple:  # of `Claim`
 def judged(
     claim: Claim,  # of `all_claims`, or your own
     size: str = "laptop",  # of the runs
-    study=None,  # whose rows they are, or its file: 'mine.py'; default: the package's
+    study=None,  # whose rows, or its file 'mine.py'; default: the package's, else every file counts
 ) -> dict:  # as of `verdict_on`
     """A claim's number over the seeds that all its rows have, and the verdict
 
@@ -169,7 +169,7 @@ def judged(
     size : str
         of the runs (default: "laptop")
     study
-        whose rows they are, or its file: 'mine.py'; default: the package's
+        whose rows, or its file 'mine.py'; default: the package's, else every file counts
 
     Returns
     -------

@@ -234,7 +234,7 @@ def read_run(
         return None
     _check_schema(path, d)
     odd = [k for k, kind in WHOLE.items() if not isinstance(d.get(k), kind)]
-    if odd or any(not v.get("n") for v in d["attacks"].values()):
+    if odd or not all(isinstance(v, dict) and v.get("n") for v in d["attacks"].values()):
         raise ValueError(f"{path} is no whole result ({(odd or ['attacks'])[0]!r}); {mend}")
     if path.name != run_file(d["arm"], d["seed"]):
         raise ValueError(
